@@ -1,0 +1,138 @@
+"""What a stage leaves on disk.
+
+    <run>/stages/<name>/
+        artifact.json     written last, atomically: a stage without it never happened
+        model/            weights (a whole model, or an adapter and its head) with tokenizer and chat template
+        metrics.jsonl     everything the stage logged
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rlhf.errors import ArtifactError
+
+FORMAT = 1
+FILE = "artifact.json"
+
+
+@dataclass(frozen=True)
+class Base:
+    """The frozen weights an artifact rests on; for a full stage, its own."""
+
+    location: str
+    """Local folder; relative to the artifact's folder when it lies in the same run."""
+    name: str
+    """What a person calls it: registry name, hub id or folder."""
+    identity: str
+    """Content hash of the weights (`weights.identity`): roles share a trunk when theirs agree."""
+    quantisation: str = ""
+    """Of the copy of these weights that the adapter was trained on: "", `nf4` or `nf4-double`."""
+    trust_remote_code: bool = False
+
+
+@dataclass(frozen=True)
+class Text:
+    """How text becomes tokens; locked along a recipe."""
+
+    template_sha256: str
+    pad_token: str
+    stop_tokens: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """The record of a finished stage."""
+
+    name: str
+    stage: str
+    makes: str
+    """`policy`, `reward` or `evaluation`."""
+    hash: str
+    """Of config, parents, data and the stage's code: unchanged means that the stage need not run again."""
+    backend: dict[str, Any] | None = None
+    base: Base | None = None
+    text: Text | None = None
+    adapter: bool = False
+    """`model/` holds an adapter on `base` rather than whole weights."""
+    head: bool = False
+    """`model/head.safetensors` holds a linear score head."""
+    score_shift: float = 0.0
+    """Subtracted from the head's output, so that demonstrations score 0 on average."""
+    parents: dict[str, str] = field(default_factory=dict)
+    """Field that names a model to the hash of what it named."""
+    data: dict[str, Any] = field(default_factory=dict)
+    """Source to content hash and ledger."""
+    metrics: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    folder: Path = Path()
+    """Where it was read from; not stored."""
+
+    @property
+    def model(self) -> Path:
+        return self.folder / "model"
+
+    @property
+    def base_folder(self) -> Path:
+        """Folder of the base weights, absolute."""
+        assert self.base is not None, f"stage '{self.name}' has no model"
+        return (self.folder / self.base.location).resolve()
+
+
+def write(artifact: Artifact, folder: Path) -> Artifact:
+    """Write `artifact.json` after everything beside it is on disk; atomic."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            _sync(path)
+    record = {"format": FORMAT, **asdict(artifact)}
+    record.pop("folder")
+    scratch = folder / f"{FILE}.partial"
+    scratch.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
+    _sync(scratch)
+    os.replace(scratch, folder / FILE)
+    _sync(folder)
+    return read(folder)
+
+
+def read(folder: Path) -> Artifact:
+    """The artifact of a finished stage. Raises ArtifactError."""
+    path = folder / FILE
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError(f"{folder}: no {FILE}: not the output of a finished stage") from None
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path}: cannot be read: {error}; run the stage again") from None
+    try:
+        if record.pop("format") != FORMAT:
+            raise ArtifactError(f"{path}: written by another version of rlhf; run the stage again")
+        base, text = record.pop("base"), record.pop("text")
+        if text:
+            text["stop_tokens"] = tuple(text["stop_tokens"])
+        return Artifact(
+            **record, base=Base(**base) if base else None, text=Text(**text) if text else None, folder=folder.resolve()
+        )
+    except (KeyError, TypeError) as error:
+        raise ArtifactError(f"{path}: not an artifact: {error}") from None
+
+
+def exists(folder: Path) -> bool:
+    return (folder / FILE).is_file()
+
+
+def digest(value: Any) -> str:
+    """Hash of plain values, the same in every process."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,401 @@
+"""The adapter system: what trains, how it is loaded, kept apart from its reference, saved and merged.
+
+The only module that knows which backend it is. Everything else holds a `Backend` and calls it.
+With LoRA and QLoRA the base is frozen and every role is an adapter on it; with Full every role is a model.
+"""
+
+import logging
+import warnings
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    PreTrainedModel,
+)
+
+from rlhf import config as settings
+from rlhf.artifact import Base
+from rlhf.data.chat import ChatFormat
+from rlhf.errors import ArtifactError
+from rlhf.registry import family_of
+from rlhf.weights import Weights, identity
+
+Head = Literal["lm", "score"]
+POLICY = "default"
+"""Name of the adapter that trains; TRL expects PEFT's default."""
+
+DOUBLE = "nf4-double"
+"""4-bit NormalFloat with quantised constants, as artifacts record it."""
+
+_DTYPE = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+class Backend(ABC):
+    """What trains. `precision` is the storage of whatever is frozen; what trains is held in float32."""
+
+    def __init__(self, precision: str = "fp32", device: torch.device | None = None) -> None:
+        self.dtype = _DTYPE[precision]
+        self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    @abstractmethod
+    def load(self, weights: Weights, chat: ChatFormat, head: Head = "lm") -> PreTrainedModel:
+        """A model ready to train, started from `weights`; head `score` has a linear layer with one output."""
+
+    @abstractmethod
+    def role(
+        self, model: nn.Module, name: str, weights: Weights, chat: ChatFormat, trains: bool = False
+    ) -> tuple[nn.Module, str | None]:
+        """A further role beside `model`: `(the same model, adapter name)` or `(a model of its own, None)`.
+
+        On a trunk, weights without an adapter are the plain base: no adapter ("") if frozen, a fresh one if it trains.
+        """
+
+    @abstractmethod
+    def trainer_reference(self, weights: Weights, chat: ChatFormat) -> PreTrainedModel | None:
+        """The frozen parent to hand to a TRL trainer; None when the trainer copies the parent's adapter itself."""
+
+    @abstractmethod
+    def save(self, model: nn.Module, out: Path) -> None:
+        """Write what trained to `out`, with `head.safetensors` when there is a score head."""
+
+    @abstractmethod
+    def base_of(self, weights: Weights, out: Path) -> Base:
+        """The base of what `save` wrote to `out`."""
+
+    @abstractmethod
+    def takes(self, weights: Weights, beside: Weights) -> bool:
+        """Whether `role` can make a role of `weights` beside a model loaded from `beside`."""
+
+
+# ------------------------------------------------------------------------------------------------ full
+
+
+class FullBackend(Backend):
+    """Every weight trains. Its output is the base of what follows."""
+
+    def load(self, weights: Weights, chat: ChatFormat, head: Head = "lm") -> PreTrainedModel:
+        model = merged(weights, chat, head) if weights.adapter else _base(weights, chat, head, torch.float32)
+        return model.float().to(self.device)
+
+    def role(
+        self, model: nn.Module, name: str, weights: Weights, chat: ChatFormat, trains: bool = False
+    ) -> tuple[nn.Module, str | None]:
+        return self.load(weights, chat, "score" if weights.head else "lm"), None
+
+    def trainer_reference(self, weights: Weights, chat: ChatFormat) -> PreTrainedModel | None:
+        return self.load(weights, chat).eval().requires_grad_(False)
+
+    def save(self, model: nn.Module, out: Path) -> None:
+        whole = _unwrapped(model)
+        whole.save_pretrained(out)
+        if score := score_head(whole):
+            save_file({"weight": score.weight.detach().float().cpu().contiguous()}, out / "head.safetensors")
+
+    def base_of(self, weights: Weights, out: Path) -> Base:
+        return Base("model", f"{weights.name} (full)", identity(out), trust_remote_code=weights.trust_remote_code)
+
+    def takes(self, weights: Weights, beside: Weights) -> bool:
+        return True
+
+
+# ------------------------------------------------------------------------------------------------ lora
+
+
+class LoRABackend(Backend):
+    """Adapters on a frozen base that no stage of a recipe changes."""
+
+    quantisation = ""
+
+    def __init__(self, config: settings.LoRA, precision: str = "fp32", device: torch.device | None = None) -> None:
+        super().__init__(precision, device)
+        self.config = config
+
+    def load(self, weights: Weights, chat: ChatFormat, head: Head = "lm") -> PreTrainedModel:
+        import peft
+
+        base = self._base(weights, chat, head)
+        config = self._adapter_config(weights, base)
+        with warnings.catch_warnings():  # PEFT warns that a frozen tied embedding will not train: so it should not
+            warnings.filterwarnings("ignore", message=".*tie_word_embeddings.*")
+            model = peft.PeftModel(base, config, adapter_name=POLICY) if head == "score" else peft.get_peft_model(base, config)
+        _load_adapter(model, POLICY, weights)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(f".{POLICY}." in name)
+        if score := score_head(model):
+            score.requires_grad_(True).float()
+            if weights.head:
+                score.weight.data.copy_(load_file(weights.head)["weight"])
+        return model.to(self.device)  # type: ignore[return-value]
+
+    def role(
+        self, model: nn.Module, name: str, weights: Weights, chat: ChatFormat, trains: bool = False
+    ) -> tuple[nn.Module, str | None]:
+        if weights.adapter is None and not trains:
+            return model, ""
+        model.add_adapter(name, self._adapter_config(weights, _plain(model)))  # type: ignore[operator]
+        _load_adapter(model, name, weights)
+        return model, name
+
+    def trainer_reference(self, weights: Weights, chat: ChatFormat) -> PreTrainedModel | None:
+        return None
+
+    def save(self, model: nn.Module, out: Path) -> None:
+        import peft
+
+        whole = _unwrapped(model)
+        out.mkdir(parents=True, exist_ok=True)
+        state = peft.get_peft_model_state_dict(whole, adapter_name=POLICY, save_embedding_layers=False)
+        save_file({k: v.detach().cpu().contiguous() for k, v in state.items()}, out / "adapter_model.safetensors")
+        whole.peft_config[POLICY].save_pretrained(out)
+        if score := score_head(whole):
+            save_file({"weight": score.weight.detach().float().cpu().contiguous()}, out / "head.safetensors")
+
+    def base_of(self, weights: Weights, out: Path) -> Base:
+        return Base(str(weights.base), weights.name, weights.identity, self.quantisation, weights.trust_remote_code)
+
+    def takes(self, weights: Weights, beside: Weights) -> bool:
+        return weights.adapter is not None and weights.identity == beside.identity
+
+    def _base(self, weights: Weights, chat: ChatFormat, head: Head) -> PreTrainedModel:
+        return _base(weights, chat, head, self.dtype)
+
+    def _adapter_config(self, weights: Weights, base: PreTrainedModel) -> Any:
+        if weights.adapter is not None:
+            return _saved_config(weights.adapter, trainable=True)
+        import peft
+
+        targets = self.config.targets or lora_targets(base)
+        return peft.LoraConfig(
+            r=self.config.r,
+            lora_alpha=self.config.alpha,  # type: ignore[arg-type]
+            lora_dropout=self.config.dropout,
+            target_modules=targets,
+            use_dora=self.config.dora,
+            use_rslora=self.config.rslora,
+            fan_in_fan_out=_is_conv1d(base, targets),
+        )
+
+
+class QLoRABackend(LoRABackend):
+    """LoRA on a base held in 4-bit NormalFloat; the original weights stay the base and are quantised at load."""
+
+    config: settings.QLoRA
+
+    @property
+    def quantisation(self) -> str:  # type: ignore[override]
+        return DOUBLE if self.config.double_quant else "nf4"
+
+    def _base(self, weights: Weights, chat: ChatFormat, head: Head) -> PreTrainedModel:
+        return _quantised(weights, chat, head, self.dtype, self.config.double_quant, self.device)
+
+
+def backend(
+    config: settings.Full | settings.LoRA | settings.QLoRA, precision: str = "fp32", device: torch.device | None = None
+) -> Backend:
+    """The backend a stage's config names."""
+    if isinstance(config, settings.QLoRA):
+        return QLoRABackend(config, precision, device)
+    if isinstance(config, settings.LoRA):
+        return LoRABackend(config, precision, device)
+    return FullBackend(precision, device)
+
+
+def for_weights(weights: Weights, precision: str = "fp32") -> Backend:
+    """The backend that loads `weights` as they were trained."""
+    if weights.adapter is None:
+        return FullBackend(precision)
+    if not weights.quantisation:
+        return LoRABackend(settings.LoRA(), precision)
+    return QLoRABackend(settings.QLoRA(double_quant=weights.quantisation == DOUBLE), precision)
+
+
+# ------------------------------------------------------------------------------------------------ merging
+
+
+def merged(weights: Weights, chat: ChatFormat, head: Head = "lm", dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+    """Base and adapter as one plain model on the CPU; a QLoRA adapter goes into the base as it was trained on, dequantised."""
+    model = _base(weights, chat, head, dtype)
+    if weights.quantisation:
+        double = weights.quantisation == DOUBLE
+        _dequantise_into(model, _quantised(weights, chat, head, dtype, double, torch.device("cpu")))
+    if weights.adapter is None:
+        return model
+    import peft
+
+    whole = peft.PeftModel(model, _saved_config(weights.adapter), adapter_name=POLICY)
+    _load_adapter(whole, POLICY, weights)
+    return whole.merge_and_unload()
+
+
+def _dequantise_into(model: PreTrainedModel, quantised: PreTrainedModel) -> None:
+    import bitsandbytes as bnb
+
+    for name, layer in quantised.named_modules():
+        if isinstance(layer, bnb.nn.Linear4bit):
+            plain = bnb.functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state)
+            model.get_submodule(name).weight.data.copy_(plain)
+
+
+# ------------------------------------------------------------------------------------------------ loading
+
+
+def _base(weights: Weights, chat: ChatFormat, head: Head, dtype: torch.dtype, **extra: Any) -> PreTrainedModel:
+    """Whole weights from a folder, with a score head when asked (loaded if there is one, else freshly initialised)."""
+    options = {"dtype": dtype, "trust_remote_code": weights.trust_remote_code, "use_safetensors": True, **extra}
+    try:
+        with _quiet_loading():
+            if head == "lm":
+                model = AutoModelForCausalLM.from_pretrained(weights.base, **options)
+            else:
+                model = AutoModelForSequenceClassification.from_pretrained(weights.base, num_labels=1, **options)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ArtifactError(f"{weights.base}: the model does not load: {str(error).strip().splitlines()[0]}") from None
+    _fit_vocabulary(model, chat)
+    model.config.pad_token_id = chat.pad_id
+    if head == "score":
+        _init_head(model, weights)
+    elif model.generation_config is not None:
+        model.generation_config.pad_token_id = chat.pad_id
+        model.generation_config.eos_token_id = list(chat.stop_ids)
+    return model
+
+
+def _quantised(
+    weights: Weights, chat: ChatFormat, head: Head, dtype: torch.dtype, double_quant: bool, device: torch.device
+) -> PreTrainedModel:
+    with _quiet_loading():
+        import bitsandbytes as bnb
+        from transformers import BitsAndBytesConfig
+
+    # An eval-mode forward on a CPU with AVX512-BF16 repacks 4-bit weights in place, after which gradients are wrong
+    # (bitsandbytes 0.50). Off before any model is loaded.
+    bnb.nn.modules.has_avx512bf16 = lambda: False
+    config = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=double_quant,
+        bnb_4bit_compute_dtype=dtype,
+        llm_int8_skip_modules=["lm_head", "embed_out", "score"],  # heads stay whole: they are small and most sensitive
+    )
+    return _base(weights, chat, head, dtype, quantization_config=config, device_map={"": device})
+
+
+def _init_head(model: PreTrainedModel, weights: Weights) -> None:
+    """A fresh score head: std 1/sqrt(d+1) (Huang et al. 2024, detail 20); loaded when the parent has one."""
+    score = score_head(model)
+    assert score is not None, f"{type(model).__name__} has no linear `score`"
+    if weights.head:
+        score.weight.data.copy_(load_file(weights.head)["weight"])
+    else:
+        nn.init.normal_(score.weight, std=(score.in_features + 1) ** -0.5)
+
+
+def _fit_vocabulary(model: PreTrainedModel, chat: ChatFormat) -> None:
+    """A row for a pad token that the vocabulary lacked: the mean of the others, so that it is never sampled."""
+    rows = model.get_input_embeddings().weight.shape[0]
+    needed = len(chat.tokenizer)
+    if needed <= rows:
+        return
+    model.resize_token_embeddings(needed, mean_resizing=False)
+    for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
+        if layer is not None:
+            layer.weight.data[rows:] = layer.weight.data[:rows].mean(0)
+
+
+def _load_adapter(model: Any, name: str, weights: Weights) -> None:
+    """Copy a saved adapter into the adapter `name`; every tensor must find its place."""
+    if weights.adapter is None:
+        return
+    import peft
+
+    path = weights.adapter / "adapter_model.safetensors"
+    try:
+        state = load_file(path)
+    except Exception as error:
+        raise ArtifactError(f"{path}: cannot be read: {error}") from None
+    result = peft.set_peft_model_state_dict(model, state, adapter_name=name)
+    missing = [key for key in result.missing_keys if f".{name}." in key]
+    if result.unexpected_keys or missing:
+        odd = (list(result.unexpected_keys) + missing)[0]
+        raise ArtifactError(f"{path}: does not fit base '{weights.name}' (first: {odd})")
+
+
+def _saved_config(folder: Path, trainable: bool = False) -> Any:
+    import peft
+
+    config = peft.LoraConfig.from_pretrained(str(folder))
+    config.inference_mode = not trainable
+    return config
+
+
+def lora_targets(model: PreTrainedModel) -> list[str]:
+    """The linear layers LoRA adapts: the family's, or every linear layer of the decoder for an unknown architecture."""
+    family = family_of(model.config.to_dict())
+    if family.lora_targets:
+        return list(family.lora_targets)
+    names = {name.rsplit(".", 1)[-1] for name, layer in decoder(model).named_modules() if isinstance(layer, nn.Linear)}
+    logging.getLogger("rlhf").warning(
+        "architecture '%s' is unknown to the registry: LoRA adapts every linear layer (%s)",
+        model.config.model_type,
+        ", ".join(sorted(names)),
+    )
+    return sorted(names)
+
+
+def _is_conv1d(model: PreTrainedModel, targets: list[str]) -> bool:
+    """GPT-2 stores its linear layers transposed."""
+    layers = [m for name, m in model.named_modules() if name.rsplit(".", 1)[-1] in targets]
+    return bool(layers) and all(type(layer).__name__ == "Conv1D" for layer in layers)
+
+
+# ------------------------------------------------------------------------------------------------ parts of a model
+
+
+def decoder(model: nn.Module) -> nn.Module:
+    """The trunk without any head: token ids in, hidden states out."""
+    whole = _plain(model)
+    return getattr(whole, whole.base_model_prefix, whole)
+
+
+def score_head(model: nn.Module) -> nn.Linear | None:
+    head = getattr(_plain(model), "score", None)
+    return head if isinstance(head, nn.Linear) else None
+
+
+def keep_trainable_in_float32(model: nn.Module) -> None:
+    """TRL casts what trains on a quantised base to bf16; then resume, DPO's first loss and fp32 rewards break."""
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+
+
+def _unwrapped(model: nn.Module) -> Any:
+    return getattr(model, "module", model)
+
+
+def _plain(model: nn.Module) -> Any:
+    """The transformers model inside a PEFT or DDP wrapper."""
+    model = _unwrapped(model)
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+class _quiet_loading:
+    """Loading notices (fresh heads, missing optional CPU kernels) are expected here and kept off the user's screen."""
+
+    loggers = ("transformers", "transformers.modeling_utils", "bitsandbytes", "bitsandbytes.backends.cpu.ops")
+
+    def __enter__(self) -> None:
+        self.levels = {name: logging.getLogger(name).level for name in self.loggers}
+        for name in self.loggers:
+            logging.getLogger(name).setLevel(logging.ERROR if name.startswith("transformers") else logging.CRITICAL)
+
+    def __exit__(self, *_: object) -> None:
+        for name, level in self.levels.items():
+            logging.getLogger(name).setLevel(level)
+

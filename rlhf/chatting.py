@@ -1,0 +1,33 @@
+"""A conversation with a policy."""
+
+import torch
+
+from rlhf import text
+from rlhf.backends import for_weights
+from rlhf.data.chat import ChatFormat
+from rlhf.data.records import Message
+from rlhf.rollout import HFEngine, Sampling, sample
+from rlhf.trunk import Role, standalone
+from rlhf.weights import Weights
+
+
+class Chat:
+    """Keeps the messages of a conversation; `say` answers the next one."""
+
+    def __init__(self, role: Role, chat: ChatFormat, sampling: Sampling) -> None:
+        self.role, self.chat, self.sampling = role, chat, sampling
+        self.messages: list[Message] = []
+
+    @classmethod
+    def load(cls, weights: Weights, temperature: float, max_new_tokens: int, seed: int) -> "Chat":
+        torch.manual_seed(seed)
+        chat = text.load(weights)
+        return cls(standalone(for_weights(weights), weights, chat), chat, Sampling(max_new_tokens, temperature))
+
+    def say(self, line: str) -> str:
+        """The policy's answer to `line`, given all that was said before."""
+        self.messages.append({"role": "user", "content": line})
+        prompt = self.chat.prompt_ids(self.messages)
+        reply = sample(HFEngine(), self.role, [prompt], self.chat, self.sampling).texts(self.chat)[0]
+        self.messages.append({"role": "assistant", "content": reply})
+        return reply

@@ -1,0 +1,283 @@
+"""The `rlhf` command. Thin: parses words, calls one function, prints. Imports nothing heavy before it is needed."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rlhf.artifact import Artifact
+    from rlhf.recipe import Recipe
+    from rlhf.weights import Weights
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Alignment by fine-tuning: SFT, reward models, PPO and DPO on one frozen trunk.",
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder that holds the run folders.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Run finished stages again.")]
+Model = Annotated[str, typer.Argument(help="Registry name, folder, a run's stage (runs/…/stages/ppo), or hub id.")]
+Words = Annotated[list[str] | None, typer.Argument(metavar="[RECIPE] [KEY=VALUE]...", help="A recipe, and settings to change.")]
+
+
+def main() -> None:
+    """Entry point: what a user caused is one clear line and exit code 2 (4 when a guard stopped the run)."""
+    from rlhf.errors import RLHFError
+
+    try:
+        app()
+    except RLHFError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again: finished stages are skipped", file=sys.stderr)
+        sys.exit(3)
+
+
+# ------------------------------------------------------------------------------------------------ recipes
+
+
+@app.command()
+def run(
+    recipe: Annotated[str, typer.Argument(help="A .yaml file, or the name of a shipped recipe such as quickstart.")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change.")] = None,
+    out: Out = Path("runs"),
+    fresh: Fresh = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a recipe; stages that are done and unchanged are skipped."""
+    from rlhf.recipe import load
+
+    _run(load(recipe, overrides or []), out, fresh, as_json)
+
+
+@app.command()
+def check(
+    recipe: Annotated[str, typer.Argument(help="A .yaml file, or the name of a shipped recipe.")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Validate a recipe: every key, value and reference, before anything is loaded."""
+    from rlhf.recipe import load
+
+    checked = load(recipe, overrides or [])
+    for note in checked.notes:
+        print(f"note: {note}")
+    for name, stage in checked.stages.items():
+        sources = ", ".join(f"{k}: {r.stage or r.name}" for k, (r, _) in stage.references().items())
+        print(f"{name:<12} {stage.stage:<10} makes a {stage.makes:<11} from {sources}")
+    print(f"{checked.name}: {len(checked.stages)} stages, all valid")
+    if as_json:
+        print(json.dumps({"recipe": checked.name, "valid": True, "config": checked.resolved()}))
+
+
+def _single_stage(kind: str, what: str) -> None:
+    """Add the command that runs one kind of stage, from a recipe or from flags."""
+
+    def command(
+        words: Words = None,
+        model: Annotated[str | None, typer.Option(help="Model to start from.")] = None,
+        data: Annotated[Path | None, typer.Option(help="File of examples.")] = None,
+        backend: Annotated[str | None, typer.Option(help="full, lora or qlora.")] = None,
+        reward_model: Annotated[str | None, typer.Option(hidden=kind != "ppo", help="What scores responses.")] = None,
+        name: Annotated[str | None, typer.Option(help="Name of the run folder.")] = None,
+        out: Out = Path("runs"),
+        fresh: Fresh = False,
+        as_json: AsJson = False,
+    ) -> None:
+        from rlhf.recipe import load, one_stage
+
+        words = words or []
+        overrides = [word for word in words if "=" in word]
+        recipes = [word for word in words if "=" not in word]
+        flags = {"model": model, "data": data and {"path": str(data)}, "reward_model": reward_model}
+        flags["backend"] = backend and {"kind": backend}
+        given = {key: value for key, value in flags.items() if value is not None}
+        if len(recipes) > 1:
+            raise typer.BadParameter(f"more than one recipe: {' '.join(recipes)}")
+        if recipes and given:
+            raise typer.BadParameter("give a recipe or --model and --data, not both; change a recipe with key=value")
+        if recipes:
+            recipe = load(recipes[0], overrides)
+            _run(recipe, out, fresh, as_json, only=kind)
+        else:
+            _run(one_stage(kind, given, overrides, name or kind), out, fresh, as_json)
+
+    command.__doc__ = f"{what} From a recipe, or from --model and --data."
+    app.command(kind)(command)
+
+
+_single_stage("sft", "Supervised fine-tuning only.")
+_single_stage("reward", "Train just a reward model.")
+_single_stage("dpo", "Direct preference optimisation only.")
+_single_stage("ppo", "Reinforcement learning only.")
+
+
+def _run(recipe: "Recipe", out: Path, fresh: bool, as_json: bool, only: str | None = None) -> None:
+    from rlhf.console import Screen
+    from rlhf.runner import run as run_recipe
+
+    screen = Screen(quiet=as_json)
+    done = run_recipe(recipe, out, screen, fresh=fresh, only=only)
+    folder = out / recipe.name
+    policies = [name for name, made in done.items() if made.makes == "policy"]
+    screen.say(f"run folder: {folder}")
+    if policies:
+        screen.say(f"talk to it: rlhf chat {folder}/stages/{policies[-1]}")
+    if as_json:
+        print(json.dumps(_result(recipe, folder, done)))
+
+
+def _result(recipe: "Recipe", folder: Path, done: "dict[str, Artifact]") -> dict[str, Any]:
+    stages = {
+        name: {"kind": made.stage, "makes": made.makes, "hash": made.hash, "artifact": str(made.folder), "metrics": made.metrics}
+        for name, made in done.items()
+    }
+    evaluation = next((made.metrics for made in reversed(done.values()) if made.makes == "evaluation"), None)
+    return {"recipe": recipe.name, "folder": str(folder), "stages": stages, "evaluation": evaluation}
+
+
+# ------------------------------------------------------------------------------------------------ models
+
+
+@app.command()
+def score(
+    model: Model,
+    file: Annotated[Path | None, typer.Argument(help="Conversations or pairs in any format that training takes.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="Score one answer to this prompt.")] = None,
+    answer: Annotated[str | None, typer.Option(help="The answer.")] = None,
+    batch_size: Annotated[int, typer.Option(help="Rows a forward pass.")] = 16,
+    as_json: AsJson = False,
+) -> None:
+    """Score texts with a reward model: one JSON line each."""
+    from rlhf.errors import DataError
+    from rlhf.reward_model import RewardModel
+
+    if (file is None) == (prompt is None or answer is None):
+        raise DataError("give a file of conversations, or --prompt and --answer")
+    if file is None:
+        talks = [[{"role": "user", "content": prompt or ""}, {"role": "assistant", "content": answer or ""}]]
+    else:
+        from rlhf.data.load import conversations
+
+        talks = conversations(file)
+    scores = RewardModel.load(_weights(model), batch_size=batch_size).score(talks)
+    for talk, value in zip(talks, scores, strict=True):
+        print(json.dumps({"score": value, "messages": talk}, ensure_ascii=False))
+    if as_json:
+        print(json.dumps({"model": model, "scores": scores}))
+
+
+@app.command()
+def chat(
+    model: Model,
+    prompt: Annotated[str | None, typer.Option(help="Answer once instead of a conversation.")] = None,
+    temperature: Annotated[float, typer.Option(help="0 takes the likeliest token.")] = 0.7,
+    max_new_tokens: Annotated[int, typer.Option(help="Most tokens of an answer.")] = 256,
+    seed: Annotated[int, typer.Option(help="Seed of sampling.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Talk to a policy. An empty line or Ctrl-D ends."""
+    from rlhf.chatting import Chat
+
+    talk = Chat.load(_weights(model), temperature, max_new_tokens, seed)
+    if prompt is not None:
+        reply = talk.say(prompt)
+        print(reply)
+        if as_json:
+            print(json.dumps({"model": model, "prompt": prompt, "answer": reply}))
+        return
+    while line := _ask():
+        print(talk.say(line))
+    if as_json:
+        print(json.dumps({"model": model, "messages": talk.messages}))
+
+
+@app.command()
+def export(
+    model: Model,
+    out: Annotated[Path, typer.Option("--out", help="New folder for the merged model.")],
+    precision: Annotated[str, typer.Option(help="fp32 or bf16.")] = "bf16",
+    as_json: AsJson = False,
+) -> None:
+    """Merge adapter and base into plain safetensors, and print how to serve them."""
+    from rlhf.export import export as export_model
+
+    made = export_model(_weights(model), out, precision)
+    print(f"merged model: {out}\n")
+    for line in made["serve"]:
+        print(line)
+    if as_json:
+        print(json.dumps({"model": model, **made}))
+
+
+def _weights(model: str) -> "Weights":
+    from rlhf.config import ModelRef
+    from rlhf.runner import quiet_libraries
+    from rlhf.weights import find
+
+    quiet_libraries()
+    return find(ModelRef(name=model), {}, Path.cwd())
+
+
+def _ask() -> str:
+    try:
+        return input("> ").strip()
+    except EOFError:
+        return ""
+
+
+# ------------------------------------------------------------------------------------------------ about
+
+
+@app.command()
+def registry(as_json: AsJson = False) -> None:
+    """Model families and named models."""
+    from rlhf.registry import FAMILIES, MODELS
+
+    print(f"{'name':<26}{'parameters':>11}  {'licence':<18}where")
+    for name, named in MODELS.items():
+        print(f"{name:<26}{named.parameters:>10.3g}B  {named.licence:<18}{named.hub_id or 'embedded'}")
+    print(f"\nfamilies: {', '.join(family.name for family in FAMILIES)}; any other architecture works with generic defaults")
+    if as_json:
+        names = {name: named.hub_id for name, named in MODELS.items()}
+        print(json.dumps({"models": names, "families": [family.name for family in FAMILIES]}))
+
+
+@app.command()
+def schema(
+    out: Annotated[Path | None, typer.Option("--out", help="Write to a file instead of the screen.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """JSON schema of recipes, for completion in editors."""
+    from rlhf.recipe import schema as recipe_schema
+
+    whole = recipe_schema()
+    if out is None:
+        print(json.dumps(whole, indent=None if as_json else 2))
+        return
+    out.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps({"schema": str(out)}) if as_json else f"wrote {out}")
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """What this machine offers: versions, devices, backends that work here, keys that are set."""
+    from rlhf.doctor import examine
+
+    findings = examine()
+    for name, value in findings.items():
+        print(f"{name:<14} {value}")
+    if as_json:
+        print(json.dumps(findings))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,269 @@
+"""Blocks of configuration that stages share. Light: imports no torch.
+
+Every field has its bounds in the type and its meaning in the docstring below it; both end up in the JSON schema.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, ValidationInfo, model_validator
+
+
+class Strict(BaseModel):
+    """Frozen; an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True)
+
+
+def _from_recipe(path: Path, info: ValidationInfo) -> Path:
+    """Paths written in a recipe are relative to the recipe's folder (given as validation context)."""
+    folder = (info.context or {}).get("folder")
+    return (folder / path.expanduser()).resolve() if folder else path
+
+
+RecipePath = Annotated[Path, AfterValidator(_from_recipe)]
+"""A path relative to the recipe file that names it."""
+
+
+# ------------------------------------------------------------------------------------------------ models
+
+
+class ModelRef(Strict):
+    """Where a stage's weights come from: exactly one of `stage`, `name`."""
+
+    stage: str | None = None
+    """An earlier stage of this recipe."""
+    name: str | None = None
+    """A registry name (`tiny`, `qwen3-0.6b`), a local folder, another run's stage (`runs/…/stages/sft`), or a hub id."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub model."""
+    trust_remote_code: bool = False
+    """Run Python that a hub model brings along. Off unless you have read that code."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_string(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "ModelRef":
+        if (self.stage is None) == (self.name is None):
+            raise ValueError("name exactly one of `stage` (an earlier stage) and `name` (registry, folder or hub)")
+        return self
+
+
+# ------------------------------------------------------------------------------------------------ backends
+
+
+class Full(Strict):
+    """Every weight trains; the output is a whole model."""
+
+    lr_scale: ClassVar[float] = 1.0
+    kind: Literal["full"] = "full"
+
+
+class LoRA(Strict):
+    """Low-rank adapters on a frozen base (Hu et al. 2021)."""
+
+    lr_scale: ClassVar[float] = 10.0
+    """The best learning rate of LoRA is about ten times that of full fine-tuning (Schulman et al. 2025)."""
+    kind: Literal["lora"] = "lora"
+    r: int = Field(16, ge=1)
+    """Rank of the update."""
+    alpha: float = Field(32, gt=0)
+    """Scale of the update: it is multiplied by alpha / r (alpha / sqrt(r) with rsLoRA)."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Dropout on the adapter's input in supervised stages; reinforcement learning always trains without."""
+    targets: list[str] | None = None
+    """Names of the linear layers to adapt; all of the family's when left out (Dettmers et al. 2023 §4)."""
+    dora: bool = False
+    """Weight-decomposed LoRA (Liu et al. 2024)."""
+    rslora: bool = False
+    """Rank-stabilised scale (Kalajdzievski 2023)."""
+
+
+class QLoRA(LoRA):
+    """LoRA on a base held in 4-bit NormalFloat (Dettmers et al. 2023)."""
+
+    kind: Literal["qlora"] = "qlora"  # type: ignore[assignment]
+    double_quant: bool = True
+    """Quantise the quantisation constants too: 0.4 bits a weight less."""
+
+
+BackendConfig = Annotated[Full | LoRA | QLoRA, Field(discriminator="kind")]
+
+
+# ------------------------------------------------------------------------------------------------ data
+
+
+class DataConfig(Strict):
+    """A source of examples: local files or a hub dataset."""
+
+    path: RecipePath | None = None
+    """A file (.jsonl, .json, .csv, .tsv, .txt; gzipped too)."""
+    hub: str | None = None
+    """A dataset's id on the Hugging Face hub."""
+    subset: str | None = None
+    """Configuration name or data_dir of the hub dataset."""
+    split: str = "train"
+    """Split of the hub dataset."""
+    revision: str | None = None
+    """Branch, tag or commit of the hub dataset."""
+    format: str = "auto"
+    """Row format; recognised from the rows when `auto`."""
+    eval_path: RecipePath | None = None
+    """Held-out examples in a file of their own."""
+    eval_fraction: float = Field(0.1, ge=0, le=1)
+    """Share of prompts held out, by hash of the prompt, when there is no `eval_path`; 1 to evaluate on the whole file."""
+    max_rows: int | None = Field(None, ge=1)
+    """Use only the first rows that are usable."""
+    max_length: int = Field(1024, ge=8)
+    """Most tokens of an example; longer ones are cut from the left of the prompt or dropped, and counted."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "DataConfig":
+        if (self.path is None) == (self.hub is None):
+            raise ValueError("name exactly one of `path` (a local file) and `hub` (a dataset id)")
+        return self
+
+
+class RuleConfig(Strict):
+    """A Python function that scores a response: `function(messages, response) -> float`."""
+
+    file: RecipePath
+    """A .py file."""
+    function: str = Field("score", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    """Function in that file."""
+    trust_code: bool = False
+    """Run that file's code. Needed for every file that is not shipped with rlhf."""
+
+
+# ------------------------------------------------------------------------------------------------ training
+
+
+class LearningRates(Strict):
+    """A learning rate for each backend, so that a recipe may change its backend and nothing else."""
+
+    full: float = Field(gt=0)
+    lora: float = Field(gt=0)
+    qlora: float | None = Field(None, gt=0)
+    """As LoRA's when left out."""
+
+    def of(self, kind: str) -> float:
+        return {"full": self.full, "lora": self.lora, "qlora": self.qlora or self.lora}[kind]
+
+
+class Optimisation(Strict):
+    """How weights are stepped, in every training stage."""
+
+    lr: PositiveFloat | LearningRates | None = None
+    """Peak learning rate: a number, or one for each backend; the stage's own customary rate when left out."""
+    micro_batch_size: int | None = Field(None, ge=1)
+    """Examples a forward pass on one process; the whole batch when left out. The rest is accumulated."""
+    warmup: float = Field(0.05, ge=0, le=1)
+    """Share of the steps over which the learning rate rises."""
+    schedule: Literal["linear", "cosine", "constant"] = "cosine"
+    """Learning rate after warm-up."""
+    weight_decay: float = Field(0.0, ge=0)
+    """AdamW's decoupled weight decay."""
+    max_grad_norm: float = Field(1.0, gt=0)
+    """Gradients are clipped to this norm."""
+    log_every: int = Field(10, ge=1)
+    """Steps between lines of metrics."""
+
+
+class TrainConfig(Optimisation):
+    """How a supervised stage goes through its examples."""
+
+    epochs: float = Field(1.0, gt=0)
+    """Passes over the data."""
+    max_steps: int | None = Field(None, ge=1)
+    """Stop after this many optimizer steps, whatever `epochs` says."""
+    batch_size: int = Field(16, ge=1)
+    """Examples an optimizer step, over all processes and accumulation."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more time."""
+
+
+# ------------------------------------------------------------------------------------------------ tracking
+
+
+class WandB(Strict):
+    """Weights & Biases. Without a key the run is kept offline; it is never stopped for want of one."""
+
+    project: str = "rlhf"
+    """Project the run is filed under."""
+    entity: str | None = None
+    """Team or user."""
+    mode: Literal["auto", "online", "offline", "disabled"] = "auto"
+    """`auto`: online when a key is found, offline otherwise."""
+    tags: list[str] = []
+    """Tags of the run."""
+
+
+class TrackingConfig(Strict):
+    """Where metrics go besides each stage's `metrics.jsonl`, which is always written."""
+
+    wandb: WandB | None = None
+    """Track in Weights & Biases."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _wandb_true(cls, value: Any) -> Any:
+        """`wandb: true` means its defaults."""
+        if isinstance(value, dict) and isinstance(value.get("wandb"), bool):
+            return {**value, "wandb": {} if value["wandb"] else None}
+        return value
+
+
+# ------------------------------------------------------------------------------------------------ stages
+
+Role = Literal["policy", "reward", "evaluation"]
+
+
+class StageConfig(Strict):
+    """What every stage has. A stage adds its own fields and says what it makes and where its program is."""
+
+    makes: ClassVar[Role]
+    program: ClassVar[str]
+    """Module whose `run(config, inputs, out, tracker)` does the work; imported only then."""
+
+    name: str
+    stage: str
+    seed: int = Field(0, ge=0)
+    """Seed of initialisation, order and sampling."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic of the forward and backward passes, and storage of frozen weights; what trains is held in fp32."""
+    template: str | None = None
+    """Chat template: a name of the registry's or a .jinja file. Left out: the parent's, the tokenizer's, the family's."""
+
+    def references(self) -> dict[str, tuple[ModelRef, Role]]:
+        """Fields that name a model, with the role that model must have."""
+        raise NotImplementedError
+
+
+class TrainingStage(StageConfig):
+    """A stage that trains a model by a backend."""
+
+    default_lr: ClassVar[float]
+    """Learning rate of full fine-tuning when the recipe names none."""
+
+    model: ModelRef
+    """The weights this stage starts from."""
+    backend: BackendConfig = Field(default_factory=LoRA)
+    """What trains: every weight, LoRA adapters, or LoRA on a 4-bit base."""
+    data: DataConfig
+    """The examples."""
+    train: Optimisation = TrainConfig()
+    """How it steps."""
+
+    def references(self) -> dict[str, tuple[ModelRef, Role]]:
+        return {"model": (self.model, "policy")}
+
+    @property
+    def lr(self) -> float:
+        """The learning rate for this stage's backend."""
+        rates = self.train.lr
+        if rates is None:
+            return self.default_lr * self.backend.lr_scale
+        return rates.of(self.backend.kind) if isinstance(rates, LearningRates) else rates

@@ -1,0 +1,300 @@
+"""Messages to tokens, for every stage, in this one place.
+
+A conversation is rendered by the chat template, cut into pieces where the assistant's turns begin and end, and each
+piece is tokenised by itself. So a prompt has the same ids whether an answer follows it or a policy is about to write
+one, and an answer has the ids that a policy would have to produce, the stop token last.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from jinja2 import TemplateError
+
+from rlhf.data.records import Demonstration, Message, Preference, Prompt
+from rlhf.errors import DataError
+
+_MARK = "\ue000"
+"""A private-use character, which no chat template writes by itself."""
+
+
+class Encoded(NamedTuple):
+    """A conversation as tokens."""
+
+    ids: list[int]
+    assistant_mask: list[int]
+    """1 on every token the assistant writes, its stop tokens included; as long as `ids`."""
+
+
+@dataclass(frozen=True, eq=False)
+class ChatFormat:
+    """A tokenizer with the template, stop tokens and pad token that a model was trained with."""
+
+    tokenizer: Any
+    template_text: str
+    stop_ids: tuple[int, ...]
+    pad_id: int
+
+    def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
+        """Tokens that a policy is given: the messages, then the opening of the assistant's turn."""
+        return [i for ids, _ in self._pieces(messages, generation=True) for i in ids]
+
+    def encode(self, messages: Sequence[Message]) -> Encoded:
+        """A whole conversation that ends with the assistant's turn; its last token is a stop token."""
+        assert messages[-1]["role"] == "assistant", "a conversation to encode ends with the assistant's turn"
+        *earlier, (answer, answered) = self._pieces(messages, generation=False)
+        ids: list[int] = []
+        mask: list[int] = []
+        for piece, said in earlier:
+            ids += piece
+            mask += [1] * said + [0] * (len(piece) - said)
+        answer = answer[:answered]
+        if not answer or answer[-1] not in self.stop_ids:
+            answer = [*answer, self.stop_ids[0]]
+        return Encoded(ids + answer, mask + [1] * len(answer))
+
+    def pair(self, preference: Preference) -> tuple[list[int], list[int], list[int]]:
+        """`(prompt_ids, chosen_ids, rejected_ids)`: the prompt's ids and a side's make up the whole conversation's."""
+        prompt = self.prompt_ids(preference.prompt)
+        sides = []
+        for answer in (preference.chosen, preference.rejected):
+            whole = self.encode([*preference.prompt, *answer]).ids
+            if whole[: len(prompt)] != prompt:
+                raise DataError("the chat template renders a prompt otherwise once it is answered; choose another")
+            sides.append(whole[len(prompt) :])
+        return prompt, sides[0], sides[1]
+
+    def render(self, messages: Sequence[Message], generation: bool) -> str:
+        """The conversation as text; with `generation`, the opening of the assistant's turn at the end.
+
+        Raises DataError when the template refuses the order of the roles.
+        """
+        try:
+            return self.tokenizer.apply_chat_template(
+                list(messages), tokenize=False, add_generation_prompt=generation, chat_template=self.template_text
+            )
+        except TemplateError as error:
+            roles = ", ".join(message["role"] for message in messages)
+            raise DataError(f"the chat template refuses the messages ({roles}): {error}") from None
+
+    # -------------------------------------------------------------------------------------------- pieces
+
+    def _pieces(self, messages: Sequence[Message], generation: bool) -> Iterator[tuple[list[int], int]]:
+        """`(ids, answered)` of each piece; its first `answered` tokens are the assistant's."""
+        first = True
+        for text, answer in self._cut(messages, self.render(messages, generation)):
+            ids = self.text_ids(text) if first else self._ids_within(text)
+            first = first and not text
+            if ids or answer:
+                yield ids, self._answered(ids) if answer else 0
+
+    def _cut(self, messages: Sequence[Message], whole: str) -> Iterator[tuple[str, bool]]:
+        """The rendered text in pieces, each with whether the assistant wrote it."""
+        at = 0
+        for i, message in enumerate(messages):
+            if message["role"] != "assistant":
+                continue
+            start = self._start(messages[:i], whole)
+            end = self._end(messages[: i + 1], whole, start, last=i + 1 == len(messages))
+            assert at <= start <= end
+            yield whole[at:start], False
+            yield whole[start:end], True
+            at = end
+        yield whole[at:], False
+
+    def _start(self, before: Sequence[Message], whole: str) -> int:
+        """Where the answer to `before` starts: where a policy would begin to write."""
+        if before:
+            head = self.render(before, generation=True)
+        else:
+            head = self.render([{"role": "assistant", "content": _MARK}], generation=False).partition(_MARK)[0]
+        if not whole.startswith(head):
+            raise DataError(
+                "the chat template opens an answer otherwise in a finished conversation than for generation; "
+                "training and generation would differ: choose another with `template`"
+            )
+        return len(head)
+
+    def _end(self, until: Sequence[Message], whole: str, start: int, last: bool) -> int:
+        """Where the answer that ends `until` ends. Templates that render a last turn otherwise: at its stop token."""
+        if last:
+            return len(whole)
+        text = self.render(until, generation=False)
+        if len(text) >= start and whole.startswith(text):
+            return len(text)
+        stops = self.tokenizer.convert_ids_to_tokens(list(self.stop_ids))
+        ends = [found + len(stop) for stop in stops if (found := whole.find(stop, start)) >= 0]
+        if not ends:
+            raise DataError("the chat template does not show where an earlier answer ends; choose another")
+        return min(ends)
+
+    def _answered(self, ids: list[int]) -> int:
+        """Tokens of an assistant's piece up to its last stop token; all where the template writes none."""
+        return next((i for i in range(len(ids), 0, -1) if ids[i - 1] in self.stop_ids), len(ids))
+
+    # -------------------------------------------------------------------------------------------- tokens
+
+    def text_ids(self, text: str) -> list[int]:
+        """Tokens of text by itself, no template around it."""
+        return list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+    def _ids_within(self, text: str) -> list[int]:
+        """Tokens of text that is not the first: without the space that SentencePiece puts before a text."""
+        if self._anchor:
+            ids = self.text_ids("\n" + text)
+            if ids[: len(self._anchor)] == self._anchor:
+                return ids[len(self._anchor) :]
+        return self.text_ids(text)
+
+    @cached_property
+    def _anchor(self) -> list[int]:
+        """Tokens of a line end, for tokenizers that put a space before every text; none for the others."""
+        spaced = "".join(self.tokenizer.convert_ids_to_tokens(self.text_ids("a"))).startswith("▁")
+        return self.text_ids("\n") if spaced else []
+
+
+# ------------------------------------------------------------------------------------------------ examples that fit
+
+
+Ledger = dict[str, Any]
+
+
+def encode_demonstrations(
+    records: Sequence[Demonstration], chat: ChatFormat, max_length: int
+) -> tuple[list[Encoded], Ledger]:
+    """Conversations of at most `max_length` tokens, and the books: rows = used + dropped; `cut` of the used are cut."""
+    books = _Books()
+    rows = []
+    for record in records:
+        with books.row(record.where):
+            prompt, answer = record.messages[:-1], record.messages[-1:]
+            encoded = chat.encode(record.messages)
+            if len(encoded.ids) > max_length:
+                prompt = fit(chat, prompt, max_length, lambda p, a=answer: len(chat.encode([*p, *a]).ids))
+                if prompt is None:
+                    raise _DropError("too long")
+                encoded = chat.encode([*prompt, *answer])
+                books.cut += 1
+            if encoded.assistant_mask[-2:] != [1, 1]:
+                raise _DropError("empty answer")
+            rows.append(encoded)
+    return rows, books.ledger(len(rows))
+
+
+def encode_preferences(
+    records: Sequence[Preference], chat: ChatFormat, max_length: int
+) -> tuple[list[dict[str, list[int]]], Ledger]:
+    """{prompt_ids, chosen_ids, rejected_ids}: the prompt and either answer take at most `max_length` tokens."""
+    books = _Books()
+    rows = []
+    for record in records:
+        with books.row(record.where):
+            prompt, chosen, rejected = chat.pair(record)
+            if len(prompt) + max(len(chosen), len(rejected)) > max_length:
+                kept = fit(chat, record.prompt, max_length, lambda p, r=record: _length(chat, replace(r, prompt=p)))
+                if kept is None:
+                    raise _DropError("too long")
+                prompt, chosen, rejected = chat.pair(replace(record, prompt=kept))
+                books.cut += 1
+            if min(len(chosen), len(rejected)) < 2:
+                raise _DropError("empty answer")
+            if chosen == rejected:
+                raise _DropError("identical")
+            rows.append({"prompt_ids": prompt, "chosen_ids": chosen, "rejected_ids": rejected})
+    return rows, books.ledger(len(rows))
+
+
+def encode_prompts(
+    records: Sequence[Prompt], chat: ChatFormat, max_prompt_length: int
+) -> tuple[list[Prompt], list[list[int]], Ledger]:
+    """Prompts of at most `max_prompt_length` tokens: records, cut as their tokens are, the tokens, and the books."""
+    books = _Books()
+    prompts, rows = [], []
+    for record in records:
+        with books.row(record.where):
+            ids = chat.prompt_ids(record.messages)
+            if len(ids) > max_prompt_length:
+                kept = fit(chat, record.messages, max_prompt_length, lambda p: len(chat.prompt_ids(p)))
+                if kept is None:
+                    raise _DropError("too long")
+                record, ids = replace(record, messages=kept), chat.prompt_ids(kept)
+                books.cut += 1
+            prompts.append(record)
+            rows.append(ids)
+    return prompts, rows, books.ledger(len(rows))
+
+
+# ------------------------------------------------------------------------------------------------ cutting
+
+
+def fit(
+    chat: ChatFormat, prompt: list[Message], limit: int, length: Callable[[list[Message]], int]
+) -> list[Message] | None:
+    """The prompt, cut from the left until `length(prompt) <= limit`; None where that would leave nothing of it.
+
+    Whole earlier turns go first, up to a turn of the user's; then the beginning of the first turn left. A system
+    message stays, and so does the template around what is left. Answers are never cut.
+    """
+    head = [m for m in prompt[:1] if m["role"] == "system"]
+    starts = [i for i, m in enumerate(prompt) if m["role"] == "user" and i > len(head)]
+    shorter = [[*head, *prompt[i:]] for i in starts]
+    for candidate in shorter:
+        if length(candidate) <= limit:
+            return candidate
+    shortest = shorter[-1] if shorter else prompt
+    return _fit_turn(chat, shortest, len(head), limit, length) if len(shortest) > len(head) else None
+
+
+def _fit_turn(
+    chat: ChatFormat, prompt: list[Message], turn: int, limit: int, length: Callable[[list[Message]], int]
+) -> list[Message] | None:
+    """Cut tokens off the beginning of one turn's content."""
+    ids = chat.text_ids(prompt[turn]["content"])
+    kept = len(ids) - (length(prompt) - limit)
+    while kept > 0:
+        # a cut inside a character of several byte tokens leaves U+FFFD, which the text did not hold
+        content = str(chat.tokenizer.decode(ids[-kept:], clean_up_tokenization_spaces=False)).lstrip("\ufffd")
+        if not content.strip():
+            return None
+        candidate = [*prompt[:turn], {**prompt[turn], "content": content}, *prompt[turn + 1 :]]
+        surplus = length(candidate) - limit
+        if surplus <= 0:
+            return candidate
+        kept -= surplus
+    return None
+
+
+def _length(chat: ChatFormat, preference: Preference) -> int:
+    prompt, chosen, rejected = chat.pair(preference)
+    return len(prompt) + max(len(chosen), len(rejected))
+
+
+class _DropError(Exception):
+    """The record cannot be kept; the message is the reason."""
+
+
+@dataclass
+class _Books:
+    """Counts what becomes of each record."""
+
+    rows: int = 0
+    cut: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+
+    @contextmanager
+    def row(self, where: str) -> Iterator[None]:
+        """One record: a drop inside is counted, an error gets its place."""
+        self.rows += 1
+        try:
+            yield
+        except _DropError as reason:
+            self.dropped[str(reason)] += 1
+        except DataError as error:
+            raise DataError(f"{where}: {error}") from None
+
+    def ledger(self, used: int) -> Ledger:
+        assert self.rows == used + self.dropped.total(), "every record must be accounted for"
+        return {"rows": self.rows, "used": used, "cut": self.cut, "dropped": dict(self.dropped)}

@@ -1,0 +1,194 @@
+"""Rows out of files: .jsonl, .json, .csv, .tsv, .txt, each also .gz, and out of datasets on the hub.
+
+A reader yields `(where, row)`. A piece that cannot be read is yielded as a DataError in the row's place, so that all
+of a file's faults are told at once.
+"""
+
+import csv
+import gzip
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from rlhf.config import DataConfig
+from rlhf.errors import DataError, did_you_mean
+
+Rows = Iterator[tuple[str, Any]]
+Lines = Iterator[tuple[int, str]]
+
+
+def read(path: Path) -> Rows:
+    """The rows of a file. Raises DataError when there is no such file or no reader for its ending."""
+    reader = READERS[ending(path)]
+    name = _short(path)
+    if not path.is_file():
+        raise DataError(f"data.path: no file {name}{_nearby(path)}")
+    try:
+        for place, row in reader(path):
+            yield f"{name}:{place}", row
+    except UnicodeDecodeError as error:
+        raise DataError(f"{name}: byte {error.start} of a line is not UTF-8; save the file as UTF-8") from None
+    except (OSError, EOFError) as error:
+        raise DataError(f"{name}: cannot be read ({error}); a truncated download?") from None
+
+
+def ending(path: Path) -> str:
+    """`.jsonl`, `.csv`, …: the ending that says how to read a file, whatever its compression."""
+    suffix = Path(path.name.removesuffix(".gz")).suffix
+    if suffix not in READERS:
+        raise DataError(f"data.path: {_short(path)} ends with '{suffix}'; readable: {', '.join(READERS)} (.gz too)")
+    return suffix
+
+
+def read_hub(data: DataConfig) -> Rows:
+    """The rows of a hub dataset. `subset` is its configuration of that name if it has one, else a folder in it."""
+    import datasets
+
+    assert data.hub is not None
+    at: dict[str, Any] = {"split": data.split, "revision": data.revision}
+    try:
+        if data.subset is not None:
+            configurations = datasets.get_dataset_config_names(data.hub, revision=data.revision)
+            at["name" if data.subset in configurations else "data_dir"] = data.subset
+        rows = datasets.load_dataset(data.hub, **at)
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(
+            f"data.hub: cannot load '{data.hub}' split '{data.split}' ({reason}); "
+            "without a network, download it elsewhere and name the file: data.path=…"
+        ) from None
+    for i, row in enumerate(rows):
+        yield f"{data.hub}/{data.split}:{i}", row
+
+
+# ------------------------------------------------------------------------------------------------ readers
+
+
+def _json_lines(path: Path) -> Rows:
+    for number, line in _lines(path):
+        yield str(number), _parse(line)
+
+
+def _json_array(path: Path) -> Rows:
+    """An array of rows; a file of one object a line is read as that."""
+    content = "\n".join(line for _, line in _lines(path, keep_blank=True))
+    if not content.lstrip().startswith("["):
+        first = content.lstrip().partition("\n")[0]
+        if isinstance(_parse(first), DataError) and first.strip() != content.strip():
+            raise DataError(f"{_short(path)}: holds one value; an array of rows, or one object a line, is needed")
+        yield from _json_lines(path)
+        return
+    decoder, at, count = json.JSONDecoder(), content.index("[") + 1, 0
+    line = 1 + content.count("\n", 0, at)
+    while True:
+        start = _skip(content, at, " \t\r\n," if count else " \t\r\n")
+        line += content.count("\n", at, start)
+        if content.startswith("]", start):
+            return
+        count += 1
+        try:
+            row, at = decoder.raw_decode(content, start)
+        except json.JSONDecodeError as error:
+            yield f"{error.lineno} (row {count})", _broken(error)
+            return
+        except RecursionError:
+            yield f"{line} (row {count})", _TOO_DEEP
+            return
+        yield f"{line} (row {count})", row
+        line += content.count("\n", start, at)
+
+
+def _csv(path: Path) -> Rows:
+    return _table(path, delimiter=",", quoting=csv.QUOTE_MINIMAL)
+
+
+def _tsv(path: Path) -> Rows:
+    """Tab-separated as IANA has it: no quoting, so a quotation mark is a character."""
+    return _table(path, delimiter="\t", quoting=csv.QUOTE_NONE)
+
+
+def _text(path: Path) -> Rows:
+    for number, line in _lines(path):
+        yield str(number), line
+
+
+READERS: dict[str, Callable[[Path], Rows]] = {
+    ".jsonl": _json_lines,
+    ".json": _json_array,
+    ".csv": _csv,
+    ".tsv": _tsv,
+    ".txt": _text,
+}
+
+
+def _table(path: Path, delimiter: str, quoting: Any) -> Rows:
+    numbered = _lines(path, keep_blank=True)
+    reader = csv.reader((f"{line}\n" for _, line in numbered), delimiter=delimiter, quoting=quoting, strict=True)
+    header: list[str] | None = None
+    while True:
+        start = reader.line_num + 1
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            yield str(start), DataError(f"row: {error}; quote a cell that holds quotation marks or line ends")
+            return
+        if cells is None:
+            return
+        if header is None:
+            header = cells
+            continue
+        if not any(cells):
+            continue
+        if len(cells) != len(header):
+            told = f"row: {len(cells)} cells under {len(header)} column names; the first line must name all columns"
+            yield str(start), DataError(told)
+            continue
+        yield str(start), dict(zip(header, cells, strict=True))
+
+
+def _lines(path: Path, keep_blank: bool = False) -> Lines:
+    """Lines and their numbers. A line ends with \\n and nothing else: U+2028 and U+0085 occur inside rows."""
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        for number, raw in enumerate(file, 1):
+            line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+            if keep_blank or line.strip():
+                yield number, line
+
+
+def _parse(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        return _broken(error)
+    except RecursionError:
+        return _TOO_DEEP
+
+
+_TOO_DEEP = DataError("row: JSON nested too deeply; an object of plain fields is needed")
+
+
+def _broken(error: json.JSONDecodeError) -> DataError:
+    return DataError(f"row: broken JSON, {error.msg} at column {error.colno}; one complete object is needed")
+
+
+def _skip(content: str, at: int, characters: str) -> int:
+    while at < len(content) and content[at] in characters:
+        at += 1
+    return at
+
+
+def _nearby(path: Path) -> str:
+    """What else is in the folder, if it is one and is not full."""
+    if not path.parent.is_dir():
+        return f"; there is no folder {_short(path.parent)}"
+    siblings = [p.name for p in path.parent.iterdir() if p.is_file()]
+    hint = did_you_mean(path.name, siblings)
+    return hint if "did you mean" in hint or len(siblings) <= 12 else ""
+
+
+def _short(path: Path) -> str:
+    """As seen from the working directory when it is below it."""
+    here = Path.cwd()
+    return os.path.relpath(path, here) if path.is_absolute() and path.is_relative_to(here) else str(path)

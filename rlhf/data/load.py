@@ -1,0 +1,165 @@
+"""From a recipe's `data` block to records. Every row is used, held out, or dropped for a reason; the ledger adds up."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar, overload
+
+from rlhf.config import DataConfig
+from rlhf.data import files, formats
+from rlhf.data.messages import UnusableError, kind_of
+from rlhf.data.records import Demonstration, Kind, Message, Preference, Prompt, Record, prompt_key
+from rlhf.errors import DataError
+
+R = TypeVar("R", bound=Record, covariant=True)
+
+_TOLD = 20
+"""Wrong rows named in an error; the rest are counted."""
+
+
+@dataclass(frozen=True)
+class Split(Generic[R]):
+    """Records to train on and records never trained on; no prompt is among both."""
+
+    train: list[R]
+    held_out: list[R]
+    ledger: dict[str, Any]
+    """rows = used + held_out + the sum of `dropped` (by reason); `formats` counts the rows of each format read."""
+
+
+@overload
+def load(data: DataConfig, kind: Literal["demonstrations"]) -> Split[Demonstration]: ...
+@overload
+def load(data: DataConfig, kind: Literal["preferences"]) -> Split[Preference]: ...
+@overload
+def load(data: DataConfig, kind: Literal["prompts"]) -> Split[Prompt]: ...
+def load(data: DataConfig, kind: Kind) -> Split[Any]:
+    """Read, check and split. `max_rows` is of usable rows, and of each file when there is an `eval_path`.
+
+    Raises DataError that names the first 20 wrong rows as `file:line: field: what; what would work`.
+    """
+    intake = _Intake(kind, data.format)
+    records = intake.take(files.read(data.path) if data.path else files.read_hub(data), data.max_rows)
+    apart = intake.take(files.read(data.eval_path), data.max_rows) if data.eval_path else None
+    intake.check(data)
+    if apart is None:
+        train, held_out = split_by_prompt(records, data.eval_fraction)
+    else:
+        keys = {prompt_key(record) for record in apart}
+        train, held_out = [record for record in records if prompt_key(record) not in keys], apart
+        if not train:
+            raise DataError("data.eval_path: holds every prompt of the training file; name a file with other prompts")
+        if len(train) < len(records):
+            intake.dropped["prompt is in eval_path"] += len(records) - len(train)
+    return Split(train, held_out, intake.ledger(len(train), len(held_out)))
+
+
+def conversations(path: Path) -> list[list[Message]]:
+    """Every conversation of a file, in any format of demonstrations. Raises DataError as `load` does."""
+    data = DataConfig.model_validate({"path": path})
+    intake = _Intake("demonstrations", data.format)
+    records = intake.take(files.read(path), None)
+    intake.check(data)
+    return [record.messages for record in records]
+
+
+def split_by_prompt(records: list[R], fraction: float) -> tuple[list[R], list[R]]:
+    """`(train, held_out)`. A prompt's side follows from its text alone: the same in every file, order and run."""
+    train: list[R] = []
+    held_out: list[R] = []
+    for record in records:
+        draw = int.from_bytes(hashlib.sha256(prompt_key(record).encode("utf-8", "replace")).digest()[:8], "big") / 2**64
+        (held_out if draw < fraction else train).append(record)
+    return train, held_out
+
+
+def content_hash(data: DataConfig) -> str:
+    """Identity of the examples: the files' bytes, wherever they lie, and the settings that choose and cut rows."""
+    hasher = hashlib.sha256()
+    settings = data.model_dump(include={"format", "eval_fraction", "max_rows", "max_length"})
+    if data.path:
+        sources = [data.path]
+    else:
+        settings |= data.model_dump(include={"hub", "subset", "split", "revision"})
+        sources = []
+    sources += [data.eval_path] if data.eval_path else []
+    hasher.update(json.dumps(settings, sort_keys=True).encode())
+    for path in sources:
+        hasher.update(f"\n{files.ending(path)} {_file_sha256(path)}".encode())
+    return hasher.hexdigest()
+
+
+def _file_sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"data.path: cannot read {path} ({error.strerror})") from None
+
+
+@dataclass
+class _Intake:
+    """Turns rows to records and keeps the books."""
+
+    kind: Kind
+    format: str
+    rows: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    formats: Counter[str] = field(default_factory=Counter)
+    faults: list[str] = field(default_factory=list)
+
+    def take(self, rows: files.Rows, most: int | None) -> list[Any]:
+        """The usable records among rows, the first `most` of them."""
+        choose = self._chooser()
+        records: list[Record] = []
+        for where, row in rows:
+            self.rows += 1
+            try:
+                records.append(self._record(row, where, choose))
+            except UnusableError as reason:
+                self.dropped[str(reason)] += 1
+            except DataError as fault:
+                self.faults.append(f"{where}: {fault}")
+            if len(records) == most:
+                break
+        return records
+
+    def _chooser(self) -> Callable[[dict[str, Any]], str]:
+        if self.format == "auto":
+            return lambda row: formats.recognise(row, self.kind)
+        formats.named(self.kind, self.format)
+        return lambda row: self.format
+
+    def _record(self, row: Any, where: str, choose: Callable[[dict[str, Any]], str]) -> Record:
+        if isinstance(row, DataError):
+            raise row
+        if isinstance(row, str):
+            row = {"text": row}
+        if not isinstance(row, dict):
+            raise DataError(f"row: is {kind_of(row)}; an object with named fields is needed")
+        name = choose(row)
+        self.formats[name] += 1
+        return formats.read(formats.FORMATS[self.kind][name], row, where)
+
+    def check(self, data: DataConfig) -> None:
+        """Raises DataError for wrong rows, or when no row is left."""
+        if self.faults:
+            more = f"\n… and {len(self.faults) - _TOLD} more" if len(self.faults) > _TOLD else ""
+            told = "\n".join(self.faults[:_TOLD])
+            raise DataError(f"{len(self.faults)} of {self.rows} rows cannot be read as {self.kind}:\n{told}{more}")
+        if self.rows == self.dropped.total():
+            reasons = ", ".join(f"{count} × {reason}" for reason, count in self.dropped.items()) or "the file is empty"
+            raise DataError(f"{data.path or data.hub}: no usable row among {self.rows} ({reasons})")
+
+    def ledger(self, used: int, held_out: int) -> dict[str, Any]:
+        assert self.rows == used + held_out + self.dropped.total(), "every row must be accounted for"
+        return {
+            "rows": self.rows,
+            "used": used,
+            "held_out": held_out,
+            "dropped": dict(self.dropped),
+            "formats": dict(self.formats),
+        }

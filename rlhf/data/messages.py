@@ -1,0 +1,167 @@
+"""From the values of a row to messages, and from messages to records that keep their promises.
+
+Two ways to fail: `DataError("field: what; what would work")` for a row that someone must mend, and `UnusableError`
+for a well-formed row that teaches nothing (a tie, an empty answer), which is dropped and counted.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from rlhf.data.records import Demonstration, Message, Preference, Prompt
+from rlhf.errors import DataError, did_you_mean
+
+ROLES = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "human": "user",
+    "prompter": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "model": "assistant",
+    "bot": "assistant",
+    "tool": "tool",
+    "function": "tool",
+    "observation": "tool",
+}
+"""Names that data sets give to the four roles."""
+
+_KINDS = {
+    bool: "a truth value",
+    int: "a number",
+    float: "a number",
+    str: "a string",
+    list: "a list",
+    dict: "an object",
+}
+
+_SPEAKER = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
+
+
+class UnusableError(Exception):
+    """A well-formed row that teaches nothing; the message is the reason it is counted under."""
+
+
+# ------------------------------------------------------------------------------------------------ values
+
+
+def text(row: Mapping[str, Any], field: str) -> str:
+    """A field that must be a string."""
+    value = row.get(field)
+    if isinstance(value, str):
+        return value
+    raise DataError(f"{field}: is {kind_of(value)}; a string is needed")
+
+
+def turns(row: Mapping[str, Any], field: str, role: str) -> list[Message]:
+    """A field that is either one turn of `role` as a string, or messages."""
+    value = row.get(field)
+    return [{"role": role, "content": value}] if isinstance(value, str) else conversation(value, field)
+
+
+def conversation(value: Any, field: str) -> list[Message]:
+    """Messages, written as {role, content} or as ShareGPT's {from, value}; one alone may stand without its list."""
+    items = [value] if isinstance(value, dict) else value
+    if not isinstance(items, list):
+        raise DataError(f"{field}: is {kind_of(value)}; a list of messages {{role, content}} is needed")
+    if not items:
+        raise DataError(f"{field}: is an empty list; at least one message {{role, content}} is needed")
+    messages = [_message(item, f"{field}[{i}]") for i, item in enumerate(items)]
+    return [m for m in messages if m["role"] != "system" or m["content"].strip()]
+
+
+def _message(item: Any, field: str) -> Message:
+    if not isinstance(item, dict):
+        raise DataError(f"{field}: is {kind_of(item)}; a message {{role, content}} is needed")
+    by, said = ("from", "value") if "from" in item else ("role", "content")
+    role = item.get(by)
+    if not isinstance(role, str) or role.lower() not in ROLES:
+        found = f"'{role}'" if isinstance(role, str) else kind_of(role)
+        hint = did_you_mean(str(role).lower(), ROLES)
+        raise DataError(f"{field}.{by}: is {found}; user, assistant, system or tool is needed{hint}")
+    if not isinstance(item.get(said), str):
+        raise DataError(f"{field}.{said}: is {kind_of(item.get(said))}; a string is needed")
+    return {"role": ROLES[role.lower()], "content": item[said]}
+
+
+def transcript(value: str, field: str) -> list[Message]:
+    """`\\n\\nHuman: … \\n\\nAssistant: …` as messages. Turns of one speaker in a row are one turn."""
+    before, *parts = _SPEAKER.split(value)
+    if before.strip() or not parts:
+        raise DataError(f"{field}: does not open with a speaker; '\\n\\nHuman: …\\n\\nAssistant: …' is needed")
+    messages: list[Message] = []
+    for speaker, said in zip(parts[::2], parts[1::2], strict=True):
+        role, said = ROLES[speaker.lower()], said.strip()
+        if messages and messages[-1]["role"] == role:
+            messages[-1]["content"] = f"{messages[-1]['content']}\n\n{said}".strip()
+        else:
+            messages.append({"role": role, "content": said})
+    return messages
+
+
+def kind_of(value: Any) -> str:
+    """`missing`, `a number`, `an object` …: a JSON value in words."""
+    return "missing or null" if value is None else _KINDS.get(type(value), type(value).__name__)
+
+
+# ------------------------------------------------------------------------------------------------ records
+
+
+def demonstration(messages: list[Message], where: str, field: str = "messages") -> Demonstration:
+    """Checked: it ends with an assistant turn, and no turn is empty."""
+    if messages[-1]["role"] != "assistant":
+        last = messages[-1]["role"]
+        raise DataError(f"{field}: ends with the {last}'s turn; end with the assistant's, or use the file as prompts")
+    _no_empty_turn(messages)
+    return Demonstration(messages, where)
+
+
+def prompt(messages: list[Message], where: str, field: str = "prompt") -> Prompt:
+    """Checked: answers at the end are taken off, what is left ends with a user's or a tool's turn."""
+    end = len(messages)
+    while end and messages[end - 1]["role"] == "assistant":
+        end -= 1
+    if not end or messages[end - 1]["role"] == "system":
+        raise DataError(f"{field}: has no turn of the user's to answer; end with one")
+    _no_empty_turn(messages[:end])
+    return Prompt(messages[:end], where)
+
+
+def preference(
+    chosen: list[Message], rejected: list[Message], where: str, margin: float | None = None, field: str = "chosen"
+) -> Preference:
+    """Two whole conversations, split after their longest common beginning that waits for an answer.
+
+    Raises UnusableError for an empty or identical answer, and when the conversations share no prompt.
+    """
+    for name, messages in (("chosen", chosen), ("rejected", rejected)):
+        if (last := messages[-1]["role"]) != "assistant":
+            raise DataError(f"{name}: ends with the {last}'s turn; an answer of the assistant's is needed")
+        if all(m["role"] != "user" for m in messages):
+            raise DataError(f"{field}: no turn of the user's comes before the answer; add it, or a field `prompt`")
+        _no_empty_turn(messages)
+    if [(m["role"], m["content"].strip()) for m in chosen] == [(m["role"], m["content"].strip()) for m in rejected]:
+        raise UnusableError("identical")
+    shared = _shared(chosen, rejected)
+    if not shared:
+        raise UnusableError("prompts differ")
+    return Preference(chosen[:shared], chosen[shared:], rejected[shared:], where, margin)
+
+
+def _shared(chosen: list[Message], rejected: list[Message]) -> int:
+    """Messages in common, fewer where that leaves a side empty or not at the assistant's turn to speak."""
+    most = min(len(chosen), len(rejected)) - 1
+    same = next((i for i in range(most) if chosen[i] != rejected[i]), most)
+    for n in range(same, 0, -1):
+        waits = chosen[n - 1]["role"] in ("user", "tool")
+        if waits and chosen[n]["role"] == rejected[n]["role"] == "assistant":
+            return n
+    return 0
+
+
+def _no_empty_turn(messages: list[Message]) -> None:
+    for message in messages:
+        if not message["content"].strip():
+            raise UnusableError("empty answer" if message["role"] == "assistant" else "empty prompt")

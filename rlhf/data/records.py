@@ -1,0 +1,57 @@
+"""What a row becomes, whatever format it was written in. Three kinds; all text, no tokens."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Message = dict[str, str]
+"""`role` (system, user, assistant, tool) and `content`."""
+
+Kind = Literal["demonstrations", "preferences", "prompts"]
+
+
+@dataclass(frozen=True, slots=True)
+class Demonstration:
+    """A conversation to imitate; the last message is the assistant's."""
+
+    messages: list[Message]
+    where: str
+    """`file:line`, for messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """Two continuations of one prompt. Each starts and ends with an assistant turn, and they differ."""
+
+    prompt: list[Message]
+    chosen: list[Message]
+    rejected: list[Message]
+    where: str
+    margin: float | None = None
+    """How much better the chosen one is, where the row says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A conversation that waits for an answer; the last message is the user's (or a tool's)."""
+
+    messages: list[Message]
+    where: str
+
+
+Record = Demonstration | Preference | Prompt
+
+
+def prompt_of(record: Record) -> list[Message]:
+    """The messages before the (last) answer."""
+    if isinstance(record, Preference):
+        return record.prompt
+    return record.messages[:-1] if isinstance(record, Demonstration) else record.messages
+
+
+def prompt_key(record: Record) -> str:
+    """Identity of the prompt's text: roles and contents, white space normalised. The same in every kind.
+
+    A demonstration without a prompt (plain text) is its own prompt.
+    """
+    messages = prompt_of(record) or (record.messages if isinstance(record, Demonstration) else [])
+    return "\n".join(f"{message['role']}: {' '.join(message['content'].split())}" for message in messages)

@@ -1,0 +1,137 @@
+"""Held-out measures that stages share: perplexity, pair accuracy and calibration, win rates, KL to the reference."""
+
+# B batch, T tokens
+
+import math
+from collections.abc import Iterator, Sequence
+from statistics import fmean
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlhf.data.chat import ChatFormat, Encoded
+from rlhf.rollout import Rollout, left_pad
+from rlhf.trunk import Role
+
+
+def batches(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
+    """Indices in batches of like length, so that little of a batch is padding."""
+    order = sorted(range(len(lengths)), key=lambda i: lengths[i])
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
+
+
+# ------------------------------------------------------------------------------------------------ reward models
+
+
+@torch.no_grad()
+def score_rows(judge: Role, rows: Sequence[list[int]], pad_id: int, size: int) -> Tensor:
+    """Score of each row of token ids, (N,) float32 on the CPU."""
+    device = next(judge.model.parameters()).device
+    scores = torch.empty(len(rows))
+    for index in batches([len(row) for row in rows], size):
+        ids_BT, mask_BT = left_pad([rows[i] for i in index], pad_id, device)
+        scores[index] = judge.scores(ids_BT, mask_BT).float().cpu()
+    return scores
+
+
+def pair_metrics(judge: Role, pairs: Sequence[dict[str, list[int]]], pad_id: int, size: int) -> dict[str, float]:
+    """Accuracy on held-out pairs with its standard error, calibration, and what length alone would explain."""
+    chosen = score_rows(judge, [p["prompt_ids"] + p["chosen_ids"] for p in pairs], pad_id, size)
+    rejected = score_rows(judge, [p["prompt_ids"] + p["rejected_ids"] for p in pairs], pad_id, size)
+    lengths = [len(p[side]) for side in ("chosen_ids", "rejected_ids") for p in pairs]
+    longer = [len(p["chosen_ids"]) - len(p["rejected_ids"]) for p in pairs]
+    margin = (chosen - rejected).double()
+    return {
+        **preference_metrics(margin),
+        "pairs": len(pairs),
+        "length_correlation": correlation(torch.cat([chosen, rejected]).tolist(), lengths),
+        "longer_wins": fmean(0.5 if d == 0 else float(d > 0) for d in longer),
+    }
+
+
+def preference_metrics(margin_N: Tensor, bins: int = 10) -> dict[str, float]:
+    """From score differences chosen - rejected, (N,): accuracy (ties count half) and calibration of sigmoid(margin).
+
+    Brier score is the mean squared error of the predicted preference; ECE is the expected calibration error of the
+    predicted winner's probability over equal-width bins (Guo et al. 2017, eq. 3).
+    """
+    right = (margin_N > 0).double() + 0.5 * (margin_N == 0).double()
+    accuracy = float(right.mean())
+    probability = torch.sigmoid(margin_N)
+    confidence = torch.maximum(probability, 1 - probability)
+    bucket = ((confidence - 0.5) * 2 * bins).long().clamp(max=bins - 1)
+    gaps = [
+        float((bucket == b).double().mean() * (confidence[bucket == b].mean() - right[bucket == b].mean()).abs())
+        for b in range(bins)
+        if bool((bucket == b).any())
+    ]
+    return {
+        "accuracy": accuracy,
+        "accuracy_stderr": math.sqrt(accuracy * (1 - accuracy) / len(margin_N)),
+        "margin": float(margin_N.mean()),
+        "brier": float((1 - probability).square().mean()),
+        "ece": sum(gaps),
+    }
+
+
+def correlation(left: Sequence[float], right: Sequence[float]) -> float:
+    """Pearson's correlation; 0 when either side is constant."""
+    x, y = torch.tensor(left, dtype=torch.float64), torch.tensor(right, dtype=torch.float64)
+    x, y = x - x.mean(), y - y.mean()
+    scale = float(x.norm() * y.norm())
+    return float(x @ y) / scale if scale > 0 else 0.0
+
+
+# ------------------------------------------------------------------------------------------------ policies
+
+
+@torch.no_grad()
+def perplexity(policy: Role, rows: Sequence[Encoded], pad_id: int, size: int) -> dict[str, float]:
+    """Mean loss of the assistant's tokens, in nats, and its exponential."""
+    device = next(policy.model.parameters()).device
+    total, count = 0.0, 0
+    for index in batches([len(row.ids) for row in rows], size):
+        ids_BT, mask_BT = left_pad([list(rows[i].ids) for i in index], pad_id, device)
+        answers_BT, _ = left_pad([list(rows[i].assistant_mask) for i in index], 0, device)
+        logprobs, _ = policy.logprobs(ids_BT, mask_BT, ids_BT.shape[1] - 1, 1.0)
+        total -= float((logprobs * answers_BT[:, 1:]).sum())
+        count += int(answers_BT[:, 1:].sum())
+    loss = total / max(count, 1)
+    return {"loss": loss, "perplexity": math.exp(min(loss, 50.0))}
+
+
+@torch.no_grad()
+def kl_per_response(policy: Role, reference: Role, rollout: Rollout, temperature: float) -> Tensor:
+    """log p(response) - log q(response) of each sampled response, in nats, (B,): its mean estimates the sequence KL."""
+    length = rollout.response_BR.shape[1]
+    mine, _ = policy.logprobs(rollout.ids_BT, rollout.mask_BT, length, temperature)
+    theirs, _ = reference.logprobs(rollout.ids_BT, rollout.mask_BT, length, temperature)
+    return ((mine - theirs) * rollout.mask_BR).sum(1)
+
+
+def win_rate(mine: Sequence[float], theirs: Sequence[float]) -> dict[str, float]:
+    """Share of prompts on which the first score is higher, ties counting half, with a 95 % normal interval."""
+    results = [0.5 if a == b else float(a > b) for a, b in zip(mine, theirs, strict=True)]
+    rate = fmean(results)
+    spread = math.sqrt(fmean((r - rate) ** 2 for r in results) / len(results))
+    return {
+        "rate": rate,
+        "low": max(rate - 1.96 * spread, 0.0),
+        "high": min(rate + 1.96 * spread, 1.0),
+        "ties": fmean(float(r == 0.5) for r in results),
+        "prompts": len(results),
+    }
+
+
+def conversations(prompts: Sequence[Any], responses: Sequence[str]) -> list[list[dict[str, str]]]:
+    """Each prompt's messages with the response as the assistant's answer."""
+    return [
+        [*prompt.messages, {"role": "assistant", "content": text}] for prompt, text in zip(prompts, responses, strict=True)
+    ]
+
+
+def encode_conversations(chat: ChatFormat, rows: Sequence[list[dict[str, str]]]) -> list[list[int]]:
+    """Token ids of whole conversations, each ending with the stop token."""
+    return [list(chat.encode(messages).ids) for messages in rows]

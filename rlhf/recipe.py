@@ -1,0 +1,340 @@
+"""A recipe: stages in order, each starting from a model or from an earlier stage.
+
+Parsing applies overrides, fills each stage from the recipe's defaults, validates every block and then the chain as
+a whole, so that whatever can fail before weights are loaded fails here, naming file, line and column.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, Field, ValidationError
+from ruamel.yaml.comments import CommentedMap
+
+from rlhf import yamlfile
+from rlhf.config import BackendConfig, LoRA, ModelRef, StageConfig, Strict, TrackingConfig
+from rlhf.errors import RecipeError, did_you_mean
+from rlhf.resources import recipe_names, resource
+
+INHERITED = ("model", "backend", "seed", "precision", "template")
+"""Keys that a recipe may set once for all its stages."""
+
+
+class RecipeConfig(Strict):
+    """The top of a recipe file."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Names the run folder."""
+    description: str = ""
+    """One sentence for the reader."""
+    model: ModelRef | None = None
+    """Model of every stage that names none."""
+    backend: BackendConfig = Field(default_factory=LoRA)
+    """Backend of every stage that names none."""
+    seed: int = Field(0, ge=0)
+    """Seed of every stage that names none."""
+    precision: str = "fp32"
+    """Precision of every stage that names none."""
+    template: str | None = None
+    """Chat template of every stage that names none."""
+    tracking: TrackingConfig = TrackingConfig()
+    """Where metrics go besides metrics.jsonl."""
+    stages: dict[str, dict[str, Any]] = Field(min_length=1)
+    """Stage name to its settings, in the order they run."""
+
+
+@cache
+def stage_kinds() -> dict[str, type[StageConfig]]:
+    """Every stage installed, by kind: the entry points of the group `rlhf.stages`."""
+    return {point.name: point.load() for point in entry_points(group="rlhf.stages")}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A validated recipe."""
+
+    config: RecipeConfig
+    stages: dict[str, StageConfig]
+    path: Path | None = None
+    notes: list[str] = field(default_factory=list)
+    """Things worth telling the user that are no errors."""
+
+    @property
+    def name(self) -> str:
+        return self.config.name
+
+    def resolved(self) -> dict[str, Any]:
+        """Every setting with its value, as written to `recipe.lock.yaml`; parsing it again gives this recipe."""
+        top = self.config.model_dump(mode="json", exclude={"stages"}, exclude_none=True)
+        stages = {n: s.model_dump(mode="json", exclude={"name"}, exclude_none=True) for n, s in self.stages.items()}
+        return {**top, "stages": stages}
+
+
+def load(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Parse and validate a recipe: a file, or the name of one that is shipped. Raises RecipeError."""
+    path = find(recipe)
+    tree = yamlfile.read(path)
+    return parse(yamlfile.plain(tree), overrides, tree=tree, path=path)
+
+
+def one_stage(kind: str, settings: dict[str, Any], overrides: Sequence[str], name: str) -> Recipe:
+    """A recipe of a single stage, from flags; an override may leave out the stage's name (`train.lr=1e-4`)."""
+    own = stage_kinds()[kind].model_fields
+    full = [f"{kind}.{o}" if o.split("=")[0].split(".")[0] in own else o for o in overrides]
+    if "model" not in settings and not any(o.startswith(f"{kind}.model") for o in full):
+        raise RecipeError("name a model to start from: --model (see `rlhf registry`), or give a recipe")
+    return parse({"name": name, "stages": {kind: settings}}, full)
+
+
+def find(recipe: str | Path) -> Path:
+    """The file of a recipe given by path or by the name of one that is shipped."""
+    path = Path(recipe)
+    if path.is_file():
+        return path.resolve()
+    if path.is_dir():
+        raise RecipeError(f"{path} is a folder; a recipe is a .yaml file")
+    name = str(recipe).removesuffix(".yaml")
+    names = recipe_names()
+    if name in names:
+        return resource(f"recipes/{name}.yaml")
+    raise RecipeError(f"no recipe '{recipe}': neither a file here nor one that is shipped{did_you_mean(name, names)}")
+
+
+def parse(
+    raw: dict[str, Any], overrides: Sequence[str] = (), *, tree: CommentedMap | None = None, path: Path | None = None
+) -> Recipe:
+    """Validate a recipe given as plain values. `tree` and `path` let errors name their place."""
+    places = _Places(tree, path)
+    notes: list[str] = []
+    _check_shape(raw, places)
+    for override in overrides:
+        apply_override(raw, override, notes)
+    context = {"folder": path.parent if path else Path.cwd()}
+    try:
+        config = RecipeConfig.model_validate(raw, context=context)
+    except ValidationError as error:
+        raise RecipeError("\n".join(_explain(error, RecipeConfig, (), places))) from None
+    stages: dict[str, StageConfig] = {}
+    problems: list[str] = []
+    for name, settings in config.stages.items():
+        try:
+            stages[name] = _stage(name, settings, raw, context, places)
+        except RecipeError as error:
+            problems.append(str(error))
+    problems = problems or list(_check_chain(stages, places))
+    if problems:
+        raise RecipeError("\n".join(problems))
+    return Recipe(config, stages, path, notes)
+
+
+def _check_shape(raw: Any, places: "_Places") -> None:
+    if not isinstance(raw.get("stages"), dict) or not raw["stages"]:
+        raise RecipeError(f"{places(('stages',))}: a recipe needs `stages:`, a mapping of stage names to settings")
+    for name, settings in raw["stages"].items():
+        if settings is None:
+            raw["stages"][name] = {}
+        elif not isinstance(settings, dict):
+            raise RecipeError(f"{places(('stages', name))}: stage '{name}' must be a mapping of settings")
+
+
+def _stage(name: str, settings: dict[str, Any], raw: dict[str, Any], context: dict, places: "_Places") -> StageConfig:
+    kind = settings.get("stage", name)
+    if kind not in stage_kinds():
+        hint = did_you_mean(str(kind), stage_kinds())
+        raise RecipeError(f"{places(('stages', name))}: no stage of kind '{kind}'{hint} (set `stage:` to one of them)")
+    if name in RecipeConfig.model_fields or "." in name or "/" in name:
+        raise RecipeError(f"{places(('stages', name))}: '{name}' cannot name a stage")
+    model = stage_kinds()[kind]
+    inherited = {key: raw[key] for key in INHERITED if raw.get(key) is not None and key in model.model_fields}
+    try:
+        return model.model_validate({**inherited, **settings, "name": name, "stage": kind}, context=context)
+    except ValidationError as error:
+        raise RecipeError("\n".join(_explain(error, model, ("stages", name), places))) from None
+
+
+# ------------------------------------------------------------------------------------------------ overrides
+
+
+def apply_override(raw: dict[str, Any], override: str, notes: list[str]) -> None:
+    """Set one `key=value` in place; `ppo.rl.kl_coef=0.02` reaches into stage `ppo`, `seed=1` into the recipe."""
+    dotted, equals, text = override.partition("=")
+    keys = dotted.strip().split(".")
+    if not equals or not all(keys):
+        raise RecipeError(f"override '{override}': expected key=value, such as ppo.rl.kl_coef=0.02")
+    stages = raw.get("stages", {})
+    if keys[0] in stages:
+        keys = ["stages", *keys]
+    elif keys[0] not in RecipeConfig.model_fields:
+        known = [*stages, *RecipeConfig.model_fields]
+        raise RecipeError(f"override '{override}': '{keys[0]}' is no stage and no recipe key{did_you_mean(keys[0], known)}")
+    node = raw
+    for depth, key in enumerate(keys[:-1]):
+        if node.get(key) is None or isinstance(node[key], (str, bool)):
+            node[key] = {}
+        node = node[key]
+        if not isinstance(node, dict):
+            raise RecipeError(f"override '{override}': '{'.'.join(keys[: depth + 1])}' is not a block of settings")
+    new = _local_path(yamlfile.value(text))
+    if keys[-1] == "kind" and keys[-2] == "backend" and node.get("kind") not in (None, new):
+        _change_backend(node, new, override, notes)
+    node[keys[-1]] = new
+
+
+def _change_backend(block: dict[str, Any], kind: Any, override: str, notes: list[str]) -> None:
+    """Settings that the new kind of backend does not have leave with the old one, and are named."""
+    known = {k.model_fields["kind"].default: k for k in _models_of(BackendConfig)}
+    dropped = [key for key in block if kind in known and key not in known[kind].model_fields]
+    for key in dropped:
+        del block[key]
+    if dropped:
+        notes.append(f"{override} leaves out {', '.join(dropped)}, which {kind} does not have")
+
+
+def _local_path(new: Any) -> Any:
+    """A path on the command line is relative to the working directory, not to the recipe."""
+    if isinstance(new, str) and ("/" in new or "." in new) and Path(new).expanduser().exists():
+        return str(Path(new).expanduser().resolve())
+    if isinstance(new, dict):
+        return {key: _local_path(item) for key, item in new.items()}
+    return new
+
+
+# ------------------------------------------------------------------------------------------------ the chain
+
+
+def _check_chain(stages: Mapping[str, StageConfig], places: "_Places") -> Iterator[str]:
+    names = list(stages)
+    for position, (name, stage) in enumerate(stages.items()):
+        for where, (ref, role) in stage.references().items():
+            if ref.stage is None:
+                continue
+            at = f"{places(('stages', name, where))}: stage '{name}': {where} names '{ref.stage}'"
+            fitting = [n for n in names[:position] if stages[n].makes == role]
+            choice = f"stages before it that make a {role}: {', '.join(map(repr, fitting)) or 'none'}"
+            if ref.stage not in stages:
+                yield f"{at}, which is no stage of this recipe{did_you_mean(ref.stage, names[:position])}"
+            elif ref.stage == name:
+                yield f"{at}, itself; {choice}"
+            elif names.index(ref.stage) > position:
+                yield f"{at}, which runs after it; stages run in the order they are written; {choice}"
+            elif stages[ref.stage].makes != role:
+                yield f"{at}, which makes a {stages[ref.stage].makes}; {choice}"
+            else:
+                yield from _check_parent(stage, stages[ref.stage], where, at, places)
+
+
+def _check_parent(stage: StageConfig, parent: StageConfig, where: str, at: str, places: "_Places") -> Iterator[str]:
+    if stage.template != parent.template and stage.template is not None:
+        yield (
+            f"{places(('stages', stage.name, 'template'))}: stage '{stage.name}' would format text with template "
+            f"'{stage.template}', but its {where} '{parent.name}' was made with '{parent.template or 'its own default'}'; "
+            "a model must see text as it was trained on: remove `template` here, or set it on the first stage"
+        )
+    if where != "model" or stage.makes == "evaluation":
+        return
+    if isinstance(stage.backend, LoRA) and isinstance(parent.backend, LoRA):
+        mine, theirs = (b.model_dump(include={"r", "alpha", "targets", "dora", "rslora"}) for b in (stage.backend, parent.backend))
+        unlike = [key for key in mine if mine[key] != theirs[key]]
+        if unlike:
+            yield (
+                f"{at}, whose adapter it continues, but backend.{unlike[0]} is {mine[unlike[0]]} here and "
+                f"{theirs[unlike[0]]} there; give both stages the same shape of adapter"
+            )
+
+
+# ------------------------------------------------------------------------------------------------ errors in words
+
+
+@dataclass
+class _Places:
+    """`file:line:column` of a key, or the dotted key when there is no file."""
+
+    tree: CommentedMap | None
+    path: Path | None
+
+    def __call__(self, keys: Sequence[str | int]) -> str:
+        if self.tree is None:
+            return ".".join(map(str, keys))
+        return f"{self.path}:{yamlfile.place(self.tree, keys)}"
+
+
+def _explain(error: ValidationError, model: type[BaseModel], prefix: tuple, places: _Places) -> Iterator[str]:
+    for item in error.errors(include_url=False):
+        loc = item["loc"]
+        owner, keys = _owner(model, loc)
+        dotted = ".".join(map(str, (*prefix[1:], *keys)))
+        message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden" and owner is not None:
+            message = f"unknown key{did_you_mean(str(loc[-1]), set(owner.model_fields) - {'name', 'stage'})}"
+        elif item["type"] == "missing":
+            message = "is required"
+        elif item["type"] not in ("value_error", "union_tag_not_found", "union_tag_invalid"):
+            message = f"{message[0].lower()}{message[1:]}, got {json.dumps(item['input'], default=str)[:80]}"
+        yield f"{places((*prefix, *keys))}: {dotted}: {message}"
+
+
+def _owner(model: type[BaseModel], loc: Sequence[str | int]) -> tuple[type[BaseModel] | None, list[str | int]]:
+    """The model that the last key of `loc` belongs to, and `loc` without the tags of unions."""
+    owner: type[BaseModel] | None = model
+    options: list[type[BaseModel]] = [model]
+    keys: list[str | int] = []
+    for key in loc:
+        tagged = [o for o in options if "kind" in o.model_fields and o.model_fields["kind"].default == key]
+        if tagged and len(options) > 1:
+            options = tagged
+            continue
+        owner = options[0] if options else None
+        keys.append(key)
+        known = next((o for o in options if key in o.model_fields), None)
+        options = _models_of(known.model_fields[str(key)].annotation) if known else []
+    return owner, keys
+
+
+def _models_of(annotation: Any) -> list[type[BaseModel]]:
+    """The pydantic models an annotation may stand for."""
+    if get_origin(annotation) is Annotated:
+        return _models_of(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return [m for option in get_args(annotation) for m in _models_of(option)]
+    return [annotation] if isinstance(annotation, type) and issubclass(annotation, BaseModel) else []
+
+
+# ------------------------------------------------------------------------------------------------ schema
+
+
+def schema() -> dict[str, Any]:
+    """JSON schema of a recipe, for editors: every stage kind, every field with its docstring."""
+    top = RecipeConfig.model_json_schema(ref_template="#/$defs/{model}")
+    defs = top.pop("$defs", {})
+    kinds: dict[str, Any] = {}
+    for kind, model in stage_kinds().items():
+        block = model.model_json_schema(ref_template="#/$defs/{model}")
+        defs.update(block.pop("$defs", {}))
+        block["properties"].pop("name", None)
+        block["properties"]["stage"] = {"const": kind, "description": "Kind of stage; the stage's name when left out."}
+        block["required"] = [k for k in block.get("required", []) if k not in ("name", "stage", *INHERITED)]
+        defs[model.__name__] = block
+        kinds[kind] = {"$ref": f"#/$defs/{model.__name__}"}
+    named = [{"allOf": [ref], "required": ["stage"]} for ref in kinds.values()]
+    top["properties"]["stages"] = {
+        "type": "object",
+        "description": "Stage name to its settings, in the order they run.",
+        "properties": kinds,
+        "additionalProperties": {"anyOf": named},
+        "minProperties": 1,
+    }
+    _allow_shorthand(defs)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "rlhf recipe", **top, "$defs": defs}
+
+
+def _allow_shorthand(defs: dict[str, Any]) -> None:
+    """`model: tiny` and `wandb: true` are short for blocks."""
+    reference = defs["ModelRef"]
+    defs["ModelRef"] = {"anyOf": [{"type": "string", "description": reference["description"]}, reference]}
+    tracking = defs["TrackingConfig"]["properties"]
+    tracking["wandb"] = {"anyOf": [{"type": "boolean"}, *tracking["wandb"]["anyOf"]]}

@@ -1,0 +1,31 @@
+"""Files that ship with rlhf, recipes and data samples: beside the package in a checkout, inside it in a wheel."""
+
+from pathlib import Path
+
+from rlhf.errors import ArtifactError
+
+_PACKAGE = Path(__file__).resolve().parent
+_SHIPPED = ("recipes", "data_samples")
+
+
+def resource(relative: str) -> Path:
+    """Absolute path of a shipped file or folder. Raises ArtifactError when this installation lacks it."""
+    path = _root() / relative
+    if not path.exists():
+        raise ArtifactError(f"rlhf ships '{relative}', but it is not at {path}; install rlhf again")
+    return path
+
+
+def recipe_names() -> list[str]:
+    """Names of the shipped recipes, without `.yaml`."""
+    return sorted(path.stem for path in resource("recipes").glob("*.yaml"))
+
+
+def is_shipped(path: Path) -> bool:
+    """Whether a file is one of ours, and so no stranger's code. A link out of our folders is not ours."""
+    return any(path.resolve().is_relative_to((_root() / folder).resolve()) for folder in _SHIPPED)
+
+
+def _root() -> Path:
+    checkout = _PACKAGE.parent
+    return checkout if (checkout / "pyproject.toml").is_file() else _PACKAGE / "bundled"

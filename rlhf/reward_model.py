@@ -1,0 +1,47 @@
+"""A reward model with its own text format: text is the meeting point when policy and judge differ in tokenizer."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from rlhf import text
+from rlhf.backends import for_weights
+from rlhf.data.chat import ChatFormat
+from rlhf.errors import ArtifactError
+from rlhf.evaluate import encode_conversations, score_rows
+from rlhf.rollout import Rollout
+from rlhf.trunk import Role, standalone
+from rlhf.weights import Weights
+
+
+class RewardModel:
+    """Scores conversations, and rollouts of a policy whose text format may be another."""
+
+    def __init__(self, role: Role, chat: ChatFormat, batch_size: int = 16) -> None:
+        self.role, self.chat, self.batch_size = role, chat, batch_size
+
+    @classmethod
+    def load(cls, weights: Weights, precision: str = "fp32", batch_size: int = 16) -> "RewardModel":
+        """Load on its own. Raises ArtifactError when the weights have no score head."""
+        if weights.head is None:
+            raise ArtifactError(f"'{weights.name}' has no score head: it is no reward model")
+        chat = text.load(weights)
+        return cls(standalone(for_weights(weights, precision), weights, chat), chat, batch_size)
+
+    def score(self, conversations: Sequence[list[dict[str, str]]]) -> list[float]:
+        """One score a conversation; the last message is the assistant's."""
+        rows = encode_conversations(self.chat, conversations)
+        return score_rows(self.role, rows, self.chat.pad_id, self.batch_size).tolist()
+
+    def score_rollout(self, prompts: Sequence[Any], rollout: Rollout, chat: ChatFormat) -> Tensor:
+        """Score each response of a rollout, (B,): on the policy's own tokens where the formats agree, else as text."""
+        if text.same(chat, self.chat):
+            rows = [ids[mask.bool()].tolist() for ids, mask in zip(rollout.ids_BT, rollout.mask_BT, strict=True)]
+        else:
+            talks = [
+                [*p.messages, {"role": "assistant", "content": t}]
+                for p, t in zip(prompts, rollout.texts(chat), strict=True)
+            ]
+            rows = encode_conversations(self.chat, talks)
+        return score_rows(self.role, rows, self.chat.pad_id, self.batch_size).to(rollout.ids_BT.device)

@@ -1,0 +1,190 @@
+"""Run a recipe: each stage in turn, finished ones skipped by hash, each committed whole or not at all.
+
+    <out>/<recipe>/
+        recipe.lock.yaml      every setting as it was used
+        stages/<name>/        one folder a stage (rlhf/artifact.py)
+"""
+
+import hashlib
+import importlib
+import importlib.util
+import logging
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from rlhf import __version__, yamlfile
+from rlhf import artifact as artifacts
+from rlhf.artifact import Artifact
+from rlhf.config import ModelRef, StageConfig, Strict
+from rlhf.console import Screen
+from rlhf.errors import ArtifactError, DataError
+from rlhf.recipe import Recipe
+from rlhf.tracking import Tracker
+from rlhf.weights import Weights, find
+
+_LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets")
+
+
+def run(
+    recipe: Recipe, out: Path, screen: Screen, *, fresh: bool = False, only: str | None = None
+) -> dict[str, Artifact]:
+    """Run every stage of a recipe that is not already done. `fresh` runs all of them again.
+
+    With `only`, stages of that kind alone; the stages they start from must have been run.
+    """
+    folder = out / recipe.name
+    (folder / "stages").mkdir(parents=True, exist_ok=True)
+    yamlfile.write(recipe.resolved(), folder / "recipe.lock.yaml")
+    for note in recipe.notes:
+        screen.say(f"note: {note}")
+    done: dict[str, Artifact] = {}
+    base = recipe.path.parent if recipe.path else Path.cwd()
+    for position, (name, stage) in enumerate(recipe.stages.items(), 1):
+        title = f"{name} ({position}/{len(recipe.stages)})"
+        if only is not None and stage.stage != only:
+            if artifacts.exists(folder / "stages" / name):
+                done[name] = artifacts.read(folder / "stages" / name)
+            continue
+        _check_parents_ran(stage, done, recipe)
+        inputs = {where: find(ref, done, base) for where, (ref, _) in stage.references().items()}
+        _check_roles(stage, inputs)
+        home = folder / "stages" / name
+        key = stage_hash(stage, inputs)
+        if not fresh and artifacts.exists(home) and (old := artifacts.read(home)).hash == key:
+            done[name] = old
+            screen.say(f"✓ {title}  unchanged, skipped")
+            continue
+        done[name] = _run_stage(stage, inputs, home, key, title, recipe, screen)
+    return done
+
+
+def _run_stage(
+    stage: StageConfig, inputs: Mapping[str, Weights], home: Path, key: str, title: str, recipe: Recipe, screen: Screen
+) -> Artifact:
+    """Run one stage beside its place, and move it there when its artifact is on disk."""
+    settings = stage.model_dump(mode="json", exclude_none=True)
+    scratch = home.with_name(f".{home.name}.partial")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    screen.stage(title, stage.stage)
+    quiet_libraries()
+    program = importlib.import_module(stage.program)
+    tracker = Tracker(scratch, screen, recipe.config.tracking, recipe=recipe.name, stage=stage.name, settings=settings)
+    metrics: Mapping[str, Any] = {}
+    try:
+        made: Artifact = program.run(stage, inputs, scratch, tracker)
+        metrics = made.metrics
+    finally:
+        tracker.close(metrics)
+        screen.stop()
+    shutil.rmtree(scratch / "trainer", ignore_errors=True)
+    parents = {where: weights.lineage for where, weights in inputs.items()}
+    made = replace(made, hash=key, parents=parents, config=settings, versions=_versions(), base=_relative(made, home))
+    artifacts.write(made, scratch)
+    shutil.rmtree(home, ignore_errors=True)
+    os.replace(scratch, home)
+    screen.done(summary(made))
+    return artifacts.read(home)
+
+
+def summary(made: Artifact) -> str:
+    """The numbers of a finished stage that a person looks at first."""
+    from rlhf.console import number
+
+    first = ("gold_win_rate", "reward_win_rate", "kl", "reward_accuracy", "accuracy", "eval_loss", "score", "eval_rewards/accuracies")
+    return "  ".join(f"{name} {number(made.metrics[name])}" for name in first if name in made.metrics)
+
+
+def stage_hash(stage: StageConfig, inputs: Mapping[str, Weights]) -> str:
+    """Hash of what a stage's output depends on: config, content of files, parents and the stage's own code.
+
+    Files count by content and not by path, so that a moved checkout does not run everything again.
+    """
+    config = {name: _content(getattr(stage, name)) for name in type(stage).model_fields if name != "name"}
+    parents = {where: weights.lineage for where, weights in inputs.items()}
+    return artifacts.digest({"config": config, "parents": parents, "code": _code(stage.program), "rlhf": __version__})
+
+
+def _content(value: Any) -> Any:
+    match value:
+        case ModelRef():
+            return None  # its lineage is among the parents
+        case Strict():
+            return {name: _content(getattr(value, name)) for name in type(value).model_fields}
+        case Path():
+            if not value.is_file():
+                raise DataError(f"no file {value}")
+            with value.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        case list():
+            return [_content(item) for item in value]
+        case _:
+            return value
+
+
+def _code(program: str) -> str:
+    """Hash of the sources of the stage's package."""
+    spec = importlib.util.find_spec(program.rpartition(".")[0])
+    assert spec is not None and spec.submodule_search_locations, program
+    total = hashlib.sha256()
+    for source in sorted(Path(spec.submodule_search_locations[0]).glob("*.py")):
+        total.update(source.read_bytes())
+    return total.hexdigest()[:16]
+
+
+def _check_parents_ran(stage: StageConfig, done: Mapping[str, Artifact], recipe: Recipe) -> None:
+    missing = [ref.stage for ref, _ in stage.references().values() if ref.stage is not None and ref.stage not in done]
+    if missing:
+        raise ArtifactError(f"stage '{stage.name}' starts from '{missing[0]}', which has not run: rlhf run {recipe.path or recipe.name}")
+
+
+def _check_roles(stage: StageConfig, inputs: Mapping[str, Weights]) -> None:
+    """What the recipe cannot know of models from outside: whether they have a score head."""
+    for where, (_, role) in stage.references().items():
+        if (role == "reward") != (inputs[where].head is not None):
+            has = "has no score head" if role == "reward" else "is a reward model"
+            raise ArtifactError(f"stage '{stage.name}': {where} names '{inputs[where].name}', which {has}")
+
+
+def _relative(made: Artifact, home: Path) -> Any:
+    """A base inside the same run is named relative to the artifact, so that the run folder can move."""
+    if made.base is None or not Path(made.base.location).is_absolute():
+        return made.base
+    location = Path(made.base.location)
+    run_folder = home.parent.parent.resolve()
+    if location.is_relative_to(run_folder):
+        return replace(made.base, location=os.path.relpath(location, home.resolve()))
+    return made.base
+
+
+def quiet_libraries() -> None:
+    """Libraries' notices about what we do on purpose stay off the user's screen."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+    from datasets import disable_progress_bars
+    from transformers.utils import logging as notices
+
+    disable_progress_bars()
+    notices.set_verbosity_error()
+    notices.disable_progress_bar()
+    for name in ("trl", "accelerate", "bitsandbytes", "peft", "torch.distributed"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl|peft|accelerate")
+
+
+def _versions() -> dict[str, str]:
+    found = {"rlhf": __version__, "python": sys.version.split()[0]}
+    for library in _LIBRARIES:
+        try:
+            found[library] = version(library)
+        except PackageNotFoundError:
+            continue
+    return found

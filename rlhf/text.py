@@ -1,0 +1,77 @@
+"""Tokenizer, chat template, pad and stop tokens of a model: chosen once, then carried by every artifact."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
+
+from rlhf import registry
+from rlhf.artifact import Text
+from rlhf.data.chat import ChatFormat
+from rlhf.errors import ArtifactError
+from rlhf.weights import Weights
+
+
+def load(weights: Weights, template: str | None = None) -> ChatFormat:
+    """How `weights` formats text. A stage's output brings its own; a model from outside is given the family's."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(weights.tokenizer, trust_remote_code=weights.trust_remote_code)
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{weights.tokenizer}: no tokenizer there ({str(error).splitlines()[0]})") from None
+    family = registry.family_of(_config(weights.base, weights.trust_remote_code))
+    tokenizer.chat_template = registry.choose_template(tokenizer, family, template)
+    if weights.text is None:
+        tokens = registry.choose_tokens(tokenizer, family, tokenizer.chat_template)
+        if tokens.pad_is_new:
+            tokenizer.add_special_tokens({"pad_token": tokens.pad})
+        pad, stops = tokens.pad, tokens.stops
+    else:
+        _check_locked(weights, tokenizer)
+        pad, stops = weights.text.pad_token, weights.text.stop_tokens
+    tokenizer.pad_token = pad
+    tokenizer.padding_side = "left"
+    stop_ids = tuple(tokenizer.convert_tokens_to_ids(list(stops)))
+    if tokenizer.pad_token_id in stop_ids:
+        raise ArtifactError(f"{weights.tokenizer}: pad token '{pad}' also ends an answer; the model could not learn to stop")
+    return ChatFormat(tokenizer, tokenizer.chat_template, stop_ids, tokenizer.pad_token_id)
+
+
+def describe(chat: ChatFormat) -> Text:
+    """What an artifact records, so that no later stage formats text otherwise."""
+    stops = tuple(chat.tokenizer.convert_ids_to_tokens(list(chat.stop_ids)))
+    return Text(_sha256(chat.template_text), chat.tokenizer.pad_token, stops)
+
+
+def save(chat: ChatFormat, out: Path) -> None:
+    """Write tokenizer and template beside the weights."""
+    chat.tokenizer.save_pretrained(out)
+
+
+def same(left: ChatFormat, right: ChatFormat) -> bool:
+    """Whether both turn every conversation into the same token ids."""
+    if describe(left) != describe(right):
+        return False
+    return left.tokenizer is right.tokenizer or _serialised(left.tokenizer) == _serialised(right.tokenizer)
+
+
+def _check_locked(weights: Weights, tokenizer: PreTrainedTokenizerBase) -> None:
+    assert weights.text is not None
+    if _sha256(str(tokenizer.chat_template)) != weights.text.template_sha256:
+        raise ArtifactError(
+            f"{weights.tokenizer}: its chat template is not the one it was trained with; "
+            "a model must see text as it was trained on: remove `template`, or restore the folder"
+        )
+
+
+def _serialised(tokenizer: Any) -> str:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    return backend.to_str() if backend is not None else str(sorted(tokenizer.get_vocab().items()))
+
+
+def _config(folder: Path, trust_remote_code: bool) -> dict[str, Any]:
+    return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code).to_dict()
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

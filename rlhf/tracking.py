@@ -1,0 +1,113 @@
+"""Metrics of a stage: always a line in `metrics.jsonl`; Weights & Biases when asked. A tracker never stops a run."""
+
+import json
+import math
+import os
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rlhf.config import TrackingConfig, WandB
+from rlhf.console import Screen
+from rlhf.errors import GuardError
+
+FILE = "metrics.jsonl"
+
+
+class Tracker:
+    """Where a stage reports. One a stage; close it when the stage is over."""
+
+    def __init__(
+        self, folder: Path, screen: Screen, config: TrackingConfig, *, recipe: str, stage: str, settings: Mapping[str, Any]
+    ) -> None:
+        self.path = folder / FILE
+        self.screen = screen
+        self._file = self.path.open("a", encoding="utf-8")
+        self._start = time.time()
+        self._wandb = _start_wandb(config.wandb, folder, recipe, stage, settings, screen) if config.wandb else None
+
+    def log(self, metrics: Mapping[str, Any], step: int, steps: int | None = None) -> None:
+        """Record numbers at a step; shown on screen when `steps`, the last step to come, is given."""
+        values = {key: _plain(value) for key, value in metrics.items()}
+        record = {"step": step, "time": round(time.time() - self._start, 3), **values}
+        self._file.write(json.dumps(record) + "\n")
+        self._file.flush()
+        if steps:
+            self.screen.progress(step, steps, values)
+        self._to_wandb(lambda run: run.log(dict(values), step=step))
+
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """A table of samples: to W&B; the stage keeps its own file."""
+
+        def send(run: Any) -> None:
+            import wandb
+
+            run.log({name: wandb.Table(columns=list(columns), data=[list(row) for row in rows])})
+
+        self._to_wandb(send)
+
+    def close(self, summary: Mapping[str, Any] | None = None) -> None:
+        """Finish; `summary` becomes the W&B run's summary."""
+
+        def finish(run: Any) -> None:
+            run.summary.update({k: v for k, v in (summary or {}).items() if isinstance(v, int | float)})
+            run.finish(quiet=True)
+
+        self._to_wandb(finish)
+        self._wandb = None
+        self._file.close()
+
+    def _to_wandb(self, action: Any) -> None:
+        if self._wandb is None:
+            return
+        try:
+            action(self._wandb)
+        except Exception as error:  # a tracker never stops a run
+            warnings.warn(f"W&B failed and is off for the rest of this stage: {error}", stacklevel=2)
+            self._wandb = None
+
+
+def check_finite(metrics: Mapping[str, Any], step: int) -> None:
+    """Raise GuardError when a loss, reward or gradient norm is NaN or infinite."""
+    for name, value in metrics.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise GuardError(f"step {step}: {name} is {value}; lower the learning rate, or look at the rows of this step")
+
+
+def _start_wandb(
+    config: WandB, folder: Path, recipe: str, stage: str, settings: Mapping[str, Any], screen: Screen
+) -> Any | None:
+    """A W&B run: one group a recipe, one job type a stage. Offline without a key; None when W&B cannot start."""
+    if config.mode == "disabled":
+        return None
+    try:
+        import wandb
+
+        mode = config.mode
+        if mode == "auto":
+            key = os.environ.get("WANDB_API_KEY") or wandb.api.api_key
+            mode = "online" if key else "offline"
+        run = wandb.init(
+            project=config.project,
+            entity=config.entity,
+            group=recipe,
+            job_type=stage,
+            name=f"{recipe}/{stage}",
+            tags=config.tags,
+            config=dict(settings),
+            dir=folder,
+            mode=mode,
+            settings=wandb.Settings(silent=True, console="off", disable_git=True, save_code=False),
+        )
+    except Exception as error:  # a tracker never stops a run
+        warnings.warn(f"W&B did not start, training goes on without it: {error}", stacklevel=2)
+        return None
+    if mode == "offline":
+        screen.say(f"  W&B is offline; upload later with: wandb sync {Path(run.dir).parent}")
+    return run
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value

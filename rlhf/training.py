@@ -1,0 +1,120 @@
+"""What the stages built on TRL's trainers share: arguments, progress, guards and the loop around `train()`."""
+
+import math
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from rlhf import text
+from rlhf.artifact import Artifact
+from rlhf.backends import Backend, keep_trainable_in_float32
+from rlhf.config import TrainConfig, TrainingStage
+from rlhf.data.chat import ChatFormat
+from rlhf.tracking import Tracker, check_finite
+from rlhf.weights import Weights
+
+
+def arguments(config: TrainingStage, out: Path) -> dict[str, Any]:
+    """A TRL trainer's arguments for a stage: `batch_size` is kept whatever the processes and micro-batches."""
+    train = config.train
+    assert isinstance(train, TrainConfig), f"stage '{config.name}' does not step through examples"
+    world = int(torch.distributed.get_world_size()) if torch.distributed.is_initialized() else 1
+    micro = train.micro_batch_size or max(train.batch_size // world, 1)
+    return {
+        "output_dir": str(out),
+        "seed": config.seed,
+        "data_seed": config.seed,
+        "per_device_train_batch_size": micro,
+        "per_device_eval_batch_size": micro,
+        "gradient_accumulation_steps": math.ceil(train.batch_size / (micro * world)),
+        "num_train_epochs": train.epochs,
+        "max_steps": train.max_steps or -1,
+        "learning_rate": config.lr,
+        "lr_scheduler_type": train.schedule,
+        "warmup_steps": train.warmup,
+        "weight_decay": train.weight_decay,
+        "max_grad_norm": train.max_grad_norm,
+        "gradient_checkpointing": train.gradient_checkpointing,
+        "logging_steps": train.log_every,
+        "logging_first_step": True,
+        "bf16": config.precision == "bf16",
+        "use_cpu": not torch.cuda.is_available(),
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "dataloader_pin_memory": torch.cuda.is_available(),
+    }
+
+
+class _Report(TrainerCallback):
+    """Sends the trainer's logs to the tracker and stops on a number that is not finite."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self.tracker = tracker
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if logs and "train_runtime" not in logs:
+            check_finite(logs, state.global_step)
+            self.tracker.log(logs, state.global_step, state.max_steps if "loss" in logs else None)
+
+
+def run(trainer: Trainer, tracker: Tracker) -> dict[str, float]:
+    """Train and evaluate; returns the last evaluation's metrics and the number of steps."""
+    from transformers import PrinterCallback
+
+    keep_trainable_in_float32(trainer.model)  # type: ignore[arg-type]
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(_Report(tracker))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*pin_memory.*")
+        result = trainer.train()
+        metrics = trainer.evaluate() if trainer.eval_dataset is not None else {}
+    kept = {k: v for k, v in metrics.items() if isinstance(v, float) and not k.endswith(("runtime", "per_second"))}
+    return {**kept, "train_loss": result.training_loss, "steps": result.global_step}
+
+
+def dataset(rows: list[dict[str, Any]]) -> Dataset | None:
+    """Tokenised rows as a dataset; None when there are none."""
+    return Dataset.from_list(rows) if rows else None
+
+
+
+def artifact(
+    config: TrainingStage,
+    how: Backend,
+    weights: Weights,
+    chat: ChatFormat,
+    out: Path,
+    *,
+    data: dict[str, Any],
+    metrics: dict[str, Any],
+    score_shift: float = 0.0,
+) -> Artifact:
+    """The record of what a training stage wrote to `out/model`; the runner adds hash, parents and config."""
+    model = out / "model"
+    return Artifact(
+        name=config.name,
+        stage=config.stage,
+        makes=config.makes,
+        hash="",
+        backend=config.backend.model_dump(mode="json"),
+        base=how.base_of(weights, model),
+        text=text.describe(chat),
+        adapter=(model / "adapter_model.safetensors").is_file(),
+        head=(model / "head.safetensors").is_file(),
+        score_shift=score_shift,
+        data=data,
+        metrics=metrics,
+    )

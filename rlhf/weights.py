@@ -1,0 +1,132 @@
+"""From a reference in a recipe to files on this machine: a base, perhaps an adapter on it, perhaps a score head."""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from rlhf import artifact as artifacts
+from rlhf.artifact import Artifact, Text
+from rlhf.config import ModelRef
+from rlhf.errors import ArtifactError
+from rlhf.registry import ModelSource, resolve
+
+_HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What a model is loaded from."""
+
+    base: Path
+    """Folder of whole weights."""
+    name: str
+    """What a person calls the base."""
+    identity: str
+    """Content hash of the base."""
+    tokenizer: Path
+    """Folder of tokenizer and chat template."""
+    adapter: Path | None = None
+    """Folder of an adapter on the base."""
+    head: Path | None = None
+    """File of a linear score head."""
+    score_shift: float = 0.0
+    """Subtracted from the head's output."""
+    quantisation: str = ""
+    """Of the copy of the base that the adapter was trained on: "", `nf4` or `nf4-double`."""
+    text: Text | None = None
+    """How the parent formatted text; None for a model from outside."""
+    trust_remote_code: bool = False
+    lineage: str = ""
+    """Hash of the artifact, or identity of the base: what a child's hash depends on."""
+
+    @classmethod
+    def of(cls, artifact: Artifact) -> "Weights":
+        """The weights that a finished stage left. Raises ArtifactError when a file is gone or the base has changed."""
+        if artifact.base is None:
+            raise ArtifactError(f"{artifact.folder}: stage '{artifact.name}' made no model")
+        base = artifact.base_folder
+        if not (base / "config.json").is_file():
+            raise ArtifactError(f"{artifact.folder}: its base model '{artifact.base.name}' is no longer at {base}")
+        if (found := identity(base)) != artifact.base.identity:
+            raise ArtifactError(
+                f"{artifact.folder}: its adapter was trained on '{artifact.base.name}' with weights "
+                f"{artifact.base.identity[:12]}, but {base} now holds {found[:12]}; an adapter fits no other base"
+            )
+        return cls(
+            base=base,
+            name=artifact.base.name,
+            identity=artifact.base.identity,
+            tokenizer=artifact.model,
+            adapter=artifact.model if artifact.adapter else None,
+            head=artifact.model / "head.safetensors" if artifact.head else None,
+            score_shift=artifact.score_shift,
+            quantisation=artifact.base.quantisation,
+            text=artifact.text,
+            trust_remote_code=artifact.base.trust_remote_code,
+            lineage=artifact.hash,
+        )
+
+
+def find(ref: ModelRef, stages: Mapping[str, Artifact], folder: Path | None = None) -> Weights:
+    """The weights a reference names: an earlier stage, another run's stage, a local folder, or the hub (fetched)."""
+    if ref.stage is not None:
+        return Weights.of(stages[ref.stage])
+    source = resolve(ref, folder)
+    if source.is_artifact:
+        return Weights.of(artifacts.read(Path(source.location)))
+    base = Path(source.location) if source.is_local else _fetch(source)
+    known = identity(base)
+    return Weights(
+        base=base,
+        name=source.name,
+        identity=known,
+        tokenizer=base,
+        trust_remote_code=source.trust_remote_code,
+        lineage=known,
+    )
+
+
+def identity(folder: Path) -> str:
+    """sha256 over the weights and the config of a model folder; the same wherever the folder stands."""
+    files = sorted([*folder.glob("*.safetensors"), folder / "config.json"])
+    if len(files) < 2 or not files[-1].parent.is_dir():
+        pickles = [path.name for path in folder.glob("*.bin")]
+        why = f"only pickled weights ({pickles[0]}), which are never loaded" if pickles else "no *.safetensors"
+        raise ArtifactError(f"{folder}: {why}; save the model with save_pretrained(…) to get safetensors")
+    total = hashlib.sha256()
+    for file in files:
+        try:
+            stat = file.stat()
+        except OSError:
+            raise ArtifactError(f"{file}: missing") from None
+        if file.suffix == ".safetensors":
+            total.update(_file_hash(os.fspath(file), stat.st_size, stat.st_mtime_ns).encode())
+        else:
+            total.update(file.read_bytes())
+    return total.hexdigest()
+
+
+@cache
+def _file_hash(path: str, size: int, changed: int) -> str:
+    """sha256 of a file; size and time of change are part of the key, so that an edited file is read again."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _fetch(source: ModelSource) -> Path:
+    """Download a hub model without pickles, and without code unless that was asked for."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    wanted = [*_HUB_FILES, "*.py"] if source.trust_remote_code else _HUB_FILES
+    try:
+        return Path(snapshot_download(source.location, revision=source.revision, allow_patterns=wanted))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ArtifactError(
+            f"model '{source.location}' could not be fetched from the hub ({first}); "
+            "check the id, `huggingface-cli login` for gated models, or name a local folder"
+        ) from None

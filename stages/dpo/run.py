@@ -1,0 +1,71 @@
+"""DPO on TRL's DPOTrainer. The reference is the parent: its adapter, or a frozen copy of it; never the bare base."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+from trl import DPOConfig as TRLConfig
+from trl import DPOTrainer
+
+from rlhf import text, training
+from rlhf.artifact import Artifact
+from rlhf.backends import backend
+from rlhf.data.chat import encode_preferences
+from rlhf.data.load import load
+from rlhf.errors import GuardError
+from rlhf.tracking import Tracker
+from rlhf.weights import Weights
+from stages.dpo.config import DPOConfig
+
+
+class _Tokenised(DPOTrainer):
+    """DPOTrainer on rows that our chat format has already turned into tokens."""
+
+    def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
+        return dataset
+
+
+class _StartsAtReference(TrainerCallback):
+    """At step 0 the policy is the reference, so the sigmoid loss is ln 2; anything else means a wrong reference."""
+
+    def __init__(self, tolerance: float) -> None:
+        self.tolerance = tolerance
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any) -> None:
+        if state.global_step == 1 and logs and "loss" in logs and abs(logs["loss"] - math.log(2)) > self.tolerance:
+            raise GuardError(
+                f"the first DPO loss is {logs['loss']:.5f}, not ln 2 = 0.69315: the reference is not the policy's parent"
+            )
+
+
+def run(config: DPOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tracker) -> Artifact:
+    """Train on pairs; write the policy to `out/model`."""
+    weights = inputs["model"]
+    chat = text.load(weights, config.template)
+    split = load(config.data, "preferences")
+    train, ledger = encode_preferences(split.train, chat, config.data.max_length)
+    held_out, held_out_ledger = encode_preferences(split.held_out, chat, config.data.max_length)
+    how = backend(config.backend, config.precision)
+    trainer = _Tokenised(
+        model=how.load(weights, chat),
+        ref_model=how.trainer_reference(weights, chat),
+        args=TRLConfig(
+            **training.arguments(config, out / "trainer"),
+            beta=config.beta,
+            loss_type=[config.loss],
+            label_smoothing=config.label_smoothing,
+            max_length=None,
+        ),
+        train_dataset=training.dataset(train),
+        eval_dataset=training.dataset(held_out),
+        processing_class=chat.tokenizer,
+    )
+    if config.loss == "sigmoid":
+        trainer.add_callback(_StartsAtReference(1e-4 if config.precision == "fp32" else 5e-3))
+    metrics = training.run(trainer, tracker)
+    how.save(trainer.model, out / "model")
+    text.save(chat, out / "model")
+    data = {"file": split.ledger, "train": ledger, "held_out": held_out_ledger}
+    return training.artifact(config, how, weights, chat, out, data=data, metrics=metrics)

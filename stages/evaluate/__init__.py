@@ -1,0 +1,1 @@
+"""Is the policy better, by how much, and how far has it moved?"""

@@ -1,0 +1,150 @@
+"""Held-out evaluation: what the reward model is worth, and whether the policy beats the one it came from."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+
+from rlhf import evaluate, rules, text
+from rlhf.artifact import Artifact
+from rlhf.backends import for_weights
+from rlhf.data.chat import ChatFormat, encode_demonstrations, encode_preferences
+from rlhf.data.load import load
+from rlhf.reward_model import RewardModel
+from rlhf.rollout import HFEngine, Sampling, decode, sample
+from rlhf.tracking import Tracker
+from rlhf.trunk import Role, standalone
+from rlhf.weights import Weights
+from stages.evaluate.config import EvaluateConfig
+
+
+def run(config: EvaluateConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tracker) -> Artifact:
+    """Measure everything whose inputs are named; answers of both policies go to `out/samples.jsonl`."""
+    torch.manual_seed(config.seed)
+    metrics: dict[str, Any] = {}
+    data: dict[str, Any] = {}
+    judge = RewardModel.load(inputs["reward_model"], config.precision, config.batch_size) if config.reward_model else None
+
+    # 1. the reward model on pairs it has not seen
+    if judge and config.preferences:
+        split = load(config.preferences, "preferences")
+        pairs, ledger = encode_preferences(split.held_out, judge.chat, config.preferences.max_length)
+        data["preferences"] = {"file": split.ledger, "held_out": ledger}
+        found = evaluate.pair_metrics(judge.role, pairs, judge.chat.pad_id, config.batch_size)
+        metrics |= {f"reward_{name}": value for name, value in found.items()}
+
+    # 2. both policies on demonstrations they have not seen
+    policies = {"policy": _policy(config, inputs["policy"])}
+    if config.baseline:
+        policies["baseline"] = _policy(config, inputs["baseline"])
+    if config.demonstrations:
+        split = load(config.demonstrations, "demonstrations")
+        for name, (role, chat) in policies.items():
+            rows, ledger = encode_demonstrations(split.held_out, chat, config.demonstrations.max_length)
+            data["demonstrations"] = {"file": split.ledger, "held_out": ledger}
+            found = evaluate.perplexity(role, rows, chat.pad_id, config.batch_size)
+            metrics |= {f"{name}_{key}": value for key, value in found.items()}
+
+    # 3. both policies' answers to prompts they have not seen, before the judges
+    if config.prompts:
+        split = load(config.prompts, "prompts")
+        prompts = split.held_out[: config.max_prompts]
+        data["prompts"] = {"file": split.ledger, "answered": len(prompts)}
+        metrics |= _compare(config, prompts, policies, judge, out, tracker)
+    tracker.log(metrics, 0)
+    return Artifact(name=config.name, stage=config.stage, makes=config.makes, hash="", data=data, metrics=metrics)
+
+
+def _policy(config: EvaluateConfig, weights: Weights) -> tuple[Role, ChatFormat]:
+    chat = text.load(weights)
+    return standalone(for_weights(weights, config.precision), weights, chat), chat
+
+
+def _compare(
+    config: EvaluateConfig,
+    prompts: Sequence[Any],
+    policies: Mapping[str, tuple[Role, ChatFormat]],
+    judge: RewardModel | None,
+    out: Path,
+    tracker: Tracker,
+) -> dict[str, Any]:
+    """Win rates of the policy over the baseline under each judge, scores, KL and lengths."""
+    reference = policies["baseline"][0] if "baseline" in policies else None
+    answers: dict[str, list[dict[str, Any]]] = {}
+    for name, (role, chat) in policies.items():
+        against = reference if name == "policy" else None
+        answers[name] = _answer(config, prompts, role, chat, against)
+    judges: dict[str, dict[str, list[float]]] = {}
+    if judge:
+        judges["reward"] = {
+            name: judge.score(evaluate.conversations(prompts, [a["text"] for a in given])) for name, given in answers.items()
+        }
+    if config.rule:
+        rule = rules.load(config.rule)
+        judges["gold"] = {
+            name: [float(rule(p.messages, a["text"])) for p, a in zip(prompts, given, strict=True)]
+            for name, given in answers.items()
+        }
+    metrics: dict[str, Any] = {}
+    for name, given in answers.items():
+        metrics[f"{name}_tokens"] = fmean(a["tokens"] for a in given)
+        metrics[f"{name}_finished"] = fmean(float(a["finished"]) for a in given)
+        metrics |= {f"{name}_{judge_name}_score": fmean(scores[name]) for judge_name, scores in judges.items()}
+    if reference is not None:
+        metrics["kl"] = fmean(a["kl"] for a in answers["policy"])
+        for judge_name, scores in judges.items():
+            result = evaluate.win_rate(scores["policy"], scores["baseline"])
+            metrics[f"{judge_name}_win_rate"] = result["rate"]
+            metrics |= {f"{judge_name}_win_rate_{key}": result[key] for key in ("low", "high", "ties")}
+    _write_samples(config, prompts, answers, judges, out, tracker)
+    return metrics
+
+
+def _answer(
+    config: EvaluateConfig, prompts: Sequence[Any], role: Role, chat: ChatFormat, reference: Role | None
+) -> list[dict[str, Any]]:
+    rows = [chat.prompt_ids(prompt.messages) for prompt in prompts]
+    sampling = Sampling(config.max_new_tokens, config.temperature)
+    answers: list[dict[str, Any]] = [{} for _ in rows]
+    for index in evaluate.batches([len(row) for row in rows], config.batch_size):
+        rollout = sample(HFEngine(), role, [rows[i] for i in index], chat, sampling)
+        kl_B = None
+        if reference is not None:
+            kl_B = evaluate.kl_per_response(role, reference, rollout, config.temperature or 1.0).tolist()
+        for place, i in enumerate(index):
+            tokens = int(rollout.mask_BR[place].sum())
+            answers[i] = {
+                "text": decode(chat, rollout.response_BR[place][:tokens].tolist()),
+                "tokens": tokens,
+                "finished": bool(rollout.finished_B[place]),
+                "kl": kl_B[place] if kl_B else 0.0,
+            }
+    return answers
+
+
+def _write_samples(
+    config: EvaluateConfig,
+    prompts: Sequence[Any],
+    answers: Mapping[str, list[dict[str, Any]]],
+    judges: Mapping[str, Mapping[str, list[float]]],
+    out: Path,
+    tracker: Tracker,
+) -> None:
+    """Every answer with its scores, one prompt a line; the first few on screen, before and after."""
+    order = [name for name in ("baseline", "policy") if name in answers]
+    rows: list[list[str]] = []
+    with (out / "samples.jsonl").open("w", encoding="utf-8") as file:
+        for i, prompt in enumerate(prompts):
+            sides = {
+                name: {**answers[name][i], **{judge: scores[name][i] for judge, scores in judges.items()}} for name in order
+            }
+            file.write(json.dumps({"prompt": prompt.messages, **sides}, ensure_ascii=False) + "\n")
+            shown = [f"{sides[n]['text']}\n" + "  ".join(f"{j} {sides[n][j]:.2f}" for j in judges) for n in order]
+            rows.append([prompt.messages[-1]["content"], *shown])
+    columns = ["prompt", *("before" if name == "baseline" else "after" for name in order)]
+    tracker.table("samples", columns, rows)
+    if config.show:
+        tracker.screen.table("Held-out prompts, before and after", columns, rows[: config.show])

@@ -1,0 +1,56 @@
+"""Supervised fine-tuning on TRL's SFTTrainer, with tokens and masks made by our own chat format."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from trl import SFTConfig as TRLConfig
+from trl import SFTTrainer
+
+from rlhf import text, training
+from rlhf.artifact import Artifact
+from rlhf.backends import backend
+from rlhf.data.chat import Encoded, encode_demonstrations
+from rlhf.data.load import load
+from rlhf.tracking import Tracker
+from rlhf.weights import Weights
+from stages.sft.config import SFTConfig
+
+
+def run(config: SFTConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tracker) -> Artifact:
+    """Train on `config.data`; write the policy to `out/model`."""
+    weights = inputs["model"]
+    chat = text.load(weights, config.template)
+    split = load(config.data, "demonstrations")
+    train, ledger = encode_demonstrations(split.train, chat, config.data.max_length)
+    held_out, held_out_ledger = encode_demonstrations(split.held_out, chat, config.data.max_length)
+    how = backend(config.backend, config.precision)
+    model = how.load(weights, chat)
+    trainer = SFTTrainer(
+        model=model,
+        args=TRLConfig(
+            **training.arguments(config, out / "trainer"),
+            max_length=config.data.max_length if config.packing else None,  # rows already fit; packing fills up to it
+            packing=config.packing,
+            eval_packing=False,
+        ),
+        train_dataset=training.dataset([_labelled(row, config.loss_on) for row in train]),
+        eval_dataset=training.dataset([_labelled(row, config.loss_on) for row in held_out]),
+        processing_class=chat.tokenizer,
+    )
+    metrics = training.run(trainer, tracker)
+    how.save(trainer.model, out / "model")
+    text.save(chat, out / "model")
+    data = {"file": split.ledger, "train": ledger, "held_out": held_out_ledger}
+    return training.artifact(config, how, weights, chat, out, data=data, metrics=metrics)
+
+
+def _labelled(row: Encoded, loss_on: str) -> dict[str, list[int]]:
+    """Tokens with their labels; -100 where nothing is learned."""
+    mask = list(row.assistant_mask)
+    if loss_on == "all":
+        mask = [1] * len(row.ids)
+    elif loss_on == "completion" and 0 in mask:
+        start = len(mask) - mask[::-1].index(0)
+        mask = [0] * start + mask[start:]
+    labels = [token if learned else -100 for token, learned in zip(row.ids, mask, strict=True)]
+    return {"input_ids": list(row.ids), "labels": labels}

@@ -1,0 +1,95 @@
+"""What tests share: the shipped samples, tiny recipes, and a run of the whole chain made once a session."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach for the network
+os.environ.setdefault("WANDB_MODE", "offline")
+
+ROOT = Path(__file__).parent.parent
+SHOP = ROOT / "data_samples" / "corner_shop"
+
+
+@pytest.fixture(scope="session")
+def shop() -> Path:
+    """Folder of the corner shop's files."""
+    return SHOP
+
+
+@pytest.fixture
+def write_recipe(tmp_path: Path) -> Any:
+    """Write a recipe's text to a file and return its path."""
+
+    def write(text: str) -> Path:
+        path = tmp_path / "recipe.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def head(source: Path, rows: int, target: Path) -> Path:
+    """The first rows of a JSON-lines file."""
+    target.write_text("\n".join(source.read_text().split("\n")[:rows]) + "\n")
+    return target
+
+
+def small_recipe(folder: Path, kind: str, **top: Any) -> dict[str, Any]:
+    """SFT, reward, DPO, PPO and evaluation on the tiny base, a few steps each."""
+    sft = head(SHOP / "sft.jsonl", 48, folder / "sft.jsonl")
+    pairs = head(SHOP / "preferences.jsonl", 48, folder / "pairs.jsonl")
+    prompts = head(SHOP / "prompts.jsonl", 24, folder / "prompts.jsonl")
+    train = {"batch_size": 8, "max_steps": 3, "lr": 1e-3, "log_every": 1}
+    data = {"max_length": 160, "eval_fraction": 0.2}
+    return {
+        "name": kind,
+        "model": "tiny",
+        "backend": {"kind": kind},
+        **top,
+        "stages": {
+            "sft": {"data": {"path": str(sft), **data}, "train": train},
+            "reward": {"model": {"stage": "sft"}, "data": {"path": str(pairs), **data}, "train": train},
+            "dpo": {"model": {"stage": "sft"}, "data": {"path": str(pairs), **data}, "train": train},
+            "ppo": {
+                "model": {"stage": "sft"},
+                "reward_model": {"stage": "reward"},
+                "data": {"path": str(prompts), "max_length": 96},
+                "rollout": {"batch_size": 8, "max_new_tokens": 12},
+                "rl": {"epochs": 2},
+                "train": {"episodes": 16, "lr": 1e-3, "log_every": 1},
+            },
+            "evaluate": {
+                "policy": {"stage": "ppo"},
+                "baseline": {"stage": "sft"},
+                "reward_model": {"stage": "reward"},
+                "rule": {"file": str(SHOP / "rule.py"), "function": "gold_score"},
+                "prompts": {"path": str(prompts), "eval_fraction": 1},
+                "preferences": {"path": str(pairs), **data},
+                "demonstrations": {"path": str(sft), **data},
+                "max_prompts": 6,
+                "max_new_tokens": 12,
+            },
+        },
+    }
+
+
+@pytest.fixture(scope="session", params=["full", "lora", "qlora"])
+def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """`(recipe, folder, artifacts)` of a whole run, once for each backend."""
+    from rlhf.console import Screen
+    from rlhf.recipe import parse
+    from rlhf.runner import run
+
+    folder = tmp_path_factory.mktemp(request.param)
+    recipe = parse(small_recipe(folder, request.param))
+    yield recipe, folder, run(recipe, folder, Screen(quiet=True))
+
+
+def metrics_of(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a stage's metrics.jsonl."""
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]

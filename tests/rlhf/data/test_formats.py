@@ -1,0 +1,215 @@
+"""Each format by hand: a row as its data set writes it, and the record expected."""
+
+from typing import Any
+
+import pytest
+
+from rlhf.data.formats import FORMATS, named, read, recognise
+from rlhf.data.messages import UnusableError
+from rlhf.data.records import Demonstration, Kind, Message, Preference, Prompt
+from rlhf.errors import DataError
+
+
+def sys(content: str) -> Message:
+    return {"role": "system", "content": content}
+
+
+def ask(content: str) -> Message:
+    return {"role": "user", "content": content}
+
+
+def say(content: str) -> Message:
+    return {"role": "assistant", "content": content}
+
+
+def human(content: str) -> Message:
+    return {"from": "human", "value": content}
+
+
+def gpt(content: str) -> Message:
+    return {"from": "gpt", "value": content}
+
+
+DEMONSTRATIONS: list[tuple[str, dict[str, Any], list[Message]]] = [
+    ("messages", {"messages": [sys("s"), ask("a"), say("b")]}, [sys("s"), ask("a"), say("b")]),
+    ("messages", {"messages": [ask("a"), say("b")], "label": True}, [ask("a"), say("b")]),
+    ("prompt_completion", {"prompt": "a", "completion": " b"}, [ask("a"), say(" b")]),
+    ("prompt_completion", {"prompt": [sys("s"), ask("a")], "completion": [say("b")]}, [sys("s"), ask("a"), say("b")]),
+    ("alpaca", {"instruction": "a", "input": "", "output": "b"}, [ask("a"), say("b")]),
+    ("alpaca", {"instruction": "a", "input": "x", "response": "b"}, [ask("a\n\nx"), say("b")]),
+    (
+        "alpaca",
+        {"instruction": "a", "output": "b", "system": "s", "history": [["q", "r"]]},
+        [sys("s"), ask("q"), say("r"), ask("a"), say("b")],
+    ),
+    ("self_instruct", {"instruction": "a", "instances": [{"input": "x", "output": "b"}]}, [ask("a\n\nx"), say("b")]),
+    (
+        "sharegpt",
+        {"conversations": [human("a"), gpt("b"), human("c"), gpt("d")]},
+        [ask("a"), say("b"), ask("c"), say("d")],
+    ),
+    ("sharegpt", {"system": "s", "conversations": [human("a"), gpt("b")]}, [sys("s"), ask("a"), say("b")]),
+    ("question_answer", {"question": "1+1?", "answer": "#### 2"}, [ask("1+1?"), say("#### 2")]),
+    ("text", {"text": "Once upon a time."}, [say("Once upon a time.")]),
+]
+
+HH = "\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant:"
+PREFERENCES: list[tuple[str, dict[str, Any], tuple[list[Message], list[Message], list[Message], float | None]]] = [
+    ("pair", {"prompt": "a", "chosen": "b", "rejected": "c"}, ([ask("a")], [say("b")], [say("c")], None)),
+    (
+        "pair",
+        {"prompt": [sys("s"), ask("a")], "chosen": [say("b")], "rejected": [say("c")]},
+        ([sys("s"), ask("a")], [say("b")], [say("c")], None),
+    ),
+    (
+        "pair",  # UltraFeedback's answers repeat the prompt
+        {"prompt": "a", "chosen": [ask("a"), say("b")], "rejected": [ask("a"), say("c")]},
+        ([ask("a")], [say("b")], [say("c")], None),
+    ),
+    (
+        "implicit_prompt",
+        {"chosen": [ask("a"), say("b"), ask("c"), say("d")], "rejected": [ask("a"), say("b"), ask("c"), say("e")]},
+        ([ask("a"), say("b"), ask("c")], [say("d")], [say("e")], None),
+    ),
+    (
+        "hh",
+        {"chosen": HH + " d", "rejected": HH + " e"},
+        ([ask("a"), say("b"), ask("c")], [say("d")], [say("e")], None),
+    ),
+    (
+        "llamafactory",
+        {"conversations": [human("a")], "chosen": gpt("b"), "rejected": gpt("c"), "system": "s"},
+        ([sys("s"), ask("a")], [say("b")], [say("c")], None),
+    ),
+    (
+        "stack_exchange",
+        {"question": "a", "response_j": "b", "response_k": "c"},
+        ([ask("a")], [say("b")], [say("c")], None),
+    ),
+    (
+        "alpaca_eval",
+        {"instruction": "a", "output_1": "b", "output_2": "c", "preference": 2},
+        ([ask("a")], [say("c")], [say("b")], None),
+    ),
+    (
+        "alpaca_eval",
+        {"instruction": "a", "output_1": "b", "output_2": "c", "preference": "1.0"},
+        ([ask("a")], [say("b")], [say("c")], None),
+    ),
+    (
+        "scored",
+        {"prompt": "a", "completions": [{"text": t, "score": s} for t, s in (("b", 1), ("c", 3.5), ("d", -1))]},
+        ([ask("a")], [say("c")], [say("d")], 4.5),
+    ),
+]
+
+PROMPTS: list[tuple[str, dict[str, Any], list[Message]]] = [
+    ("messages", {"messages": [ask("a"), say("b"), ask("c"), say("d")]}, [ask("a"), say("b"), ask("c")]),
+    ("prompt", {"prompt": "a", "completion": "b"}, [ask("a")]),
+    ("prompt", {"prompt": [sys("s"), ask("a")]}, [sys("s"), ask("a")]),
+    ("instruction", {"instruction": "a", "input": "x", "output": "b"}, [ask("a\n\nx")]),
+    ("question", {"question": "a", "answer": "b"}, [ask("a")]),
+    ("text", {"text": "Once"}, [ask("Once")]),
+    ("hh", {"chosen": HH + " d", "rejected": HH + " e"}, [ask("a"), say("b"), ask("c")]),
+    ("implicit_prompt", {"chosen": [ask("a"), say("b")], "rejected": [ask("a"), say("c")]}, [ask("a")]),
+    ("llamafactory", {"conversations": [human("a")], "chosen": gpt("b"), "rejected": gpt("c")}, [ask("a")]),
+    ("sharegpt", {"conversations": [human("a"), gpt("b")]}, [ask("a")]),
+    ("self_instruct", {"instruction": "a", "instances": [{"input": "x", "output": "b"}]}, [ask("a\n\nx")]),
+]
+
+
+def auto(kind: Kind, row: dict[str, Any]) -> tuple[str, Any]:
+    name = recognise(row, kind)
+    return name, read(FORMATS[kind][name], row, "f:1")
+
+
+@pytest.mark.parametrize(("name", "row", "messages"), DEMONSTRATIONS)
+def test_demonstrations(name: str, row: dict[str, Any], messages: list[Message]) -> None:
+    assert auto("demonstrations", row) == (name, Demonstration(messages, "f:1"))
+
+
+@pytest.mark.parametrize(("name", "row", "parts"), PREFERENCES)
+def test_preferences(name: str, row: dict[str, Any], parts: tuple[Any, Any, Any, float | None]) -> None:
+    prompt, chosen, rejected, margin = parts
+    assert auto("preferences", row) == (name, Preference(prompt, chosen, rejected, "f:1", margin))
+
+
+@pytest.mark.parametrize(("name", "row", "messages"), PROMPTS)
+def test_prompts(name: str, row: dict[str, Any], messages: list[Message]) -> None:
+    assert auto("prompts", row) == (name, Prompt(messages, "f:1"))
+
+
+def test_every_format_has_an_example() -> None:
+    for kind, examples in (("demonstrations", DEMONSTRATIONS), ("preferences", PREFERENCES)):
+        assert {name for name, *_ in examples} == set(FORMATS[kind])
+
+
+@pytest.mark.parametrize(
+    ("kind", "row", "reason"),
+    [
+        ("preferences", {"instruction": "a", "output_1": "b", "output_2": "c", "preference": 1.5}, "tie"),
+        ("preferences", {"instruction": "a", "output_1": "b", "output_2": "c", "preference": None}, "no judgement"),
+        ("preferences", {"prompt": "a", "completions": [{"text": "b", "score": 1}, {"text": "c", "score": 1}]}, "tie"),
+        ("preferences", {"chosen": HH, "rejected": HH + " e"}, "empty answer"),
+        ("preferences", {"chosen": HH + "b\n\nHuman: d", "rejected": HH + " e"}, "no answer at the end"),
+        ("demonstrations", {"prompt": "a", "completion": "b", "label": False}, "labelled bad"),
+        ("demonstrations", {"instruction": "a", "output": ""}, "empty answer"),
+        ("prompts", {"text": " "}, "empty prompt"),
+    ],
+)
+def test_unusable_rows(kind: Kind, row: dict[str, Any], reason: str) -> None:
+    with pytest.raises(UnusableError, match=f"^{reason}$"):
+        auto(kind, row)
+
+
+@pytest.mark.parametrize(
+    ("kind", "row", "message"),
+    [
+        ("demonstrations", {"messages": "a"}, "^messages: is a string; a list of messages"),
+        ("demonstrations", {"messages": [ask("a")]}, "^messages: ends with the user's turn; end with the assistant's"),
+        ("demonstrations", {"instruction": "a", "output": None}, "^output: is missing or null; a string is needed$"),
+        ("demonstrations", {"instruction": "a", "instances": []}, "^instances: is a list; a list of {input, output}"),
+        ("preferences", {"prompt": "a", "chosen": 3, "rejected": "b"}, "^chosen: is a number; a list of messages"),
+        (
+            "preferences",
+            {"instruction": "a", "output_1": "b", "output_2": "c", "preference": 3},
+            "^preference: is 3; 1 ",
+        ),
+        (
+            "preferences",
+            {"instruction": "a", "output_1": "b", "output_2": "c", "preference": "x"},
+            "^preference: is 'x'; a number",
+        ),
+        (
+            "preferences",
+            {"prompt": "a", "completions": [{"text": "b", "score": 1}]},
+            "^completions: is a list; a list of two",
+        ),
+        (
+            "preferences",
+            {"prompt": "a", "completions": [{"text": "b", "score": 1}, {"text": "c"}]},
+            r"^completions\[1\]\.score: is None; a number",
+        ),
+        (
+            "preferences",
+            {"prompt": "a", "chosen": "b"},
+            r"found prompt \(a string\), chosen \(a string\), which no format of preferences reads; "
+            "'pair' needs prompt and chosen and rejected;",
+        ),
+        ("demonstrations", {}, "found none, which no format of demonstrations reads"),
+    ],
+)
+def test_wrong_rows(kind: Kind, row: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        auto(kind, row)
+
+
+def test_named_format() -> None:
+    row = {"text": "x", "question": "a", "answer": "b"}
+    assert read(named("demonstrations", "text"), row, "f:1") == Demonstration([say("x")], "f:1")
+    with pytest.raises(DataError, match=r"output or response: is missing \(fields found: instruction\)"):
+        read(named("demonstrations", "alpaca"), {"instruction": "a"}, "f:1")
+    with pytest.raises(DataError, match="no format 'aplaca' makes demonstrations; did you mean 'alpaca'"):
+        named("demonstrations", "aplaca")
+    with pytest.raises(DataError, match="'hh' makes preferences"):
+        named("demonstrations", "hh")

@@ -1,0 +1,28 @@
+from rlhf.data.records import Demonstration, Message, Preference, Prompt, prompt_key, prompt_of
+
+
+def turn(role: str, content: str) -> Message:
+    return {"role": role, "content": content}
+
+
+ASKED = [turn("system", "Be brief."), turn("user", "Are you  open\n today?")]
+ANSWER = turn("assistant", "Yes.")
+
+
+def test_prompt_key_is_the_same_in_every_kind() -> None:
+    key = "system: Be brief.\nuser: Are you open today?"
+    assert prompt_key(Prompt(ASKED, "x:1")) == key
+    assert prompt_key(Demonstration([*ASKED, ANSWER], "y:1")) == key
+    assert prompt_key(Preference(ASKED, [ANSWER], [turn("assistant", "No.")], "z:1")) == key
+
+
+def test_prompt_key_tells_roles_apart() -> None:
+    assert prompt_key(Prompt([turn("user", "a"), turn("user", "b")], "")) != prompt_key(
+        Prompt([turn("user", "a"), turn("system", "b")], "")
+    )
+
+
+def test_text_without_a_prompt_is_its_own() -> None:
+    one, two = (Demonstration([turn("assistant", text)], "") for text in ("Once.", "Twice."))
+    assert prompt_of(one) == []
+    assert prompt_key(one) == "assistant: Once." != prompt_key(two)

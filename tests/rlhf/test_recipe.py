@@ -1,0 +1,138 @@
+"""Recipes: what is refused, where the error points, and what it suggests."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rlhf.errors import RecipeError
+from rlhf.recipe import apply_override, load, parse, schema
+
+GOOD = """\
+name: test
+model: tiny
+stages:
+  sft:
+    data: {path: sft.jsonl}
+    train: {lr: 1e-5}
+  reward:
+    model: {stage: sft}
+    data: {path: pairs.jsonl}
+  ppo:
+    model: {stage: sft}
+    reward_model: {stage: reward}
+    data: {path: prompts.jsonl}
+"""
+
+
+def refused(path: Path, *overrides: str) -> str:
+    with pytest.raises(RecipeError) as caught:
+        load(path, overrides)
+    return str(caught.value)
+
+
+def test_a_good_recipe_resolves_and_parses_again_to_itself(write_recipe) -> None:
+    recipe = load(write_recipe(GOOD))
+    assert list(recipe.stages) == ["sft", "reward", "ppo"]
+    assert recipe.stages["sft"].train.lr == 1e-5
+    again = parse(json.loads(json.dumps(recipe.resolved())))
+    assert again.stages == recipe.stages
+
+
+def test_paths_are_relative_to_the_recipe(write_recipe) -> None:
+    path = write_recipe(GOOD)
+    assert load(path).stages["sft"].data.path == path.parent / "sft.jsonl"
+
+
+def test_overrides_reach_a_stage_by_its_name(write_recipe) -> None:
+    recipe = load(write_recipe(GOOD), ["ppo.rl.kl_coef=0.02", "seed=3", "sft.train.lr=1e-4"])
+    assert recipe.stages["ppo"].rl.kl_coef == 0.02
+    assert recipe.stages["sft"].train.lr == 1e-4
+    assert {stage.seed for stage in recipe.stages.values()} == {3}
+
+
+def test_a_changed_backend_drops_what_it_does_not_have_and_says_so(write_recipe) -> None:
+    path = write_recipe(GOOD.replace("model: tiny", "model: tiny\nbackend: {kind: lora, r: 8, alpha: 16}", 1))
+    recipe = load(path, ["backend.kind=full"])
+    assert recipe.stages["sft"].backend.kind == "full"
+    assert recipe.notes == ["backend.kind=full leaves out r, alpha, which full does not have"]
+    assert load(path, ["backend.kind=qlora"]).stages["ppo"].backend.r == 8
+
+
+def test_an_override_names_a_file_relative_to_the_working_directory(write_recipe, tmp_path, monkeypatch) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "mine.jsonl").write_text("{}")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    recipe = load(write_recipe(GOOD), ["sft.data.path=mine.jsonl"])
+    assert recipe.stages["sft"].data.path == tmp_path / "elsewhere" / "mine.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place", "words"),
+    [
+        ("lr: 1e-5", "lrr: 1e-5", ":6:13: sft.train.lrr", "did you mean 'lr'?"),
+        ("lr: 1e-5", "lr: fast", ":6:13: sft.train.lr", "fast"),
+        ("lr: 1e-5", "lr: -1", ":6:13: sft.train.lr", "greater than 0"),
+        ("lr: 1e-5", "batch_size: 0", ":6:13: sft.train.batch_size", "greater than or equal to 1"),
+        ("model: tiny", "modle: tiny", ":2:1: modle", "did you mean 'model'?"),
+        ("  reward:\n", "  rewrad:\n", ":7:3", "did you mean 'reward'?"),
+        ("{path: pairs.jsonl}", "{path: a, hub: b}", ":9:5: reward.data", "exactly one of `path`"),
+        ("reward_model: {stage: reward}", "reward_model: {stage: sft}", ":12:5", "which makes a policy; stages before it that make a reward: 'reward'"),
+        ("reward_model: {stage: reward}", "reward_model: {stage: rewards}", ":12:5", "did you mean 'reward'?"),
+        ("reward_model: {stage: reward}", "reward_model: {stage: ppo}", ":12:5", "itself"),
+        ("    model: {stage: sft}\n    data: {path: pairs", "    model: {stage: ppo}\n    data: {path: pairs", ":8:5", "runs after it"),
+        ("    data: {path: prompts.jsonl}", "    data: {path: p}\n    template: llama3", ":14:5", "would format text with template 'llama3'"),
+        ("    data: {path: pairs.jsonl}", "    data: {path: p}\n    backend: {kind: lora, r: 4}", ":8:5", "same shape of adapter"),
+        ("    data: {path: prompts.jsonl}", "    data: {path: p}\n    rl: {estimator: rloo}", ":14:5: ppo.rl", "set rl.group to 2 or more"),
+        ("  sft:\n", "  sft:\n    backend: {kind: lora, rank: 3}\n", ":5:27: sft.backend.rank", "unknown key"),
+        ("  sft:\n", "  sft:\n    backend: {kind: lorra}\n", ":5:5: sft.backend", "lorra"),
+    ],
+)
+def test_errors_name_the_place_and_what_would_work(write_recipe, old, new, place, words) -> None:
+    assert old in GOOD
+    path = write_recipe(GOOD.replace(old, new, 1))
+    message = refused(path)
+    assert f"{path}{place}" in message
+    assert words in message
+
+
+def test_duplicate_keys_are_refused(write_recipe) -> None:
+    message = refused(write_recipe(GOOD.replace("model: tiny", "model: tiny\nmodel: gpt2", 1)))
+    assert ":3:" in message and "duplicate key" in message
+
+
+def test_broken_yaml_names_its_line(write_recipe) -> None:
+    assert "recipe.yaml:2:" in refused(write_recipe("name: test\nstages: {sft: [}\n"))
+
+
+@pytest.mark.parametrize("text", ["", "- a\n- b\n", "just words\n"])
+def test_a_recipe_is_a_mapping(write_recipe, text) -> None:
+    assert "mapping" in refused(write_recipe(text))
+
+
+def test_overrides_that_name_nothing(write_recipe) -> None:
+    path = write_recipe(GOOD)
+    assert "did you mean 'ppo'?" in refused(path, "pppo.rl.kl_coef=1")
+    assert "expected key=value" in refused(path, "ppo.rl.kl_coef")
+    assert "unknown key; did you mean 'kl_coef'?" in refused(path, "ppo.rl.kl_cof=1")
+
+
+def test_unknown_recipe_names_suggest_shipped_ones() -> None:
+    with pytest.raises(RecipeError, match="did you mean 'quickstart'"):
+        load("quikstart")
+
+
+def test_apply_override_refuses_to_reach_through_a_number() -> None:
+    with pytest.raises(RecipeError, match="is not a block"):
+        apply_override({"name": "x", "seed": 3, "stages": {}}, "seed.x=1", [])
+
+
+def test_schema_knows_every_stage_and_carries_docstrings() -> None:
+    whole = schema()
+    assert set(whole["properties"]["stages"]["properties"]) >= {"sft", "reward", "dpo", "ppo", "evaluate"}
+    assert "KL to the reference" in whole["$defs"]["RLConfig"]["properties"]["kl_coef"]["description"]
+
+
+def test_shipped_schema_is_current() -> None:
+    shipped = Path(__file__).parents[2] / "recipes" / "schema.json"
+    assert json.loads(shipped.read_text()) == schema(), "write it again: rlhf schema --out recipes/schema.json"

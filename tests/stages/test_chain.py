@@ -1,0 +1,135 @@
+"""SFT → reward → DPO and PPO → evaluation, on every backend: what each stage leaves and what the next one starts from."""
+
+import json
+import math
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from rlhf import artifact as artifacts
+from rlhf import text
+from rlhf.backends import for_weights, merged
+from rlhf.console import Screen
+from rlhf.data.load import load
+from rlhf.recipe import parse
+from rlhf.reward_model import RewardModel
+from rlhf.runner import run
+from rlhf.trunk import standalone
+from rlhf.weights import Weights
+from tests.conftest import metrics_of, small_recipe
+
+
+def test_every_stage_leaves_an_artifact(finished) -> None:
+    recipe, folder, made = finished
+    assert list(made) == list(recipe.stages) == ["sft", "reward", "dpo", "ppo", "evaluate"]
+    for name, one in made.items():
+        assert artifacts.read(folder / recipe.name / "stages" / name).hash == one.hash
+        assert metrics_of(one.folder), f"{name} logged nothing"
+    assert not list((folder / recipe.name / "stages").glob(".*"))
+
+
+def test_adapters_keep_one_base_and_full_changes_it(finished) -> None:
+    recipe, _, made = finished
+    trained = [made[name] for name in ("sft", "reward", "dpo", "ppo")]
+    if recipe.config.backend.kind == "full":
+        assert len({one.base.identity for one in trained}) == 4
+        assert not any(one.adapter for one in trained)
+    else:
+        assert len({one.base.identity for one in trained}) == 1
+        assert all(one.adapter for one in trained)
+        assert all(sum(f.stat().st_size for f in one.model.glob("*.safetensors")) < 2e6 for one in trained)
+    assert made["ppo"].parents == {"model": made["sft"].hash, "reward_model": made["reward"].hash}
+
+
+def test_weights_moved(finished) -> None:
+    """Each child differs from its parent: nothing was dropped on the way."""
+    recipe, _, made = finished
+    file = "model.safetensors" if recipe.config.backend.kind == "full" else "adapter_model.safetensors"
+    parent = load_file(made["sft"].model / file)
+    for child in ("reward", "dpo", "ppo"):
+        tensors = load_file(made[child].model / file)
+        shared = [key for key in tensors if key in parent]
+        assert shared, f"{child} shares no tensor with its parent"
+        assert any(not torch.equal(tensors[key], parent[key]) for key in shared)
+        far = max(float((tensors[key].float() - parent[key].float()).abs().max()) for key in shared)
+        assert far < 0.2, f"{child} did not start from its parent: {far}"
+
+
+def test_dpo_starts_at_its_reference(finished) -> None:
+    _, _, made = finished
+    first = metrics_of(made["dpo"].folder)[0]
+    assert math.isclose(first["loss"], math.log(2), abs_tol=1e-4)
+
+
+def test_ppo_starts_at_its_reference(finished) -> None:
+    _, _, made = finished
+    first, second = metrics_of(made["ppo"].folder)[:2]
+    assert abs(first["kl"]) < 1e-3
+    assert abs(second["kl"]) > 1e-3  # and it moves
+
+
+def test_reward_head_is_trained_saved_and_reloaded(finished) -> None:
+    _, _, made = finished
+    head = load_file(made["reward"].model / "head.safetensors")["weight"]
+    assert head.shape == (1, 192)
+    judge = RewardModel.load(Weights.of(made["reward"]))
+    config = made["reward"].config["data"]
+    split = load(type(parse_data(config))(**config), "preferences")
+    pairs = [[*pair.prompt, *pair.chosen] for pair in split.train]
+    assert abs(sum(judge.score(pairs)) / len(pairs)) < 1e-3  # chosen answers are centred on zero
+
+
+def parse_data(config):
+    from rlhf.config import DataConfig
+
+    return DataConfig(**config)
+
+
+def test_a_score_does_not_depend_on_its_batch(finished) -> None:
+    _, _, made = finished
+    weights = Weights.of(made["reward"])
+    talks = [
+        [{"role": "user", "content": "Where is my lamp?"}, {"role": "assistant", "content": words}]
+        for words in ("Sorry.", "We are sorry about your lamp. We will send it today. Thank you for writing to us.")
+    ]
+    together = RewardModel.load(weights, batch_size=2).score(talks)
+    alone = RewardModel.load(weights, batch_size=1).score(talks)
+    assert together == pytest.approx(alone, abs=1e-5)
+
+
+def test_evaluation_says_what_it_found(finished) -> None:
+    _, _, made = finished
+    metrics = made["evaluate"].metrics
+    for name in ("gold_win_rate", "reward_win_rate", "reward_accuracy", "kl", "policy_perplexity", "baseline_perplexity"):
+        assert math.isfinite(metrics[name]), name
+    samples = [json.loads(line) for line in (made["evaluate"].folder / "samples.jsonl").read_text().splitlines()]
+    assert len(samples) == 6
+    assert set(samples[0]) == {"prompt", "baseline", "policy"}
+    assert metrics["policy_gold_score"] == pytest.approx(sum(s["policy"]["gold"] for s in samples) / 6)
+
+
+def test_merged_model_equals_the_live_one(finished) -> None:
+    recipe, _, made = finished
+    weights = Weights.of(made["ppo"])
+    chat = text.load(weights)
+    live = standalone(for_weights(weights), weights, chat)
+    whole = merged(weights, chat).eval()
+    row = chat.encode([{"role": "user", "content": "My kettle is late."}, {"role": "assistant", "content": "Sorry!"}]).ids
+    ids = torch.tensor([row])
+    with torch.no_grad():
+        gap = (live.model(ids).logits.log_softmax(-1) - whole(ids).logits.log_softmax(-1)).abs().max()
+    assert gap < (1e-3 if recipe.config.backend.kind == "qlora" else 1e-4)
+
+
+def test_unchanged_stages_are_skipped_and_changed_ones_run_again(tmp_path) -> None:
+    raw = small_recipe(tmp_path, "lora")
+    raw["stages"] = {name: raw["stages"][name] for name in ("sft", "reward", "dpo")}
+    first = run(parse(json.loads(json.dumps(raw))), tmp_path, Screen(quiet=True))
+    times = {name: (one.folder / "artifact.json").stat().st_mtime_ns for name, one in first.items()}
+    again = run(parse(json.loads(json.dumps(raw))), tmp_path, Screen(quiet=True))
+    assert {name: (one.folder / "artifact.json").stat().st_mtime_ns for name, one in again.items()} == times
+    raw["stages"]["reward"]["train"]["lr"] = 5e-4
+    third = run(parse(json.loads(json.dumps(raw))), tmp_path, Screen(quiet=True))
+    changed = {name for name, one in third.items() if one.hash != first[name].hash}
+    assert changed == {"reward"}
