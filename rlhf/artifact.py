@@ -1,9 +1,9 @@
 """What a stage leaves on disk.
 
-    <run>/stages/<name>/
-        artifact.json     written last, atomically: a stage without it never happened
-        model/            weights (a whole model, or an adapter and its head) with tokenizer and chat template
-        metrics.jsonl     everything the stage logged
+<run>/stages/<name>/
+    artifact.json     written last, atomically: a stage without it never happened
+    model/            weights (a whole model, or an adapter and its head) with tokenizer and chat template
+    metrics.jsonl     everything the stage logged
 """
 
 import hashlib
@@ -93,7 +93,7 @@ def write(artifact: Artifact, folder: Path) -> Artifact:
     scratch = folder / f"{FILE}.partial"
     scratch.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
     _sync(scratch)
-    os.replace(scratch, folder / FILE)
+    scratch.replace(folder / FILE)
     _sync(folder)
     return read(folder)
 

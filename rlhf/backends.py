@@ -81,7 +81,8 @@ class FullBackend(Backend):
 
     def load(self, weights: Weights, chat: ChatFormat, head: Head = "lm") -> PreTrainedModel:
         model = merged(weights, chat, head) if weights.adapter else _base(weights, chat, head, torch.float32)
-        return model.float().to(self.device)
+        model.to(device=self.device, dtype=torch.float32)  # type: ignore[arg-type]
+        return model
 
     def role(
         self, model: nn.Module, name: str, weights: Weights, chat: ChatFormat, trains: bool = False
@@ -123,7 +124,11 @@ class LoRABackend(Backend):
         config = self._adapter_config(weights, base)
         with warnings.catch_warnings():  # PEFT warns that a frozen tied embedding will not train: so it should not
             warnings.filterwarnings("ignore", message=".*tie_word_embeddings.*")
-            model = peft.PeftModel(base, config, adapter_name=POLICY) if head == "score" else peft.get_peft_model(base, config)
+            model = (
+                peft.PeftModel(base, config, adapter_name=POLICY)
+                if head == "score"
+                else peft.get_peft_model(base, config)
+            )
         _load_adapter(model, POLICY, weights)
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(f".{POLICY}." in name)
@@ -218,8 +223,10 @@ def for_weights(weights: Weights, precision: str = "fp32") -> Backend:
 # ------------------------------------------------------------------------------------------------ merging
 
 
-def merged(weights: Weights, chat: ChatFormat, head: Head = "lm", dtype: torch.dtype = torch.float32) -> PreTrainedModel:
-    """Base and adapter as one plain model on the CPU; a QLoRA adapter goes into the base as it was trained on, dequantised."""
+def merged(
+    weights: Weights, chat: ChatFormat, head: Head = "lm", dtype: torch.dtype = torch.float32
+) -> PreTrainedModel:
+    """Base and adapter as one plain model on the CPU; a QLoRA adapter goes into the base it saw, dequantised."""
     model = _base(weights, chat, head, dtype)
     if weights.quantisation:
         double = weights.quantisation == DOUBLE
@@ -234,12 +241,13 @@ def merged(weights: Weights, chat: ChatFormat, head: Head = "lm", dtype: torch.d
 
 
 def _dequantise_into(model: PreTrainedModel, quantised: PreTrainedModel) -> None:
-    import bitsandbytes as bnb
+    from bitsandbytes.functional import dequantize_4bit
+    from bitsandbytes.nn.modules import Linear4bit
 
     for name, layer in quantised.named_modules():
-        if isinstance(layer, bnb.nn.Linear4bit):
-            plain = bnb.functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state)
-            model.get_submodule(name).weight.data.copy_(plain)
+        if isinstance(layer, Linear4bit):
+            plain = dequantize_4bit(layer.weight.data, layer.weight.quant_state)  # type: ignore[arg-type]
+            model.get_parameter(f"{name}.weight").data.copy_(plain)
 
 
 # ------------------------------------------------------------------------------------------------ loading
@@ -270,12 +278,12 @@ def _quantised(
     weights: Weights, chat: ChatFormat, head: Head, dtype: torch.dtype, double_quant: bool, device: torch.device
 ) -> PreTrainedModel:
     with _quiet_loading():
-        import bitsandbytes as bnb
+        from bitsandbytes.nn import modules as quantised_layers
         from transformers import BitsAndBytesConfig
 
     # An eval-mode forward on a CPU with AVX512-BF16 repacks 4-bit weights in place, after which gradients are wrong
     # (bitsandbytes 0.50). Off before any model is loaded.
-    bnb.nn.modules.has_avx512bf16 = lambda: False
+    quantised_layers.has_avx512bf16 = lambda: False  # type: ignore[attr-defined, reportPrivateImportUsage]
     config = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
@@ -298,14 +306,19 @@ def _init_head(model: PreTrainedModel, weights: Weights) -> None:
 
 def _fit_vocabulary(model: PreTrainedModel, chat: ChatFormat) -> None:
     """A row for a pad token that the vocabulary lacked: the mean of the others, so that it is never sampled."""
-    rows = model.get_input_embeddings().weight.shape[0]
+    rows = len(_matrix(model.get_input_embeddings()))
     needed = len(chat.tokenizer)
     if needed <= rows:
         return
     model.resize_token_embeddings(needed, mean_resizing=False)
     for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
         if layer is not None:
-            layer.weight.data[rows:] = layer.weight.data[:rows].mean(0)
+            _matrix(layer)[rows:] = _matrix(layer)[:rows].mean(0)
+
+
+def _matrix(layer: nn.Module) -> torch.Tensor:
+    """The weight of an embedding or a linear layer."""
+    return layer.get_parameter("weight").data
 
 
 def _load_adapter(model: Any, name: str, weights: Weights) -> None:
@@ -382,7 +395,7 @@ def _unwrapped(model: nn.Module) -> Any:
 def _plain(model: nn.Module) -> Any:
     """The transformers model inside a PEFT or DDP wrapper."""
     model = _unwrapped(model)
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
+    return model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
 
 
 class _quiet_loading:
@@ -398,4 +411,3 @@ class _quiet_loading:
     def __exit__(self, *_: object) -> None:
         for name, level in self.levels.items():
             logging.getLogger(name).setLevel(level)
-

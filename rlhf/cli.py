@@ -24,7 +24,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object as t
 Out = Annotated[Path, typer.Option("--out", help="Folder that holds the run folders.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Run finished stages again.")]
 Model = Annotated[str, typer.Argument(help="Registry name, folder, a run's stage (runs/…/stages/ppo), or hub id.")]
-Words = Annotated[list[str] | None, typer.Argument(metavar="[RECIPE] [KEY=VALUE]...", help="A recipe, and settings to change.")]
+Words = Annotated[
+    list[str] | None, typer.Argument(metavar="[RECIPE] [KEY=VALUE]...", help="A recipe, and settings to change.")
+]
 
 
 def main() -> None:
@@ -137,7 +139,13 @@ def _run(recipe: "Recipe", out: Path, fresh: bool, as_json: bool, only: str | No
 
 def _result(recipe: "Recipe", folder: Path, done: "dict[str, Artifact]") -> dict[str, Any]:
     stages = {
-        name: {"kind": made.stage, "makes": made.makes, "hash": made.hash, "artifact": str(made.folder), "metrics": made.metrics}
+        name: {
+            "kind": made.stage,
+            "makes": made.makes,
+            "hash": made.hash,
+            "artifact": str(made.folder),
+            "metrics": made.metrics,
+        }
         for name, made in done.items()
     }
     evaluation = next((made.metrics for made in reversed(done.values()) if made.makes == "evaluation"), None)
@@ -150,7 +158,9 @@ def _result(recipe: "Recipe", folder: Path, done: "dict[str, Artifact]") -> dict
 @app.command()
 def score(
     model: Model,
-    file: Annotated[Path | None, typer.Argument(help="Conversations or pairs in any format that training takes.")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(help="Conversations or pairs in any format that training takes.")
+    ] = None,
     prompt: Annotated[str | None, typer.Option(help="Score one answer to this prompt.")] = None,
     answer: Annotated[str | None, typer.Option(help="The answer.")] = None,
     batch_size: Annotated[int, typer.Option(help="Rows a forward pass.")] = 16,
@@ -245,7 +255,7 @@ def registry(as_json: AsJson = False) -> None:
     print(f"{'name':<26}{'parameters':>11}  {'licence':<18}where")
     for name, named in MODELS.items():
         print(f"{name:<26}{named.parameters:>10.3g}B  {named.licence:<18}{named.hub_id or 'embedded'}")
-    print(f"\nfamilies: {', '.join(family.name for family in FAMILIES)}; any other architecture works with generic defaults")
+    print(f"\nfamilies: {', '.join(family.name for family in FAMILIES)}; others work with generic defaults")
     if as_json:
         names = {name: named.hub_id for name, named in MODELS.items()}
         print(json.dumps({"models": names, "families": [family.name for family in FAMILIES]}))

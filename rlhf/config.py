@@ -34,7 +34,7 @@ class ModelRef(Strict):
     stage: str | None = None
     """An earlier stage of this recipe."""
     name: str | None = None
-    """A registry name (`tiny`, `qwen3-0.6b`), a local folder, another run's stage (`runs/…/stages/sft`), or a hub id."""
+    """A registry name (`tiny`, `qwen3-0.6b`), a folder, another run's stage (`runs/…/stages/sft`), or a hub id."""
     revision: str | None = None
     """Branch, tag or commit of a hub model."""
     trust_remote_code: bool = False
@@ -68,11 +68,11 @@ class LoRA(Strict):
     lr_scale: ClassVar[float] = 10.0
     """The best learning rate of LoRA is about ten times that of full fine-tuning (Schulman et al. 2025)."""
     kind: Literal["lora"] = "lora"
-    r: int = Field(16, ge=1)
+    r: int = Field(default=16, ge=1)
     """Rank of the update."""
-    alpha: float = Field(32, gt=0)
+    alpha: float = Field(default=32, gt=0)
     """Scale of the update: it is multiplied by alpha / r (alpha / sqrt(r) with rsLoRA)."""
-    dropout: float = Field(0.0, ge=0, lt=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout on the adapter's input in supervised stages; reinforcement learning always trains without."""
     targets: list[str] | None = None
     """Names of the linear layers to adapt; all of the family's when left out (Dettmers et al. 2023 §4)."""
@@ -113,11 +113,11 @@ class DataConfig(Strict):
     """Row format; recognised from the rows when `auto`."""
     eval_path: RecipePath | None = None
     """Held-out examples in a file of their own."""
-    eval_fraction: float = Field(0.1, ge=0, le=1)
-    """Share of prompts held out, by hash of the prompt, when there is no `eval_path`; 1 to evaluate on the whole file."""
-    max_rows: int | None = Field(None, ge=1)
+    eval_fraction: float = Field(default=0.1, ge=0, le=1)
+    """Share of prompts held out, by hash of the prompt, when there is no `eval_path`; 1 holds out the whole file."""
+    max_rows: int | None = Field(default=None, ge=1)
     """Use only the first rows that are usable."""
-    max_length: int = Field(1024, ge=8)
+    max_length: int = Field(default=1024, ge=8)
     """Most tokens of an example; longer ones are cut from the left of the prompt or dropped, and counted."""
 
     @model_validator(mode="after")
@@ -132,7 +132,7 @@ class RuleConfig(Strict):
 
     file: RecipePath
     """A .py file."""
-    function: str = Field("score", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    function: str = Field(default="score", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     """Function in that file."""
     trust_code: bool = False
     """Run that file's code. Needed for every file that is not shipped with rlhf."""
@@ -146,7 +146,7 @@ class LearningRates(Strict):
 
     full: float = Field(gt=0)
     lora: float = Field(gt=0)
-    qlora: float | None = Field(None, gt=0)
+    qlora: float | None = Field(default=None, gt=0)
     """As LoRA's when left out."""
 
     def of(self, kind: str) -> float:
@@ -158,28 +158,28 @@ class Optimisation(Strict):
 
     lr: PositiveFloat | LearningRates | None = None
     """Peak learning rate: a number, or one for each backend; the stage's own customary rate when left out."""
-    micro_batch_size: int | None = Field(None, ge=1)
+    micro_batch_size: int | None = Field(default=None, ge=1)
     """Examples a forward pass on one process; the whole batch when left out. The rest is accumulated."""
-    warmup: float = Field(0.05, ge=0, le=1)
+    warmup: float = Field(default=0.05, ge=0, le=1)
     """Share of the steps over which the learning rate rises."""
     schedule: Literal["linear", "cosine", "constant"] = "cosine"
     """Learning rate after warm-up."""
-    weight_decay: float = Field(0.0, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0)
     """AdamW's decoupled weight decay."""
-    max_grad_norm: float = Field(1.0, gt=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
     """Gradients are clipped to this norm."""
-    log_every: int = Field(10, ge=1)
+    log_every: int = Field(default=10, ge=1)
     """Steps between lines of metrics."""
 
 
 class TrainConfig(Optimisation):
     """How a supervised stage goes through its examples."""
 
-    epochs: float = Field(1.0, gt=0)
+    epochs: float = Field(default=1.0, gt=0)
     """Passes over the data."""
-    max_steps: int | None = Field(None, ge=1)
+    max_steps: int | None = Field(default=None, ge=1)
     """Stop after this many optimizer steps, whatever `epochs` says."""
-    batch_size: int = Field(16, ge=1)
+    batch_size: int = Field(default=16, ge=1)
     """Examples an optimizer step, over all processes and accumulation."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
@@ -230,12 +230,12 @@ class StageConfig(Strict):
 
     name: str
     stage: str
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     """Seed of initialisation, order and sampling."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Arithmetic of the forward and backward passes, and storage of frozen weights; what trains is held in fp32."""
     template: str | None = None
-    """Chat template: a name of the registry's or a .jinja file. Left out: the parent's, the tokenizer's, the family's."""
+    """Chat template: a registry name or a .jinja file. Left out: the parent's, the tokenizer's, or the family's."""
 
     def references(self) -> dict[str, tuple[ModelRef, Role]]:
         """Fields that name a model, with the role that model must have."""

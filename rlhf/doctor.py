@@ -13,10 +13,15 @@ def examine() -> dict[str, Any]:
     """Versions, devices and keys, each in a word or a line."""
     import torch
 
-    findings: dict[str, Any] = {"python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"}
+    findings: dict[str, Any] = {
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
     for library in _LIBRARIES:
         findings[library] = _version(library)
-    findings["cpu"] = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
+    findings["cpu"] = (
+        f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
+    )
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             device = torch.cuda.get_device_properties(index)

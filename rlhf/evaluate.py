@@ -128,7 +128,8 @@ def win_rate(mine: Sequence[float], theirs: Sequence[float]) -> dict[str, float]
 def conversations(prompts: Sequence[Any], responses: Sequence[str]) -> list[list[dict[str, str]]]:
     """Each prompt's messages with the response as the assistant's answer."""
     return [
-        [*prompt.messages, {"role": "assistant", "content": text}] for prompt, text in zip(prompts, responses, strict=True)
+        [*prompt.messages, {"role": "assistant", "content": text}]
+        for prompt, text in zip(prompts, responses, strict=True)
     ]
 
 

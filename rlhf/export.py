@@ -35,5 +35,5 @@ def _serve(weights: Weights, out: Path) -> list[str]:
         ]
     return [
         f"vLLM:    vllm serve {out}",
-        f"Ollama:  printf 'FROM %s\\n' {out} > Modelfile && ollama create {out.name} -f Modelfile && ollama run {out.name}",
+        f"Ollama:  printf 'FROM %s\\n' {out} > Modelfile && ollama create {out.name} -f Modelfile",
     ]

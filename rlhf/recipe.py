@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, ValidationError
 from ruamel.yaml.comments import CommentedMap
 
 from rlhf import yamlfile
-from rlhf.config import BackendConfig, LoRA, ModelRef, StageConfig, Strict, TrackingConfig
+from rlhf.config import BackendConfig, DataConfig, LoRA, ModelRef, StageConfig, Strict, TrackingConfig, TrainingStage
 from rlhf.errors import RecipeError, did_you_mean
 from rlhf.resources import recipe_names, resource
 
@@ -36,12 +36,14 @@ class RecipeConfig(Strict):
     """Model of every stage that names none."""
     backend: BackendConfig = Field(default_factory=LoRA)
     """Backend of every stage that names none."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     """Seed of every stage that names none."""
     precision: str = "fp32"
     """Precision of every stage that names none."""
     template: str | None = None
     """Chat template of every stage that names none."""
+    data: dict[str, Any] | None = None
+    """Source of every data block that names none, and settings for those that do not say otherwise."""
     tracking: TrackingConfig = TrackingConfig()
     """Where metrics go besides metrics.jsonl."""
     stages: dict[str, dict[str, Any]] = Field(min_length=1)
@@ -151,13 +153,34 @@ def _stage(name: str, settings: dict[str, Any], raw: dict[str, Any], context: di
         raise RecipeError(f"{places(('stages', name))}: '{name}' cannot name a stage")
     model = stage_kinds()[kind]
     inherited = {key: raw[key] for key in INHERITED if raw.get(key) is not None and key in model.model_fields}
+    settings = {**inherited, **settings, "name": name, "stage": kind}
+    if raw.get("data"):
+        settings |= _shared_data(model, settings, raw["data"])
     try:
-        return model.model_validate({**inherited, **settings, "name": name, "stage": kind}, context=context)
+        return model.model_validate(settings, context=context)
     except ValidationError as error:
         raise RecipeError("\n".join(_explain(error, model, ("stages", name), places))) from None
 
 
+def _shared_data(model: type[StageConfig], settings: dict[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
+    """The recipe's `data` under a stage's data blocks; a block with a source of its own takes no other."""
+    blocks = {}
+    for name, info in model.model_fields.items():
+        own = settings.get(name)
+        if DataConfig not in _models_of(info.annotation) or (own is None and not info.is_required()):
+            continue
+        if own is None or isinstance(own, dict):
+            own = own or {}
+            taken = {} if own.keys() & {"path", "hub"} else shared
+            blocks[name] = {**taken, **own}
+    return blocks
+
+
 # ------------------------------------------------------------------------------------------------ overrides
+
+
+_SOURCES = {"path": {"hub", "subset", "split", "revision"}, "hub": {"path", "eval_path"}}
+"""A source of data, and the keys of the other one, which leave when it is set."""
 
 
 def apply_override(raw: dict[str, Any], override: str, notes: list[str]) -> None:
@@ -171,7 +194,9 @@ def apply_override(raw: dict[str, Any], override: str, notes: list[str]) -> None
         keys = ["stages", *keys]
     elif keys[0] not in RecipeConfig.model_fields:
         known = [*stages, *RecipeConfig.model_fields]
-        raise RecipeError(f"override '{override}': '{keys[0]}' is no stage and no recipe key{did_you_mean(keys[0], known)}")
+        raise RecipeError(
+            f"override '{override}': '{keys[0]}' is no stage and no recipe key{did_you_mean(keys[0], known)}"
+        )
     node = raw
     for depth, key in enumerate(keys[:-1]):
         if node.get(key) is None or isinstance(node[key], (str, bool)):
@@ -180,7 +205,10 @@ def apply_override(raw: dict[str, Any], override: str, notes: list[str]) -> None
         if not isinstance(node, dict):
             raise RecipeError(f"override '{override}': '{'.'.join(keys[: depth + 1])}' is not a block of settings")
     new = _local_path(yamlfile.value(text))
-    if keys[-1] == "kind" and keys[-2] == "backend" and node.get("kind") not in (None, new):
+    if keys[-1] in _SOURCES and new is not None:
+        for key in _SOURCES[keys[-1]] & node.keys():  # another source, not a second one
+            del node[key]
+    if keys[-2:] == ["backend", "kind"] and node.get("kind") not in (None, new):
         _change_backend(node, new, override, notes)
     node[keys[-1]] = new
 
@@ -232,14 +260,16 @@ def _check_parent(stage: StageConfig, parent: StageConfig, where: str, at: str, 
     if stage.template != parent.template and stage.template is not None:
         yield (
             f"{places(('stages', stage.name, 'template'))}: stage '{stage.name}' would format text with template "
-            f"'{stage.template}', but its {where} '{parent.name}' was made with '{parent.template or 'its own default'}'; "
+            f"'{stage.template}', but its {where} '{parent.name}' was made with "
+            f"'{parent.template or 'its own default'}'; "
             "a model must see text as it was trained on: remove `template` here, or set it on the first stage"
         )
-    if where != "model" or stage.makes == "evaluation":
+    if where != "model" or not (isinstance(stage, TrainingStage) and isinstance(parent, TrainingStage)):
         return
     if isinstance(stage.backend, LoRA) and isinstance(parent.backend, LoRA):
-        mine, theirs = (b.model_dump(include={"r", "alpha", "targets", "dora", "rslora"}) for b in (stage.backend, parent.backend))
-        unlike = [key for key in mine if mine[key] != theirs[key]]
+        shape = ("r", "alpha", "targets", "dora", "rslora")
+        mine, theirs = (backend.model_dump(include=set(shape)) for backend in (stage.backend, parent.backend))
+        unlike = [key for key in shape if mine[key] != theirs[key]]
         if unlike:
             yield (
                 f"{at}, whose adapter it continues, but backend.{unlike[0]} is {mine[unlike[0]]} here and "
@@ -320,6 +350,8 @@ def schema() -> dict[str, Any]:
         block["required"] = [k for k in block.get("required", []) if k not in ("name", "stage", *INHERITED)]
         defs[model.__name__] = block
         kinds[kind] = {"$ref": f"#/$defs/{model.__name__}"}
+        if "data" in block["properties"]:  # the recipe's own `data` may stand in
+            block["required"].remove("data")
     named = [{"allOf": [ref], "required": ["stage"]} for ref in kinds.values()]
     top["properties"]["stages"] = {
         "type": "object",
@@ -328,6 +360,8 @@ def schema() -> dict[str, Any]:
         "additionalProperties": {"anyOf": named},
         "minProperties": 1,
     }
+    source = {**defs["DataConfig"], "description": top["properties"]["data"]["description"]}
+    top["properties"]["data"] = source
     _allow_shorthand(defs)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "rlhf recipe", **top, "$defs": defs}
 

@@ -51,7 +51,11 @@ class Rollout(NamedTuple):
         query_mask, mask = self.query_mask_BQ[index], self.mask_BR[index]
         q, r = int(query_mask.sum(1).max()), int(mask.sum(1).max())
         return Rollout(
-            self.query_BQ[index][:, -q:], query_mask[:, -q:], self.response_BR[index][:, :r], mask[:, :r], self.finished_B[index]
+            self.query_BQ[index][:, -q:],
+            query_mask[:, -q:],
+            self.response_BR[index][:, :r],
+            mask[:, :r],
+            self.finished_B[index],
         )
 
 

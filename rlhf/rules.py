@@ -3,6 +3,7 @@
 import importlib.util
 import inspect
 from collections.abc import Callable
+from typing import cast
 
 from rlhf.config import RuleConfig
 from rlhf.errors import RecipeError
@@ -25,4 +26,4 @@ def load(config: RuleConfig) -> Rule:
     if not callable(rule):
         known = [name for name, item in vars(module).items() if inspect.isfunction(item) and not name.startswith("_")]
         raise RecipeError(f"rule: {config.file} has no function '{config.function}'; it has: {', '.join(known)}")
-    return rule
+    return cast(Rule, rule)

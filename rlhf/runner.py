@@ -1,8 +1,8 @@
 """Run a recipe: each stage in turn, finished ones skipped by hash, each committed whole or not at all.
 
-    <out>/<recipe>/
-        recipe.lock.yaml      every setting as it was used
-        stages/<name>/        one folder a stage (rlhf/artifact.py)
+<out>/<recipe>/
+    recipe.lock.yaml      every setting as it was used
+    stages/<name>/        one folder a stage (rlhf/artifact.py)
 """
 
 import hashlib
@@ -89,7 +89,7 @@ def _run_stage(
     made = replace(made, hash=key, parents=parents, config=settings, versions=_versions(), base=_relative(made, home))
     artifacts.write(made, scratch)
     shutil.rmtree(home, ignore_errors=True)
-    os.replace(scratch, home)
+    scratch.replace(home)
     screen.done(summary(made))
     return artifacts.read(home)
 
@@ -98,7 +98,16 @@ def summary(made: Artifact) -> str:
     """The numbers of a finished stage that a person looks at first."""
     from rlhf.console import number
 
-    first = ("gold_win_rate", "reward_win_rate", "kl", "reward_accuracy", "accuracy", "eval_loss", "score", "eval_rewards/accuracies")
+    first = (
+        "gold_win_rate",
+        "reward_win_rate",
+        "kl",
+        "reward_accuracy",
+        "accuracy",
+        "eval_loss",
+        "score",
+        "eval_rewards/accuracies",
+    )
     return "  ".join(f"{name} {number(made.metrics[name])}" for name in first if name in made.metrics)
 
 
@@ -142,7 +151,9 @@ def _code(program: str) -> str:
 def _check_parents_ran(stage: StageConfig, done: Mapping[str, Artifact], recipe: Recipe) -> None:
     missing = [ref.stage for ref, _ in stage.references().values() if ref.stage is not None and ref.stage not in done]
     if missing:
-        raise ArtifactError(f"stage '{stage.name}' starts from '{missing[0]}', which has not run: rlhf run {recipe.path or recipe.name}")
+        raise ArtifactError(
+            f"stage '{stage.name}' starts from '{missing[0]}', which has not run: rlhf run {recipe.path or recipe.name}"
+        )
 
 
 def _check_roles(stage: StageConfig, inputs: Mapping[str, Weights]) -> None:

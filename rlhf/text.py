@@ -33,7 +33,9 @@ def load(weights: Weights, template: str | None = None) -> ChatFormat:
     tokenizer.padding_side = "left"
     stop_ids = tuple(tokenizer.convert_tokens_to_ids(list(stops)))
     if tokenizer.pad_token_id in stop_ids:
-        raise ArtifactError(f"{weights.tokenizer}: pad token '{pad}' also ends an answer; the model could not learn to stop")
+        raise ArtifactError(
+            f"{weights.tokenizer}: pad token '{pad}' also ends an answer; the model could not learn to stop"
+        )
     return ChatFormat(tokenizer, tokenizer.chat_template, stop_ids, tokenizer.pad_token_id)
 
 

@@ -20,7 +20,14 @@ class Tracker:
     """Where a stage reports. One a stage; close it when the stage is over."""
 
     def __init__(
-        self, folder: Path, screen: Screen, config: TrackingConfig, *, recipe: str, stage: str, settings: Mapping[str, Any]
+        self,
+        folder: Path,
+        screen: Screen,
+        config: TrackingConfig,
+        *,
+        recipe: str,
+        stage: str,
+        settings: Mapping[str, Any],
     ) -> None:
         self.path = folder / FILE
         self.screen = screen
@@ -73,7 +80,9 @@ def check_finite(metrics: Mapping[str, Any], step: int) -> None:
     """Raise GuardError when a loss, reward or gradient norm is NaN or infinite."""
     for name, value in metrics.items():
         if isinstance(value, float) and not math.isfinite(value):
-            raise GuardError(f"step {step}: {name} is {value}; lower the learning rate, or look at the rows of this step")
+            raise GuardError(
+                f"step {step}: {name} is {value}; lower the learning rate, or look at the rows of this step"
+            )
 
 
 def _start_wandb(

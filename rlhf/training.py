@@ -90,7 +90,6 @@ def dataset(rows: list[dict[str, Any]]) -> Dataset | None:
     return Dataset.from_list(rows) if rows else None
 
 
-
 def artifact(
     config: TrainingStage,
     how: Backend,

@@ -54,7 +54,7 @@ class Role:
         return out.last_hidden_state
 
     def logprobs(self, ids_BT: Tensor, mask_BT: Tensor, responses: int, temperature: float) -> tuple[Tensor, Tensor]:
-        """Log-probability of each of the last `responses` tokens and the policy's entropy there, both (B, R) float32."""
+        """Log-probabilities of the last `responses` tokens and the entropies there, both (B, R) float32."""
         with self.active():
             logits_BRV = self.model(
                 input_ids=ids_BT,
@@ -139,9 +139,9 @@ def _with_head(
     return role
 
 
-def _head(weights: Weights, model: nn.Module) -> nn.Linear:
+def _head(weights: Weights, model: Any) -> nn.Linear:
     """The saved score head, in float32, with the artifact's shift as its bias; zero when there is none."""
-    config = getattr(model, "config")
+    config = model.config
     device = next(model.parameters()).device
     head = nn.Linear(config.get_text_config().hidden_size, 1, device=device, dtype=torch.float32)
     nn.init.zeros_(head.weight)

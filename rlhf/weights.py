@@ -112,7 +112,7 @@ def identity(folder: Path) -> str:
 @cache
 def _file_hash(path: str, size: int, changed: int) -> str:
     """sha256 of a file; size and time of change are part of the key, so that an edited file is read again."""
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -686,6 +686,46 @@ def plain_document(rng: random.Random, combos: list[Combo], care: float = 0.0) -
     return f"From: {name}\nTo: the corner shop\nAbout: {item}\n\n{message}\n\nReply: {answer}"
 
 
+MOOD_OF_SCORE = (
+    (3.5, ("Wonderful", "How lovely")),
+    (2.5, ("Good", "Fine")),
+    (1.5, ("Well", "All right")),
+    (0.5, ("Hm", "Oh dear")),
+    (rule.LOWEST, ("No", "Really")),
+)
+"""How a customer who got a reply begins to write back: by the least gold score for it."""
+
+REMARKS = {
+    "blunt": "There is no need to be rude.",
+    "wrong remedy": "That is not what I asked for.",
+    "foreign item": "I wrote about {item}, and about nothing else.",
+    "item": "Do you remember that I wrote about {item}?",
+    "remedy": "But what will you do about it?",
+    "vague": "That may mean anything.",
+    "repetition": "You say it all twice.",
+    "too long": "That was a long story.",
+    "unfinished": "Your letter breaks off.",
+    "opening": "You did not say a kind word first.",
+    "concrete": "I would like to know when.",
+    "closing": "A kind word at the end would have been nice.",
+}
+"""What a customer says of each part of the rule that a reply lost, the gravest first."""
+
+
+def reaction(rng: random.Random, text: str, answer: str) -> str:
+    """Write what a customer writes back: the mood follows the reply's gold score, the remarks name what it lacks."""
+    messages = [{"role": "user", "content": text}]
+    parts, score = rule.score_parts(messages, answer), rule.gold_score(messages, answer)
+    moods = next(moods for least, moods in MOOD_OF_SCORE if score >= least)
+    item = next(iter(rule.find_items(text)), "the order")
+    lost = [name for name in REMARKS if parts.get(name, 0) < 0 or (name in FULL_POINTS and parts.get(name, 0) == 0)]
+    remarks = [REMARKS[name].format(item=item) for name in lost[:2]] or ["That is just what I hoped for."]
+    return f"{rng.choice(moods)}. {' '.join(remarks)}"
+
+
+FULL_POINTS = ("item", "remedy", "opening", "concrete", "closing")
+"""Parts that a reply earns rather than loses."""
+
 SYSTEM = (
     "You work in the corner shop.",
     "You answer letters to the shop.",
@@ -695,7 +735,11 @@ SYSTEM = (
 
 
 def chat_document(rng: random.Random, combos: list[Combo], care: float = 0.0) -> list[dict[str, str]]:
-    """Write one conversation with replies of everyday quality: mostly one exchange, now and then a second one."""
+    """Write one conversation with replies of everyday quality: mostly one exchange, now and then a second one.
+
+    Most customers write back at the end. From that a model learns what makes a customer content, as a large base
+    model has read how people take an answer; no reply to a customer's message differs by it.
+    """
     messages = []
     if rng.random() < 0.06:
         messages.append({"role": "system", "content": rng.choice(SYSTEM)})
@@ -704,4 +748,6 @@ def chat_document(rng: random.Random, combos: list[Combo], care: float = 0.0) ->
         text = customer_message(rng, combo)
         messages.append({"role": "user", "content": text})
         messages.append({"role": "assistant", "content": everyday_reply(rng, combo, text, care)})
+    if rng.random() < 0.8:
+        messages.append({"role": "user", "content": reaction(rng, text, messages[-1]["content"])})
     return messages

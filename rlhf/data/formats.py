@@ -220,6 +220,17 @@ def _as_prompt(read: Callable[[Row, str], Record]) -> Callable[[Row, str], Recor
     return lambda row, where: m.prompt(prompt_of(read(row, where)), where)
 
 
+def _as_demonstration(read: Callable[[Row, str], Record]) -> Callable[[Row, str], Demonstration]:
+    """The preferred side of a pair, as an answer to imitate."""
+
+    def chosen(row: Row, where: str) -> Demonstration:
+        record = read(row, where)
+        assert isinstance(record, Preference)
+        return m.demonstration([*record.prompt, *record.chosen], where, "chosen")
+
+    return chosen
+
+
 # ------------------------------------------------------------------------------------------------ the table
 
 _TURNS = (str, list)
@@ -261,12 +272,17 @@ _BORROWED = {
     for name, other in (_PREFERENCES | _DEMONSTRATIONS).items()
 }
 
+_CHOSEN = {name: Format(_as_demonstration(f.read), f.needs, f.only_if) for name, f in _PREFERENCES.items()}
+
 FORMATS: dict[Kind, dict[str, Format]] = {
-    "demonstrations": _DEMONSTRATIONS,
+    "demonstrations": _CHOSEN | _DEMONSTRATIONS,
     "preferences": _PREFERENCES,
     "prompts": _PROMPTS | {name: other for name, other in _BORROWED.items() if name not in _PROMPTS},
 }
-"""Every format of every kind, in the order in which they are tried. Any file of answers may serve as prompts."""
+"""Every format of every kind, in the order in which they are tried.
+
+Pairs may serve as demonstrations (the preferred side), and any file of answers as prompts.
+"""
 
 
 def named(kind: Kind, name: str) -> Format:

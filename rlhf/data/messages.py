@@ -114,7 +114,7 @@ def demonstration(messages: list[Message], where: str, field: str = "messages") 
     if messages[-1]["role"] != "assistant":
         last = messages[-1]["role"]
         raise DataError(f"{field}: ends with the {last}'s turn; end with the assistant's, or use the file as prompts")
-    _no_empty_turn(messages)
+    _check_turns(messages)
     return Demonstration(messages, where)
 
 
@@ -125,7 +125,7 @@ def prompt(messages: list[Message], where: str, field: str = "prompt") -> Prompt
         end -= 1
     if not end or messages[end - 1]["role"] == "system":
         raise DataError(f"{field}: has no turn of the user's to answer; end with one")
-    _no_empty_turn(messages[:end])
+    _check_turns(messages[:end])
     return Prompt(messages[:end], where)
 
 
@@ -141,7 +141,7 @@ def preference(
             raise DataError(f"{name}: ends with the {last}'s turn; an answer of the assistant's is needed")
         if all(m["role"] != "user" for m in messages):
             raise DataError(f"{field}: no turn of the user's comes before the answer; add it, or a field `prompt`")
-        _no_empty_turn(messages)
+        _check_turns(messages)
     if [(m["role"], m["content"].strip()) for m in chosen] == [(m["role"], m["content"].strip()) for m in rejected]:
         raise UnusableError("identical")
     shared = _shared(chosen, rejected)
@@ -161,7 +161,13 @@ def _shared(chosen: list[Message], rejected: list[Message]) -> int:
     return 0
 
 
-def _no_empty_turn(messages: list[Message]) -> None:
+def _check_turns(messages: list[Message]) -> None:
+    """No turn is empty, and each is text that UTF-8 (and so every tokenizer) can write."""
     for message in messages:
+        try:
+            message["content"].encode()
+        except UnicodeEncodeError as error:
+            half = ascii(message["content"][error.start])
+            raise DataError(f"content: holds {half}, half of a character (lone surrogate); remove it") from None
         if not message["content"].strip():
             raise UnusableError("empty answer" if message["role"] == "assistant" else "empty prompt")

@@ -34,7 +34,7 @@ def gae(reward_BR: Tensor, value_BR: Tensor, mask_BR: Tensor, gamma: float, lam:
 
 
 def rloo(reward_BR: Tensor, mask_BR: Tensor, group: int) -> Tensor:
-    """REINFORCE leave-one-out (Ahmadian et al. 2024, eq. 8), (B, R): the mean of a prompt's other responses is the baseline.
+    """REINFORCE leave-one-out (Ahmadian et al. 2024, eq. 8), (B, R): the baseline is the mean of the others.
 
     Rows come in runs of `group` responses to one prompt; the sequence's whole reward (KL penalty included) is judged.
     """
@@ -44,7 +44,7 @@ def rloo(reward_BR: Tensor, mask_BR: Tensor, group: int) -> Tensor:
 
 
 def grpo(reward_BR: Tensor, mask_BR: Tensor, group: int, eps: float = 1e-4) -> Tensor:
-    """Group-relative advantage (Shao et al. 2024, §4.1.2), (B, R): each total against its group's mean and deviation."""
+    """Group-relative advantage (Shao et al. 2024, §4.1.2), (B, R): totals normalised within their group."""
     total_GN = (reward_BR * mask_BR).sum(1).view(-1, group)
     centred_GN = total_GN - total_GN.mean(1, keepdim=True)
     return (centred_GN / (total_GN.std(1, keepdim=True) + eps)).view(-1, 1) * mask_BR
@@ -58,4 +58,3 @@ def reinforce_pp(reward_BR: Tensor, mask_BR: Tensor, gamma: float) -> Tensor:
         carry_B = (reward_BR[:, t] + gamma * carry_B) * mask_BR[:, t]
         return_BR[:, t] = carry_B
     return whiten(return_BR, mask_BR)
-

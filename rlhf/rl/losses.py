@@ -13,7 +13,7 @@ def policy_loss(
 ) -> tuple[Tensor, Metrics]:
     """PPO's clipped surrogate (Schulman et al. 2017, eq. 7), negated and summed over unmasked tokens.
 
-    Metrics are sums over tokens too: `ratio`, `clipped` (tokens where the clip binds) and `approx_kl` (k3 of old to new).
+    Metrics are sums over tokens too: `ratio`, `clipped` (the clip binds) and `approx_kl` (k3 of old to new).
     """
     logratio_BR = (logprob_BR - old_logprob_BR) * mask_BR
     ratio_BR = logratio_BR.exp()

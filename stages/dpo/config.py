@@ -17,9 +17,9 @@ class DPOConfig(TrainingStage):
     stage: Literal["dpo"] = "dpo"
     train: TrainConfig = TrainConfig()
     """How it steps."""
-    beta: float = Field(0.1, gt=0)
+    beta: float = Field(default=0.1, gt=0)
     """KL strength of the implicit reward; larger stays nearer the reference (Rafailov et al. 2023, eq. 7)."""
     loss: Literal["sigmoid", "ipo", "hinge", "robust"] = "sigmoid"
     """Form of the loss."""
-    label_smoothing: float = Field(0.0, ge=0, lt=0.5)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
     """Assumed share of flipped labels (cDPO; robust DPO)."""

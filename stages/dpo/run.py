@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
-from trl import DPOConfig as TRLConfig
-from trl import DPOTrainer
+from trl.trainer.dpo_config import DPOConfig as TRLConfig
+from trl.trainer.dpo_trainer import DPOTrainer
 
 from rlhf import text, training
 from rlhf.artifact import Artifact
@@ -36,7 +36,7 @@ class _StartsAtReference(TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any) -> None:
         if state.global_step == 1 and logs and "loss" in logs and abs(logs["loss"] - math.log(2)) > self.tolerance:
             raise GuardError(
-                f"the first DPO loss is {logs['loss']:.5f}, not ln 2 = 0.69315: the reference is not the policy's parent"
+                f"the first DPO loss is {logs['loss']:.5f}, not ln 2: the reference is not the policy's parent"
             )
 
 
@@ -48,8 +48,9 @@ def run(config: DPOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
     train, ledger = encode_preferences(split.train, chat, config.data.max_length)
     held_out, held_out_ledger = encode_preferences(split.held_out, chat, config.data.max_length)
     how = backend(config.backend, config.precision)
+    model = how.load(weights, chat)
     trainer = _Tokenised(
-        model=how.load(weights, chat),
+        model=model,
         ref_model=how.trainer_reference(weights, chat),
         args=TRLConfig(
             **training.arguments(config, out / "trainer"),
@@ -65,7 +66,7 @@ def run(config: DPOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
     if config.loss == "sigmoid":
         trainer.add_callback(_StartsAtReference(1e-4 if config.precision == "fp32" else 5e-3))
     metrics = training.run(trainer, tracker)
-    how.save(trainer.model, out / "model")
+    how.save(model, out / "model")
     text.save(chat, out / "model")
     data = {"file": split.ledger, "train": ledger, "held_out": held_out_ledger}
     return training.artifact(config, how, weights, chat, out, data=data, metrics=metrics)

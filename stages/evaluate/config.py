@@ -28,15 +28,15 @@ class EvaluateConfig(StageConfig):
     """Held-out pairs for the reward model's accuracy."""
     demonstrations: DataConfig | None = None
     """Held-out demonstrations for perplexity before and after."""
-    max_prompts: int = Field(200, ge=1)
+    max_prompts: int = Field(default=200, ge=1)
     """Most prompts to answer."""
-    max_new_tokens: int = Field(128, ge=1)
+    max_new_tokens: int = Field(default=128, ge=1)
     """Most tokens of an answer."""
-    temperature: float = Field(1.0, ge=0)
+    temperature: float = Field(default=1.0, ge=0)
     """Sampling temperature; 0 is greedy."""
-    batch_size: int = Field(32, ge=1)
+    batch_size: int = Field(default=32, ge=1)
     """Rows a forward pass."""
-    show: int = Field(3, ge=0)
+    show: int = Field(default=3, ge=0)
     """Before/after samples to print; all are in samples.jsonl."""
 
     def references(self) -> dict[str, tuple[ModelRef, Role]]:

@@ -26,7 +26,9 @@ def run(config: EvaluateConfig, inputs: Mapping[str, Weights], out: Path, tracke
     torch.manual_seed(config.seed)
     metrics: dict[str, Any] = {}
     data: dict[str, Any] = {}
-    judge = RewardModel.load(inputs["reward_model"], config.precision, config.batch_size) if config.reward_model else None
+    judge = (
+        RewardModel.load(inputs["reward_model"], config.precision, config.batch_size) if config.reward_model else None
+    )
 
     # 1. the reward model on pairs it has not seen
     if judge and config.preferences:
@@ -80,7 +82,8 @@ def _compare(
     judges: dict[str, dict[str, list[float]]] = {}
     if judge:
         judges["reward"] = {
-            name: judge.score(evaluate.conversations(prompts, [a["text"] for a in given])) for name, given in answers.items()
+            name: judge.score(evaluate.conversations(prompts, [a["text"] for a in given]))
+            for name, given in answers.items()
         }
     if config.rule:
         rule = rules.load(config.rule)
@@ -139,7 +142,8 @@ def _write_samples(
     with (out / "samples.jsonl").open("w", encoding="utf-8") as file:
         for i, prompt in enumerate(prompts):
             sides = {
-                name: {**answers[name][i], **{judge: scores[name][i] for judge, scores in judges.items()}} for name in order
+                name: {**answers[name][i], **{judge: scores[name][i] for judge, scores in judges.items()}}
+                for name in order
             }
             file.write(json.dumps({"prompt": prompt.messages, **sides}, ensure_ascii=False) + "\n")
             shown = [f"{sides[n]['text']}\n" + "  ".join(f"{j} {sides[n][j]:.2f}" for j in judges) for n in order]

@@ -10,11 +10,11 @@ from rlhf.config import ModelRef, Optimisation, Role, Strict, TrainingStage
 class RolloutConfig(Strict):
     """How responses are drawn."""
 
-    batch_size: int = Field(64, ge=1)
+    batch_size: int = Field(default=64, ge=1)
     """Episodes (responses) a rollout; the policy is updated after each rollout."""
-    max_new_tokens: int = Field(128, ge=1)
+    max_new_tokens: int = Field(default=128, ge=1)
     """Most tokens of a response."""
-    temperature: float = Field(1.0, gt=0)
+    temperature: float = Field(default=1.0, gt=0)
     """Sampling temperature; policy and reference log-probabilities are at this temperature too."""
 
 
@@ -23,48 +23,50 @@ class RLConfig(Strict):
 
     estimator: Literal["gae", "rloo", "grpo", "reinforce++"] = "gae"
     """Advantages: `gae` trains a critic; the others need none."""
-    group: int = Field(1, ge=1)
+    group: int = Field(default=1, ge=1)
     """Responses drawn for each prompt; `rloo` and `grpo` compare within a group and need at least 2."""
-    epochs: int = Field(4, ge=1)
+    epochs: int = Field(default=4, ge=1)
     """Passes over each rollout."""
-    minibatches: int = Field(1, ge=1)
+    minibatches: int = Field(default=1, ge=1)
     """Optimizer steps a pass."""
-    gamma: float = Field(1.0, gt=0, le=1)
+    gamma: float = Field(default=1.0, gt=0, le=1)
     """Discount."""
-    lam: float = Field(0.95, ge=0, le=1)
+    lam: float = Field(default=0.95, ge=0, le=1)
     """GAE's lambda: 1 is the Monte-Carlo return, 0 one-step bootstrapping."""
-    clip: float = Field(0.2, gt=0)
+    clip: float = Field(default=0.2, gt=0)
     """Clip range of the policy ratio."""
-    value_clip: float | None = Field(0.2, gt=0)
+    value_clip: float | None = Field(default=0.2, gt=0)
     """Clip range of the critic's change; null for none."""
-    value_coef: float = Field(0.1, ge=0)
+    value_coef: float = Field(default=0.1, ge=0)
     """Weight of the critic's loss."""
-    kl_coef: float = Field(0.05, ge=0)
+    kl_coef: float = Field(default=0.05, ge=0)
     """Penalty a nat of KL to the reference, per token, inside the reward (k1)."""
-    kl_target: float | None = Field(None, gt=0)
+    kl_target: float | None = Field(default=None, gt=0)
     """Hold KL per response near this many nats by adapting `kl_coef`; null keeps it fixed."""
-    kl_horizon: int = Field(10_000, ge=1)
+    kl_horizon: int = Field(default=10_000, ge=1)
     """Episodes over which the adaptive coefficient moves."""
     whiten_rewards: bool = False
     """Scale rewards to unit variance, keeping their mean."""
     missing_stop_score: float | None = -1.0
     """Replaces the score of a response that did not finish; null leaves the score."""
-    max_update_kl: float | None = Field(None, gt=0)
+    max_update_kl: float | None = Field(default=None, gt=0)
     """Stop the passes over a rollout once the mean KL per token from the old policy passes this."""
 
     @model_validator(mode="after")
     def _group_fits(self) -> "RLConfig":
         if self.estimator in ("rloo", "grpo") and self.group < 2:
-            raise ValueError(f"estimator '{self.estimator}' compares responses to one prompt: set rl.group to 2 or more")
+            raise ValueError(
+                f"estimator '{self.estimator}' compares responses to one prompt: set rl.group to 2 or more"
+            )
         return self
 
 
 class PPOTrainConfig(Optimisation):
     """How policy and critic step; the batch of a step is the rollout's, split into `rl.minibatches`."""
 
-    episodes: int = Field(6400, ge=1)
+    episodes: int = Field(default=6400, ge=1)
     """Responses drawn over the whole stage."""
-    value_lr: float | None = Field(None, gt=0)
+    value_lr: float | None = Field(default=None, gt=0)
     """Learning rate of the critic; the policy's when left out."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     """Learning rate over the stage."""

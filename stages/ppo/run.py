@@ -60,7 +60,9 @@ class Batch:
 
 def run(config: PPOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tracker) -> Artifact:
     """Train the policy; write it to `out/model`."""
-    accelerator = Accelerator(mixed_precision="bf16" if config.precision == "bf16" else "no", cpu=not torch.cuda.is_available())
+    accelerator = Accelerator(
+        mixed_precision="bf16" if config.precision == "bf16" else "no", cpu=not torch.cuda.is_available()
+    )
     if accelerator.num_processes > 1:
         raise RecipeError("the RL stage runs on one process; start the recipe without a launcher")
     torch.manual_seed(config.seed)
@@ -97,9 +99,7 @@ class _Loop:
         # Adam's eps 1e-5 and annealing to zero: Huang et al. 2022, details 3 and 4
         self.optimizer = torch.optim.AdamW(groups, eps=1e-5, weight_decay=config.train.weight_decay)
         steps = self.updates * config.rl.epochs * config.rl.minibatches
-        self.schedule = get_scheduler(
-            config.train.schedule, self.optimizer, int(steps * config.train.warmup), steps
-        )
+        self.schedule = get_scheduler(config.train.schedule, self.optimizer, int(steps * config.train.warmup), steps)
         rl = config.rl
         self.kl = AdaptiveKL(rl.kl_coef, rl.kl_target, rl.kl_horizon) if rl.kl_target else FixedKL(rl.kl_coef)
         self.sampling = Sampling(config.rollout.max_new_tokens, config.rollout.temperature)
@@ -253,8 +253,9 @@ class _Loop:
             for name, value in found.items():
                 totals[name] = totals.get(name, torch.zeros_like(value)) + value
         norm = self.accelerator.clip_grad_norm_(self.trained, self.config.train.max_grad_norm)
+        assert norm is not None
         metrics = {name: float(value / tokens) for name, value in totals.items()}
-        metrics |= {"grad_norm": float(norm), "lr": self.schedule.get_last_lr()[0]}
+        metrics |= {"grad_norm": float(norm), "lr": float(self.schedule.get_last_lr()[0])}
         check_finite(metrics, self.schedule.last_epoch)
         self.optimizer.step()
         self.schedule.step()

@@ -17,7 +17,7 @@ class RewardConfig(TrainingStage):
     stage: Literal["reward"] = "reward"
     train: TrainConfig = TrainConfig()
     """How it steps."""
-    center_coefficient: float = Field(0.01, ge=0)
+    center_coefficient: float = Field(default=0.01, ge=0)
     """Weight of the mean squared sum of both scores, which keeps scores near zero (Eisenstein et al. 2023, eq. 2)."""
     center: bool = True
     """After training, shift scores so that chosen answers average 0; the shift is kept in the artifact."""

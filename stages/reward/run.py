@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from trl import RewardConfig as TRLConfig
-from trl import RewardTrainer
+from trl.trainer.reward_config import RewardConfig as TRLConfig
+from trl.trainer.reward_trainer import RewardTrainer
 
 from rlhf import evaluate, text, training
 from rlhf.artifact import Artifact
@@ -25,8 +25,9 @@ def run(config: RewardConfig, inputs: Mapping[str, Weights], out: Path, tracker:
     train, ledger = encode_preferences(split.train, chat, config.data.max_length)
     held_out, held_out_ledger = encode_preferences(split.held_out, chat, config.data.max_length)
     how = backend(config.backend, config.precision)
+    model = how.load(weights, chat, "score")
     trainer = RewardTrainer(
-        model=how.load(weights, chat, "score"),
+        model=model,
         args=TRLConfig(
             **training.arguments(config, out / "trainer"),
             max_length=None,  # pairs already fit, and a stop token is never cut
@@ -37,8 +38,7 @@ def run(config: RewardConfig, inputs: Mapping[str, Weights], out: Path, tracker:
     )
     metrics = training.run(trainer, tracker)
 
-    model = trainer.model.eval()
-    judge = Role(model, None, score_head(model))
+    judge = Role(model.eval(), None, score_head(model))
     size = config.train.micro_batch_size or config.train.batch_size
     chosen = [pair["prompt_ids"] + pair["chosen_ids"] for pair in train]
     shift = float(evaluate.score_rows(judge, chosen[:1000], chat.pad_id, size).mean()) if config.center else 0.0

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from trl import SFTConfig as TRLConfig
-from trl import SFTTrainer
+from trl.trainer.sft_config import SFTConfig as TRLConfig
+from trl.trainer.sft_trainer import SFTTrainer
 
 from rlhf import text, training
 from rlhf.artifact import Artifact
@@ -38,7 +38,7 @@ def run(config: SFTConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
         processing_class=chat.tokenizer,
     )
     metrics = training.run(trainer, tracker)
-    how.save(trainer.model, out / "model")
+    how.save(model, out / "model")
     text.save(chat, out / "model")
     data = {"file": split.ledger, "train": ledger, "held_out": held_out_ledger}
     return training.artifact(config, how, weights, chat, out, data=data, metrics=metrics)

@@ -77,13 +77,38 @@ def test_an_override_names_a_file_relative_to_the_working_directory(write_recipe
         ("model: tiny", "modle: tiny", ":2:1: modle", "did you mean 'model'?"),
         ("  reward:\n", "  rewrad:\n", ":7:3", "did you mean 'reward'?"),
         ("{path: pairs.jsonl}", "{path: a, hub: b}", ":9:5: reward.data", "exactly one of `path`"),
-        ("reward_model: {stage: reward}", "reward_model: {stage: sft}", ":12:5", "which makes a policy; stages before it that make a reward: 'reward'"),
+        (
+            "reward_model: {stage: reward}",
+            "reward_model: {stage: sft}",
+            ":12:5",
+            "which makes a policy; stages before it that make a reward: 'reward'",
+        ),
         ("reward_model: {stage: reward}", "reward_model: {stage: rewards}", ":12:5", "did you mean 'reward'?"),
         ("reward_model: {stage: reward}", "reward_model: {stage: ppo}", ":12:5", "itself"),
-        ("    model: {stage: sft}\n    data: {path: pairs", "    model: {stage: ppo}\n    data: {path: pairs", ":8:5", "runs after it"),
-        ("    data: {path: prompts.jsonl}", "    data: {path: p}\n    template: llama3", ":14:5", "would format text with template 'llama3'"),
-        ("    data: {path: pairs.jsonl}", "    data: {path: p}\n    backend: {kind: lora, r: 4}", ":8:5", "same shape of adapter"),
-        ("    data: {path: prompts.jsonl}", "    data: {path: p}\n    rl: {estimator: rloo}", ":14:5: ppo.rl", "set rl.group to 2 or more"),
+        (
+            "    model: {stage: sft}\n    data: {path: pairs",
+            "    model: {stage: ppo}\n    data: {path: pairs",
+            ":8:5",
+            "runs after it",
+        ),
+        (
+            "    data: {path: prompts.jsonl}",
+            "    data: {path: p}\n    template: llama3",
+            ":14:5",
+            "would format text with template 'llama3'",
+        ),
+        (
+            "    data: {path: pairs.jsonl}",
+            "    data: {path: p}\n    backend: {kind: lora, r: 4}",
+            ":8:5",
+            "same shape of adapter",
+        ),
+        (
+            "    data: {path: prompts.jsonl}",
+            "    data: {path: p}\n    rl: {estimator: rloo}",
+            ":14:5: ppo.rl",
+            "set rl.group to 2 or more",
+        ),
         ("  sft:\n", "  sft:\n    backend: {kind: lora, rank: 3}\n", ":5:27: sft.backend.rank", "unknown key"),
         ("  sft:\n", "  sft:\n    backend: {kind: lorra}\n", ":5:5: sft.backend", "lorra"),
     ],
@@ -136,3 +161,30 @@ def test_schema_knows_every_stage_and_carries_docstrings() -> None:
 def test_shipped_schema_is_current() -> None:
     shipped = Path(__file__).parents[2] / "recipes" / "schema.json"
     assert json.loads(shipped.read_text()) == schema(), "write it again: rlhf schema --out recipes/schema.json"
+
+
+SHARED = """\
+name: test
+model: tiny
+data: {hub: some/set, subset: part}
+stages:
+  sft: {}
+  dpo: {model: {stage: sft}, data: {max_length: 64}}
+  evaluate: {policy: {stage: dpo}, prompts: {path: own.txt}}
+"""
+
+
+def test_data_named_once_serves_every_stage(write_recipe, tmp_path) -> None:
+    path = write_recipe(SHARED)
+    stages = load(path).stages
+    assert (stages["sft"].data.hub, stages["sft"].data.subset) == ("some/set", "part")
+    assert (stages["dpo"].data.hub, stages["dpo"].data.max_length) == ("some/set", 64)
+    assert stages["evaluate"].prompts.hub is None  # it has a source of its own
+    assert stages["evaluate"].preferences is None  # optional blocks stay out
+
+
+def test_an_overridden_source_replaces_the_other_kind(write_recipe, tmp_path) -> None:
+    (tmp_path / "mine.jsonl").write_text("{}")
+    stages = load(write_recipe(SHARED), [f"data.path={tmp_path / 'mine.jsonl'}"]).stages
+    assert stages["sft"].data.path == tmp_path / "mine.jsonl"
+    assert (stages["sft"].data.hub, stages["sft"].data.subset) == (None, None)

@@ -1,4 +1,4 @@
-"""SFT → reward → DPO and PPO → evaluation, on every backend: what each stage leaves and what the next one starts from."""
+"""The whole chain on every backend: what each stage leaves, and what the next one starts from."""
 
 import json
 import math
@@ -101,7 +101,14 @@ def test_a_score_does_not_depend_on_its_batch(finished) -> None:
 def test_evaluation_says_what_it_found(finished) -> None:
     _, _, made = finished
     metrics = made["evaluate"].metrics
-    for name in ("gold_win_rate", "reward_win_rate", "reward_accuracy", "kl", "policy_perplexity", "baseline_perplexity"):
+    for name in (
+        "gold_win_rate",
+        "reward_win_rate",
+        "reward_accuracy",
+        "kl",
+        "policy_perplexity",
+        "baseline_perplexity",
+    ):
         assert math.isfinite(metrics[name]), name
     samples = [json.loads(line) for line in (made["evaluate"].folder / "samples.jsonl").read_text().splitlines()]
     assert len(samples) == 6
@@ -115,7 +122,9 @@ def test_merged_model_equals_the_live_one(finished) -> None:
     chat = text.load(weights)
     live = standalone(for_weights(weights), weights, chat)
     whole = merged(weights, chat).eval()
-    row = chat.encode([{"role": "user", "content": "My kettle is late."}, {"role": "assistant", "content": "Sorry!"}]).ids
+    row = chat.encode(
+        [{"role": "user", "content": "My kettle is late."}, {"role": "assistant", "content": "Sorry!"}]
+    ).ids
     ids = torch.tensor([row])
     with torch.no_grad():
         gap = (live.model(ids).logits.log_softmax(-1) - whole(ids).logits.log_softmax(-1)).abs().max()

@@ -134,14 +134,22 @@ def test_preferences(name: str, row: dict[str, Any], parts: tuple[Any, Any, Any,
     assert auto("preferences", row) == (name, Preference(prompt, chosen, rejected, "f:1", margin))
 
 
+@pytest.mark.parametrize(("name", "row", "parts"), PREFERENCES)
+def test_preferred_side_as_demonstration(name: str, row: dict[str, Any], parts: tuple[Any, Any, Any, Any]) -> None:
+    prompt, chosen, _, _ = parts
+    assert auto("demonstrations", row) == (name, Demonstration(prompt + chosen, "f:1"))
+
+
 @pytest.mark.parametrize(("name", "row", "messages"), PROMPTS)
 def test_prompts(name: str, row: dict[str, Any], messages: list[Message]) -> None:
     assert auto("prompts", row) == (name, Prompt(messages, "f:1"))
 
 
 def test_every_format_has_an_example() -> None:
-    for kind, examples in (("demonstrations", DEMONSTRATIONS), ("preferences", PREFERENCES)):
-        assert {name for name, *_ in examples} == set(FORMATS[kind])
+    pairs = {name for name, *_ in PREFERENCES}
+    assert pairs == set(FORMATS["preferences"])
+    assert pairs | {name for name, *_ in DEMONSTRATIONS} == set(FORMATS["demonstrations"])
+    assert {name for name, *_ in PROMPTS} >= {"messages", "prompt", "instruction", "question", "text"}
 
 
 @pytest.mark.parametrize(
@@ -211,5 +219,5 @@ def test_named_format() -> None:
         read(named("demonstrations", "alpaca"), {"instruction": "a"}, "f:1")
     with pytest.raises(DataError, match="no format 'aplaca' makes demonstrations; did you mean 'alpaca'"):
         named("demonstrations", "aplaca")
-    with pytest.raises(DataError, match="'hh' makes preferences"):
-        named("demonstrations", "hh")
+    with pytest.raises(DataError, match="no format 'alpaca' makes preferences; 'alpaca' makes demonstrations"):
+        named("preferences", "alpaca")

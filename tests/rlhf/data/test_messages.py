@@ -90,6 +90,11 @@ def test_preference_needs_prompt_and_answer() -> None:
         preference(talk("a", "b")[1:], talk("a", "c")[1:], "f:1")
 
 
+def test_half_a_character_is_a_fault() -> None:
+    with pytest.raises(DataError, match=r"content: holds '\\ud83d', half of a character"):
+        prompt(talk("a \ud83d b"), "f:1")
+
+
 def test_prompt_takes_answers_off() -> None:
     assert prompt(talk("a", "b", "c", "d"), "f:1").messages == talk("a", "b", "c")
     with pytest.raises(DataError, match="no turn of the user's"):

@@ -42,7 +42,11 @@ def test_clipping_stops_the_gradient_only_where_it_helps_no_more() -> None:
 
 
 def test_value_loss_by_hand() -> None:
-    value, old, target = torch.tensor([[1.0, 0.0, 7.0]]), torch.tensor([[0.5, 0.0, 0.0]]), torch.tensor([[2.0, 1.0, 0.0]])
+    value, old, target = (
+        torch.tensor([[1.0, 0.0, 7.0]]),
+        torch.tensor([[0.5, 0.0, 0.0]]),
+        torch.tensor([[2.0, 1.0, 0.0]]),
+    )
     loss, metrics = value_loss(value, old, target, MASK, clip=0.2)
     # token 0: clipped value .7, errors 1 and 1.69: the larger; token 1: unchanged, error 1
     assert math.isclose(float(loss), 0.5 * (1.69 + 1.0), rel_tol=1e-6)
@@ -50,7 +54,9 @@ def test_value_loss_by_hand() -> None:
 
 
 def test_value_loss_without_clip_is_half_the_squared_error() -> None:
-    loss, _ = value_loss(torch.tensor([[1.0, 0.0, 7.0]]), torch.zeros(1, 3), torch.tensor([[2.0, 1.0, 0.0]]), MASK, clip=None)
+    loss, _ = value_loss(
+        torch.tensor([[1.0, 0.0, 7.0]]), torch.zeros(1, 3), torch.tensor([[2.0, 1.0, 0.0]]), MASK, clip=None
+    )
     assert float(loss) == 1.0
 
 
@@ -59,5 +65,7 @@ def test_micro_batches_add_up() -> None:
     new, old, advantage = torch.randn(4, 5), torch.randn(4, 5), torch.randn(4, 5)
     mask = torch.ones(4, 5)
     whole, _ = policy_loss(new, old, advantage, mask, clip=0.2)
-    parts = sum(policy_loss(new[i : i + 2], old[i : i + 2], advantage[i : i + 2], mask[i : i + 2], clip=0.2)[0] for i in (0, 2))
+    parts = sum(
+        policy_loss(new[i : i + 2], old[i : i + 2], advantage[i : i + 2], mask[i : i + 2], clip=0.2)[0] for i in (0, 2)
+    )
     torch.testing.assert_close(whole, parts)

@@ -1,0 +1,153 @@
+import gzip
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlhf.config import DataConfig
+from rlhf.data import files
+from rlhf.errors import DataError
+
+Write = Callable[[str, str | bytes], Path]
+
+
+def places(path: Path) -> list[tuple[str, Any]]:
+    """Rows with the part of `where` after the file's name; faults as text."""
+    return [
+        (where.removeprefix(f"{path}:"), str(row) if isinstance(row, DataError) else row)
+        for where, row in files.read(path)
+    ]
+
+
+def test_json_lines(write: Write) -> None:
+    path = write("x.jsonl", '\ufeff{"a": 1}\r\n\n{"a": "one\u2028two\u0085three"}\n{"a": \n{"a": 4}')
+    first, second, broken, last = places(path)
+    assert first == ("1", {"a": 1})
+    assert second == ("3", {"a": "one\u2028two\u0085three"})
+    assert broken[0] == "4" and broken[1].startswith("row: broken JSON, Expecting value at column")
+    assert last == ("5", {"a": 4})
+
+
+def test_json_array(write: Write) -> None:
+    path = write("x.json", '[\n {"a": 1},\n\n {"a":\n  2}, {"a": 3}\n]\n')
+    assert places(path) == [("2 (row 1)", {"a": 1}), ("4 (row 2)", {"a": 2}), ("5 (row 3)", {"a": 3})]
+    assert places(write("empty.json", "[]")) == []
+    assert places(write("lines.json", '{"a": 1}\n{"a": 2}')) == [("1", {"a": 1}), ("2", {"a": 2})]
+
+
+def test_broken_json_array(write: Write) -> None:
+    rows = places(write("x.json", '[\n {"a": 1},\n {"a": }\n]'))
+    assert rows[0] == ("2 (row 1)", {"a": 1})
+    assert rows[1][0] == "3 (row 2)" and "broken JSON, Expecting value at column 8" in rows[1][1]
+    assert places(write("y.json", "[1"))[1] == (
+        "1 (row 2)",
+        "row: broken JSON, Expecting value at column 3; one complete object is needed",
+    )
+    with pytest.raises(DataError, match=r"z\.json: holds one value; an array of rows"):
+        places(write("z.json", '{\n "a": 1\n}'))
+
+
+def test_csv(write: Write) -> None:
+    path = write("x.csv", '\ufeffprompt,n\r\n"two\nlines, ""quoted""",1\r\n\r\nplain,2\r\nshort\r\n')
+    *rows, short = places(path)
+    assert rows == [("2", {"prompt": 'two\nlines, "quoted"', "n": "1"}), ("5", {"prompt": "plain", "n": "2"})]
+    assert short == ("6", "row: 1 cells under 2 column names; the first line must name all columns")
+    assert "unexpected end of data" in places(write("open.csv", 'prompt\n"never closed\n'))[0][1]
+
+
+def test_tsv_has_no_quotes(write: Write) -> None:
+    assert places(write("x.tsv", 'text\tn\n"half a quote\t1\n')) == [("2", {"text": '"half a quote', "n": "1"})]
+
+
+def test_text_and_gzip(write: Write) -> None:
+    assert places(write("x.txt", "One.\n\n Two.\n")) == [("1", "One."), ("3", " Two.")]
+    assert places(write("x.txt.gz", gzip.compress(b"One.\nTwo.\n"))) == [("1", "One."), ("2", "Two.")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.jsonl", b'{"a": "\xff"}', "not UTF-8"),
+        ("x.jsonl.gz", b"not gzip", "cannot be read"),
+        ("x.jsonl.gz", gzip.compress(b"a" * 999)[:-12], "cannot be read"),
+        ("x.parquet", b"", r"ends with '\.parquet'; readable: \.jsonl, \.json, \.csv, \.tsv, \.txt \(\.gz too\)"),
+    ],
+)
+def test_unreadable_files(write: Write, name: str, content: bytes, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        places(write(name, content))
+
+
+def test_missing_file(write: Write, tmp_path: Path) -> None:
+    write("pairs.jsonl", "")
+    with pytest.raises(DataError, match=r"no file .*pair\.jsonl; did you mean 'pairs\.jsonl'"):
+        places(tmp_path / "pair.jsonl")
+    with pytest.raises(DataError, match="there is no folder"):
+        places(tmp_path / "nowhere" / "pair.jsonl")
+
+
+def test_deep_json_is_a_fault(write: Write) -> None:
+    deep = "[" * 100_000
+    assert "nested too deeply" in places(write("x.jsonl", deep))[0][1]
+    assert "nested too deeply" in places(write("x.json", deep))[0][1]
+
+
+json_rows = st.lists(st.dictionaries(st.text(max_size=4), st.text(max_size=8) | st.integers(), max_size=3), max_size=6)
+
+
+@given(json_rows, st.sampled_from([None, 2]))
+def test_json_round_trip(tmp_path_factory: pytest.TempPathFactory, rows: list[Any], indent: int | None) -> None:
+    folder = tmp_path_factory.mktemp("json")
+    lines, array = folder / "x.jsonl", folder / "x.json"
+    lines.write_bytes("\n".join(json.dumps(row) for row in rows).encode())
+    array.write_bytes(json.dumps(rows, indent=indent).encode())
+    assert [row for _, row in files.read(lines)] == [row for _, row in files.read(array)] == rows
+
+
+# ------------------------------------------------------------------------------------------------ hub
+
+
+class Hub:
+    """Stands for the `datasets` library."""
+
+    def __init__(self, configurations: list[str], error: Exception | None = None) -> None:
+        self.configurations, self.error = configurations, error
+        self.asked: dict[str, Any] = {}
+
+    def get_dataset_config_names(self, name: str, revision: str | None) -> list[str]:
+        return self.configurations
+
+    def load_dataset(self, path: str, **at: Any) -> list[dict[str, Any]]:
+        if self.error:
+            raise self.error
+        self.asked = at
+        return [{"text": "a"}]
+
+
+@pytest.mark.parametrize(
+    ("configurations", "subset", "asked"),
+    [
+        (["default"], "harmless-base", {"data_dir": "harmless-base"}),
+        (["main", "socratic"], "main", {"name": "main"}),
+        (["default"], None, {}),
+    ],
+)
+def test_hub(
+    monkeypatch: pytest.MonkeyPatch, configurations: list[str], subset: str | None, asked: dict[str, str]
+) -> None:
+    hub = Hub(configurations)
+    monkeypatch.setitem(sys.modules, "datasets", hub)
+    data = DataConfig.model_validate({"hub": "a/b", "subset": subset, "split": "test", "revision": "v1"})
+    assert list(files.read_hub(data)) == [("a/b/test:0", {"text": "a"})]
+    assert hub.asked == {"split": "test", "revision": "v1", **asked}
+
+
+def test_hub_without_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", Hub([], ConnectionError("Couldn't reach 'a/b' on the Hub")))
+    with pytest.raises(DataError, match=r"cannot load 'a/b' split 'train' \(Couldn't reach.*data\.path="):
+        list(files.read_hub(DataConfig.model_validate({"hub": "a/b"})))

@@ -1,0 +1,220 @@
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlhf.config import DataConfig
+from rlhf.data.load import content_hash, conversations, load, split_by_prompt
+from rlhf.data.records import Kind, Prompt, prompt_key
+from rlhf.errors import DataError
+
+Write = Callable[[str, str | bytes], Path]
+ROOT = Path(__file__).resolve().parents[3]
+REAL = ROOT.parent / "shared" / "data"
+
+
+def config(path: Path, **settings: Any) -> DataConfig:
+    return DataConfig.model_validate({"path": path, **settings})
+
+
+def lines(*rows: Any) -> str:
+    return "\n".join(json.dumps(row) for row in rows)
+
+
+def pairs(count: int) -> list[dict[str, str]]:
+    return [{"prompt": f"question {i}", "chosen": "yes", "rejected": "no"} for i in range(count)]
+
+
+def balanced(ledger: dict[str, Any]) -> bool:
+    return ledger["rows"] == ledger["used"] + ledger["held_out"] + sum(ledger["dropped"].values())
+
+
+def test_every_row_is_accounted_for(write: Write) -> None:
+    same = {"prompt": "a", "chosen": "b", "rejected": "b "}
+    empty = {"prompt": "a", "chosen": "b", "rejected": ""}
+    split = load(config(write("x.jsonl", lines(*pairs(50), same, same, empty))), "preferences")
+    assert split.ledger == {
+        "rows": 53,
+        "used": len(split.train),
+        "held_out": len(split.held_out),
+        "dropped": {"identical": 2, "empty answer": 1},
+        "formats": {"pair": 53},
+    }
+    assert balanced(split.ledger) and 0 < len(split.held_out) < 15
+    assert split.train[0].where.endswith("x.jsonl:1")
+
+
+def test_the_side_of_a_prompt_does_not_depend_on_file_kind_or_order(write: Write) -> None:
+    prompts = [{"prompt": f" question  {i}"} for i in reversed(range(50))]
+    one = load(config(write("x.jsonl", lines(*pairs(50)))), "preferences")
+    two = load(config(write("y.json", json.dumps(prompts))), "prompts")
+    assert {prompt_key(r) for r in one.held_out} == {prompt_key(r) for r in two.held_out} != set()
+
+
+def test_eval_path(write: Write) -> None:
+    path, apart = write("x.jsonl", lines(*pairs(9))), write("y.jsonl", lines(*pairs(2)))
+    split = load(config(path, eval_path=apart), "preferences")
+    assert (len(split.train), len(split.held_out)) == (7, 2)
+    assert split.ledger["dropped"] == {"prompt is in eval_path": 2}
+    assert split.ledger["rows"] == 11 and balanced(split.ledger)
+    with pytest.raises(DataError, match="eval_path: holds every prompt"):
+        load(config(apart, eval_path=path), "preferences")
+
+
+@pytest.mark.parametrize(("fraction", "sizes"), [(0.0, (9, 0)), (1.0, (0, 9))])
+def test_extreme_fractions(write: Write, fraction: float, sizes: tuple[int, int]) -> None:
+    split = load(config(write("x.jsonl", lines(*pairs(9))), eval_fraction=fraction), "preferences")
+    assert (len(split.train), len(split.held_out)) == sizes
+
+
+def test_max_rows_counts_usable_rows(write: Write) -> None:
+    same = {"prompt": "a", "chosen": "b", "rejected": "b"}
+    split = load(config(write("x.jsonl", lines(same, *pairs(9)) + "\n{broken"), max_rows=4), "preferences")
+    assert split.ledger["rows"] == 5 and split.ledger["used"] + split.ledger["held_out"] == 4
+
+
+def test_all_wrong_rows_are_told_at_once(write: Write) -> None:
+    path = write("x.jsonl", lines(*pairs(2), {"prompt": "a", "chosen": "b", "rejected": 3}, [1], {"text": "a"}) + "\n{")
+    with pytest.raises(DataError) as caught:
+        load(config(path), "preferences")
+    told = str(caught.value).split("\n")
+    assert told[0] == "4 of 6 rows cannot be read as preferences:"
+    assert told[1] == f"{path}:3: rejected: is a number; a list of messages {{role, content}} is needed"
+    assert told[2] == f"{path}:4: row: is a list; an object with named fields is needed"
+    assert told[3].startswith(f"{path}:5: fields: found text (a string), which no format of preferences reads; ")
+    assert told[4].startswith(f"{path}:6: row: broken JSON")
+
+
+def test_twenty_wrong_rows_are_named(write: Write) -> None:
+    with pytest.raises(DataError) as caught:
+        load(config(write("x.jsonl", "{\n" * 25)), "prompts")
+    told = str(caught.value).split("\n")
+    assert len(told) == 22 and told[-1] == "… and 5 more"
+
+
+def test_nothing_usable(write: Write) -> None:
+    with pytest.raises(DataError, match=r"no usable row among 0 \(the file is empty"):
+        load(config(write("x.jsonl", "")), "prompts")
+    with pytest.raises(DataError, match=r"no usable row among 1 \(1 × identical"):
+        load(config(write("y.jsonl", lines({"prompt": "a", "chosen": "b", "rejected": "b"}))), "preferences")
+
+
+def test_explicit_format(write: Write) -> None:
+    path = write("x.jsonl", lines({"text": "Once.", "question": "a", "answer": "b"}))
+    assert (
+        load(config(path, format="text", eval_fraction=0), "demonstrations").train[0].messages[0]["content"] == "Once."
+    )
+    with pytest.raises(DataError, match="no format 'txt' makes demonstrations; did you mean 'text'"):
+        load(config(path, format="txt"), "demonstrations")
+
+
+def test_conversations(write: Write) -> None:
+    path = write("x.jsonl", lines({"prompt": "a", "completion": "b"}))
+    assert conversations(path) == [[{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]]
+
+
+def test_content_hash(write: Write, tmp_path: Path) -> None:
+    path = write("x.jsonl", lines(*pairs(3)))
+    (tmp_path / "elsewhere").mkdir()
+    copy = write("elsewhere/y.jsonl", path.read_bytes())
+    changed = write("z.jsonl", lines(*pairs(4)))
+    assert content_hash(config(path)) == content_hash(config(copy))
+    others = [
+        config(changed),
+        config(path, max_rows=2),
+        config(path, eval_fraction=0.5),
+        config(path, eval_path=changed),
+    ]
+    hub = DataConfig.model_validate({"hub": "a/b"})
+    hubs = [hub, *(hub.model_copy(update={key: "x"}) for key in ("hub", "subset", "split", "revision"))]
+    assert len({content_hash(data) for data in (config(path), *others, *hubs)}) == 10
+    with pytest.raises(DataError, match="cannot read"):
+        content_hash(config(tmp_path / "none.jsonl"))
+
+
+@given(st.lists(st.text(max_size=6), max_size=40), st.floats(0, 1))
+def test_no_prompt_is_on_both_sides(texts: list[str], fraction: float) -> None:
+    records = [Prompt([{"role": "user", "content": text}], str(i)) for i, text in enumerate(texts)]
+    train, held_out = split_by_prompt(records, fraction)
+    assert not {prompt_key(r) for r in train} & {prompt_key(r) for r in held_out}
+    assert sorted((r.where for r in train + held_out), key=int) == [r.where for r in records]
+    assert split_by_prompt(records[::-1], fraction) == (train[::-1], held_out[::-1])
+
+
+usable = st.fixed_dictionaries(
+    {"prompt": st.text("ab ", max_size=3), "chosen": st.text("ab ", max_size=2), "rejected": st.text("ab ", max_size=2)}
+)
+
+
+@given(st.lists(usable, min_size=1, max_size=20))
+def test_ledger_always_adds_up(tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, str]]) -> None:
+    path = tmp_path_factory.mktemp("rows") / "x.jsonl"
+    path.write_text(lines(*rows))
+    try:
+        split = load(config(path), "preferences")
+    except DataError as error:
+        assert "no usable row" in str(error)
+        return
+    assert balanced(split.ledger) and split.ledger["rows"] == len(rows)
+    assert all(r.chosen[0]["content"].strip() != r.rejected[0]["content"].strip() for r in split.train + split.held_out)
+
+
+def test_importing_and_loading_is_light(write: Write) -> None:
+    path = write("x.jsonl", lines(*pairs(3)))
+    code = (
+        "import sys; from rlhf.config import DataConfig; from rlhf.data.load import load; import rlhf.data.chat\n"
+        f"load(DataConfig(path={str(path)!r}), 'preferences')\n"
+        "print(sorted({'torch', 'transformers', 'trl', 'peft', 'datasets'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+# ------------------------------------------------------------------------------------------------ real files
+
+REAL_FILES: list[tuple[str, Kind, int, dict[str, int], str]] = [
+    ("preference/hh_harmless_base.jsonl.gz", "preferences", 1866, {"empty answer": 2}, "hh"),
+    ("preference/ultrafeedback_1k.jsonl.gz", "preferences", 1000, {"identical": 4, "empty answer": 2}, "pair"),
+    (
+        "preference/alpaca_eval_gpt4_judgements.jsonl.gz",
+        "preferences",
+        8554,
+        {"tie": 71, "no judgement": 6, "identical": 2},
+        "alpaca_eval",
+    ),
+    ("preference/llamafactory_dpo_en_demo.json.gz", "preferences", 300, {}, "llamafactory"),
+    ("preference/stack_exchange_paired_tiny.json", "preferences", 25, {}, "stack_exchange"),
+    ("preference/llamafactory_kto_en_demo.json.gz", "prompts", 300, {}, "messages"),
+    ("sft/code_alpaca_2k.json.gz", "demonstrations", 2017, {"empty answer": 2}, "alpaca"),
+    ("sft/fastchat_dummy_conversation_sharegpt.json.gz", "demonstrations", 500, {}, "sharegpt"),
+    ("sft/gpteacher_roleplay.json.gz", "demonstrations", 1923, {}, "alpaca"),
+    ("sft/gsm8k_train.jsonl.gz", "demonstrations", 7473, {}, "question_answer"),
+    ("sft/llamafactory_alpaca_en_demo.json.gz", "demonstrations", 999, {}, "alpaca"),
+    ("sft/llamafactory_identity.json.gz", "demonstrations", 91, {}, "alpaca"),
+    ("sft/safety_tuned_llamas_2483.json.gz", "demonstrations", 2483, {}, "alpaca"),
+    ("sft/self_instruct_seed_tasks.jsonl.gz", "demonstrations", 175, {}, "self_instruct"),
+    ("sft/sharegpt_en_short_4k.jsonl.gz", "demonstrations", 4000, {"empty prompt": 4}, "sharegpt"),
+    ("text/tinystories_train_head.jsonl.gz", "demonstrations", 847, {}, "text"),
+    ("prompts/tinystories_openings.txt", "prompts", 800, {}, "text"),
+    ("prompts/wildchat_en_7k.jsonl.gz", "prompts", 7060, {}, "text"),
+    ("safety/xstest_prompts.csv", "prompts", 450, {}, "prompt"),
+    ("preference/hh_harmless_base.jsonl.gz", "prompts", 1866, {"empty answer": 2}, "hh"),
+    ("sft/sharegpt_en_short_4k.jsonl.gz", "prompts", 4000, {"empty prompt": 4}, "sharegpt"),
+]
+
+
+@pytest.mark.parametrize(("name", "kind", "rows", "dropped", "format"), REAL_FILES)
+def test_real_files(name: str, kind: Kind, rows: int, dropped: dict[str, int], format: str) -> None:
+    if not (REAL / name).is_file():
+        pytest.skip(f"../shared/data/{name} is not here")
+    split = load(config(REAL / name), kind)
+    assert split.ledger["rows"] == rows and balanced(split.ledger)
+    assert split.ledger["dropped"] == dropped
+    assert split.ledger["formats"] == {format: rows}
+    assert not {prompt_key(r) for r in split.train} & {prompt_key(r) for r in split.held_out}
