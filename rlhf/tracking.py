@@ -60,7 +60,7 @@ class Tracker:
 
         def finish(run: Any) -> None:
             run.summary.update({k: v for k, v in (summary or {}).items() if isinstance(v, int | float)})
-            run.finish(quiet=True)
+            run.finish()
 
         self._to_wandb(finish)
         self._wandb = None
@@ -96,8 +96,7 @@ def _start_wandb(
 
         mode = config.mode
         if mode == "auto":
-            key = os.environ.get("WANDB_API_KEY") or wandb.api.api_key
-            mode = "online" if key else "offline"
+            mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
         run = wandb.init(
             project=config.project,
             entity=config.entity,
@@ -107,7 +106,7 @@ def _start_wandb(
             tags=config.tags,
             config=dict(settings),
             dir=folder,
-            mode=mode,
+            mode=mode,  # type: ignore[arg-type]
             settings=wandb.Settings(silent=True, console="off", disable_git=True, save_code=False),
         )
     except Exception as error:  # a tracker never stops a run

@@ -3,18 +3,22 @@
 import math
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
+from torch import nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from rlhf import text
 from rlhf.artifact import Artifact
-from rlhf.backends import Backend, keep_trainable_in_float32
+from rlhf.backends import Backend, backend, keep_trainable_in_float32
 from rlhf.config import TrainConfig, TrainingStage
 from rlhf.data.chat import ChatFormat
+from rlhf.data.load import Split, load
+from rlhf.data.records import Kind
 from rlhf.tracking import Tracker, check_finite
 from rlhf.weights import Weights
 
@@ -90,30 +94,45 @@ def dataset(rows: list[dict[str, Any]]) -> Dataset | None:
     return Dataset.from_list(rows) if rows else None
 
 
-def artifact(
-    config: TrainingStage,
-    how: Backend,
-    weights: Weights,
-    chat: ChatFormat,
-    out: Path,
-    *,
-    data: dict[str, Any],
-    metrics: dict[str, Any],
-    score_shift: float = 0.0,
-) -> Artifact:
-    """The record of what a training stage wrote to `out/model`; the runner adds hash, parents and config."""
-    model = out / "model"
-    return Artifact(
-        name=config.name,
-        stage=config.stage,
-        makes=config.makes,
-        hash="",
-        backend=config.backend.model_dump(mode="json"),
-        base=how.base_of(weights, model),
-        text=text.describe(chat),
-        adapter=(model / "adapter_model.safetensors").is_file(),
-        head=(model / "head.safetensors").is_file(),
-        score_shift=score_shift,
-        data=data,
-        metrics=metrics,
-    )
+@dataclass(frozen=True)
+class Job:
+    """What a training stage works with, from its first line to the artifact it returns."""
+
+    config: TrainingStage
+    weights: Weights
+    chat: ChatFormat
+    how: Backend
+    split: Split[Any]
+    """Records, not yet tokens."""
+
+    @classmethod
+    def start(
+        cls, config: TrainingStage, inputs: Mapping[str, Weights], kind: Kind, device: torch.device | None = None
+    ) -> "Job":
+        """Find weights, text format, backend and examples of a stage; no model is loaded yet."""
+        weights = inputs["model"]
+        chat = text.load(weights, config.template)
+        split = load(config.data, kind)  # type: ignore[call-overload]
+        return cls(config, weights, chat, backend(config.backend, config.precision, device), split)
+
+    def finish(
+        self, model: nn.Module, out: Path, ledgers: dict[str, Any], metrics: dict[str, Any], score_shift: float = 0.0
+    ) -> Artifact:
+        """Write what trained to `out/model`; the record of it, to which the runner adds hash, parents and config."""
+        folder = out / "model"
+        self.how.save(model, folder)
+        text.save(self.chat, folder)
+        return Artifact(
+            name=self.config.name,
+            stage=self.config.stage,
+            makes=self.config.makes,
+            hash="",
+            backend=self.config.backend.model_dump(mode="json"),
+            base=self.how.base_of(self.weights, folder),
+            text=text.describe(self.chat),
+            adapter=(folder / "adapter_model.safetensors").is_file(),
+            head=(folder / "head.safetensors").is_file(),
+            score_shift=score_shift,
+            data={"file": self.split.ledger, **ledgers},
+            metrics=metrics,
+        )

@@ -9,11 +9,9 @@ from transformers import TrainerCallback
 from trl.trainer.dpo_config import DPOConfig as TRLConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 
-from rlhf import text, training
+from rlhf import training
 from rlhf.artifact import Artifact
-from rlhf.backends import backend
 from rlhf.data.chat import encode_preferences
-from rlhf.data.load import load
 from rlhf.errors import GuardError
 from rlhf.tracking import Tracker
 from rlhf.weights import Weights
@@ -42,16 +40,13 @@ class _StartsAtReference(TrainerCallback):
 
 def run(config: DPOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tracker) -> Artifact:
     """Train on pairs; write the policy to `out/model`."""
-    weights = inputs["model"]
-    chat = text.load(weights, config.template)
-    split = load(config.data, "preferences")
-    train, ledger = encode_preferences(split.train, chat, config.data.max_length)
-    held_out, held_out_ledger = encode_preferences(split.held_out, chat, config.data.max_length)
-    how = backend(config.backend, config.precision)
-    model = how.load(weights, chat)
+    job = training.Job.start(config, inputs, "preferences")
+    train, ledger = encode_preferences(job.split.train, job.chat, config.data.max_length)
+    held_out, held_out_ledger = encode_preferences(job.split.held_out, job.chat, config.data.max_length)
+    model = job.how.load(job.weights, job.chat)
     trainer = _Tokenised(
         model=model,
-        ref_model=how.trainer_reference(weights, chat),
+        ref_model=job.how.trainer_reference(job.weights, job.chat),
         args=TRLConfig(
             **training.arguments(config, out / "trainer"),
             beta=config.beta,
@@ -61,12 +56,9 @@ def run(config: DPOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
         ),
         train_dataset=training.dataset(train),
         eval_dataset=training.dataset(held_out),
-        processing_class=chat.tokenizer,
+        processing_class=job.chat.tokenizer,
     )
     if config.loss == "sigmoid":
         trainer.add_callback(_StartsAtReference(1e-4 if config.precision == "fp32" else 5e-3))
     metrics = training.run(trainer, tracker)
-    how.save(model, out / "model")
-    text.save(chat, out / "model")
-    data = {"file": split.ledger, "train": ledger, "held_out": held_out_ledger}
-    return training.artifact(config, how, weights, chat, out, data=data, metrics=metrics)
+    return job.finish(model, out, {"train": ledger, "held_out": held_out_ledger}, metrics)

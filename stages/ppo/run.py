@@ -24,11 +24,9 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from transformers import get_scheduler
 
-from rlhf import text, training
+from rlhf import training
 from rlhf.artifact import Artifact
-from rlhf.backends import backend
 from rlhf.data.chat import ChatFormat, encode_prompts
-from rlhf.data.load import load
 from rlhf.data.records import Prompt
 from rlhf.errors import DataError, GuardError, RecipeError
 from rlhf.evaluate import batches
@@ -66,22 +64,16 @@ def run(config: PPOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
     if accelerator.num_processes > 1:
         raise RecipeError("the RL stage runs on one process; start the recipe without a launcher")
     torch.manual_seed(config.seed)
-    weights, reward_weights = inputs["model"], inputs["reward_model"]
-    chat = text.load(weights, config.template)
-    split = load(config.data, "prompts")
-    records, prompts, ledger = encode_prompts(split.train, chat, config.data.max_length)
+    job = training.Job.start(config, inputs, "prompts", accelerator.device)
+    records, prompts, ledger = encode_prompts(job.split.train, job.chat, config.data.max_length)
     if not prompts:
         raise DataError(f"stage '{config.name}': no prompt to train on")
-    how = backend(config.backend, config.precision, accelerator.device)
-    roles = load_roles(how, weights, reward_weights, chat, critic=config.rl.estimator == "gae")
-    judge = None if roles.reward else RewardModel.load(reward_weights, config.precision, _micro(config))
-    loop = _Loop(config, roles, judge, chat, accelerator)
+    reward = inputs["reward_model"]
+    roles = load_roles(job.how, job.weights, reward, job.chat, critic=config.rl.estimator == "gae")
+    judge = None if roles.reward else RewardModel.load(reward, config.precision, _micro(config))
+    loop = _Loop(config, roles, judge, job.chat, accelerator)
     metrics = loop.train(records, prompts, tracker)
-    how.save(roles.policy.model, out / "model")
-    text.save(chat, out / "model")
-    return training.artifact(
-        config, how, weights, chat, out, data={"file": split.ledger, "train": ledger}, metrics=metrics
-    )
+    return job.finish(roles.policy.model, out, {"train": ledger}, metrics)
 
 
 class _Loop:

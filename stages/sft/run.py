@@ -6,11 +6,9 @@ from pathlib import Path
 from trl.trainer.sft_config import SFTConfig as TRLConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from rlhf import text, training
+from rlhf import training
 from rlhf.artifact import Artifact
-from rlhf.backends import backend
 from rlhf.data.chat import Encoded, encode_demonstrations
-from rlhf.data.load import load
 from rlhf.tracking import Tracker
 from rlhf.weights import Weights
 from stages.sft.config import SFTConfig
@@ -18,13 +16,10 @@ from stages.sft.config import SFTConfig
 
 def run(config: SFTConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tracker) -> Artifact:
     """Train on `config.data`; write the policy to `out/model`."""
-    weights = inputs["model"]
-    chat = text.load(weights, config.template)
-    split = load(config.data, "demonstrations")
-    train, ledger = encode_demonstrations(split.train, chat, config.data.max_length)
-    held_out, held_out_ledger = encode_demonstrations(split.held_out, chat, config.data.max_length)
-    how = backend(config.backend, config.precision)
-    model = how.load(weights, chat)
+    job = training.Job.start(config, inputs, "demonstrations")
+    train, ledger = encode_demonstrations(job.split.train, job.chat, config.data.max_length)
+    held_out, held_out_ledger = encode_demonstrations(job.split.held_out, job.chat, config.data.max_length)
+    model = job.how.load(job.weights, job.chat)
     trainer = SFTTrainer(
         model=model,
         args=TRLConfig(
@@ -35,13 +30,10 @@ def run(config: SFTConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
         ),
         train_dataset=training.dataset([_labelled(row, config.loss_on) for row in train]),
         eval_dataset=training.dataset([_labelled(row, config.loss_on) for row in held_out]),
-        processing_class=chat.tokenizer,
+        processing_class=job.chat.tokenizer,
     )
     metrics = training.run(trainer, tracker)
-    how.save(model, out / "model")
-    text.save(chat, out / "model")
-    data = {"file": split.ledger, "train": ledger, "held_out": held_out_ledger}
-    return training.artifact(config, how, weights, chat, out, data=data, metrics=metrics)
+    return job.finish(model, out, {"train": ledger, "held_out": held_out_ledger}, metrics)
 
 
 def _labelled(row: Encoded, loss_on: str) -> dict[str, list[int]]:

@@ -1,0 +1,52 @@
+"""Artifacts: written last and whole, read back the same, refused when torn."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rlhf import artifact as artifacts
+from rlhf.artifact import Artifact, Base, Text
+from rlhf.errors import ArtifactError
+
+MADE = Artifact(
+    name="sft",
+    stage="sft",
+    makes="policy",
+    hash="abc",
+    base=Base("../base", "tiny", "0" * 64, "nf4"),
+    text=Text("1" * 64, "<|pad|>", ("<|im_end|>",)),
+    adapter=True,
+    metrics={"loss": 0.5},
+)
+
+
+def test_written_and_read_back(tmp_path: Path) -> None:
+    back = artifacts.write(MADE, tmp_path)
+    assert back.folder == tmp_path
+    assert (back.base, back.text, back.metrics) == (MADE.base, MADE.text, MADE.metrics)
+    assert back.base_folder == tmp_path.parent / "base"
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_without_its_file_a_stage_never_happened(tmp_path: Path) -> None:
+    assert not artifacts.exists(tmp_path)
+    with pytest.raises(ArtifactError, match="not the output of a finished stage"):
+        artifacts.read(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", '{"format": 1', '{"format": 99, "base": null, "text": null}', '{"x": 1}'])
+def test_a_torn_or_foreign_file_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / artifacts.FILE).write_text(content)
+    with pytest.raises(ArtifactError, match=r"artifact\.json"):
+        artifacts.read(tmp_path)
+
+
+def test_digest_ignores_order_of_keys_and_sees_values() -> None:
+    assert artifacts.digest({"a": 1, "b": [2]}) == artifacts.digest({"b": [2], "a": 1})
+    assert artifacts.digest({"a": 1}) != artifacts.digest({"a": 2})
+
+
+def test_folder_is_not_stored(tmp_path: Path) -> None:
+    artifacts.write(MADE, tmp_path)
+    assert "folder" not in json.loads((tmp_path / artifacts.FILE).read_text())

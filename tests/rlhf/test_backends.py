@@ -1,0 +1,170 @@
+"""Backends on every family: what trains, what is saved, what comes back, and right QLoRA gradients on a CPU."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from rlhf import config as settings
+from rlhf import text
+from rlhf.artifact import Base
+from rlhf.backends import POLICY, backend, decoder, merged
+from rlhf.resources import resource
+from rlhf.weights import Weights, identity
+
+TINY = resource("data_samples/tiny_base")
+KINDS = {
+    "full": settings.Full(),
+    "lora": settings.LoRA(r=4),
+    "qlora": settings.QLoRA(r=4),
+    "dora": settings.LoRA(r=4, dora=True),
+}
+FAMILIES = ("llama", "qwen2", "qwen3", "gemma2", "gemma3_text", "mistral", "phi3", "gpt2", "gpt_neox", "olmo2", "bloom")
+IDS = torch.tensor([[5, 6, 7, 8, 9, 10]])
+
+
+def random_model(folder: Path, model_type: str) -> Path:
+    """A model of a family with the tiny base's tokenizer; linear sizes are multiples of 64, as NF4 on a CPU needs."""
+    sizes = {
+        "vocab_size": 1024,
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "head_dim": 32,
+        "pad_token_id": 1,
+        "bos_token_id": 0,
+        "eos_token_id": 3,
+        "n_embd": 64,
+        "n_layer": 2,
+        "n_head": 2,
+    }
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **sizes)).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(TINY).save_pretrained(folder)
+    return folder
+
+
+def weights_of(folder: Path) -> Weights:
+    return Weights(base=folder, name=folder.name, identity=identity(folder), tokenizer=folder)
+
+
+def logits(model: torch.nn.Module) -> torch.Tensor:
+    with torch.no_grad():
+        return model.eval()(IDS).logits.float()
+
+
+def train_a_little(model: torch.nn.Module) -> None:
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.5)
+    for _ in range(2):
+        model.train()(IDS, labels=IDS).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def saved(folder: Path, model: torch.nn.Module, how, weights: Weights) -> Weights:
+    """What a stage's output would be loaded from."""
+    how.save(model, folder / "model")
+    base: Base = how.base_of(weights, folder / "model")
+    adapter = folder / "model" if (folder / "model" / "adapter_model.safetensors").is_file() else None
+    return Weights(
+        base=(folder / base.location).resolve() if base.location == "model" else Path(base.location),
+        name=base.name,
+        identity=base.identity,
+        tokenizer=weights.tokenizer,
+        adapter=adapter,
+        quantisation=base.quantisation,
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_trains_saves_and_reloads_bitwise(tmp_path: Path, kind: str) -> None:
+    weights = weights_of(TINY)
+    chat = text.load(weights)
+    how = backend(KINDS[kind])
+    model = how.load(weights, chat)
+    before = logits(model)
+    train_a_little(model)
+    trained = logits(model)
+    assert not torch.equal(before, trained)
+    again = saved(tmp_path, model, how, weights)
+    assert torch.equal(logits(how.load(again, chat)), trained)
+    gap = (logits(merged(again, chat)).log_softmax(-1) - trained.log_softmax(-1)).abs().max()
+    assert gap < (1e-3 if kind == "qlora" else 1e-4)
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_lora_on_every_family(tmp_path: Path, model_type: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Trains what it should, keeps the base, comes back the same; an unknown family works and says so."""
+    weights = weights_of(random_model(tmp_path / "base", model_type))
+    chat = text.load(weights)
+    how = backend(KINDS["lora"])
+    model = how.load(weights, chat)
+    trains = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert trains and all(f".{POLICY}." in name for name in trains)
+    assert torch.equal(logits(model), logits(merged(weights, chat)))  # a fresh adapter changes nothing
+    train_a_little(model)
+    again = saved(tmp_path / "out", model, how, weights)
+    assert identity(again.base) == weights.identity
+    assert torch.equal(logits(how.load(again, chat)), logits(model))
+    assert ("unknown to the registry" in caplog.text) == (model_type == "bloom")
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_a_reward_model_of_every_family_starts_from_the_policys_adapter(tmp_path: Path, model_type: str) -> None:
+    weights = weights_of(random_model(tmp_path / "base", model_type))
+    chat = text.load(weights)
+    how = backend(KINDS["lora"])
+    policy = how.load(weights, chat)
+    train_a_little(policy)
+    judge = how.load(saved(tmp_path / "out", policy, how, weights), chat, "score")
+    assert judge.config.num_labels == 1
+    mask = torch.ones_like(IDS)
+    with torch.no_grad():
+        left = decoder(policy.eval())(input_ids=IDS, attention_mask=mask).last_hidden_state
+        right = decoder(judge.eval())(input_ids=IDS, attention_mask=mask).last_hidden_state
+    assert torch.equal(left, right)
+    trains = {name for name, p in judge.named_parameters() if p.requires_grad}
+    assert any("score" in name for name in trains)
+
+
+def test_qlora_gradients_on_a_cpu_survive_an_evaluation() -> None:
+    """bitsandbytes repacks 4-bit weights in an eval-mode forward on some CPUs; gradients after that were wrong."""
+    weights = weights_of(TINY)
+    chat = text.load(weights)
+    torch.manual_seed(0)
+    model = backend(KINDS["qlora"]).load(weights, chat)
+
+    def gradient() -> torch.Tensor:
+        model.zero_grad()
+        model.train()(IDS, labels=IDS).loss.backward()
+        return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+    before = gradient()
+    logits(model)
+    assert torch.equal(gradient(), before)
+    assert before.abs().max() > 0
+
+
+def test_what_trains_is_float32_whatever_the_precision() -> None:
+    weights = weights_of(TINY)
+    chat = text.load(weights)
+    for kind, config in KINDS.items():
+        model = backend(config, "bf16").load(weights, chat)
+        assert {p.dtype for p in model.parameters() if p.requires_grad} == {torch.float32}, kind
+
+
+def test_a_vocabulary_without_a_spare_token_gets_a_pad_row(tmp_path: Path) -> None:
+    """The new row is the mean of the others, so that it is never the likeliest token."""
+    folder = random_model(tmp_path / "base", "gpt2")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    weights = weights_of(folder)
+    chat = text.load(weights)
+    chat.tokenizer.add_special_tokens({"additional_special_tokens": ["<|new|>"]})
+    assert len(chat.tokenizer) == len(tokenizer) + 1
+    model = merged(weights, chat)
+    rows = model.get_input_embeddings().weight
+    assert len(rows) == 1025
+    torch.testing.assert_close(rows[-1], rows[:-1].mean(0))

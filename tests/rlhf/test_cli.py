@@ -1,0 +1,78 @@
+"""The command: fast where nothing is computed, clear where something is wrong, JSON where a machine asks."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import SHOP, head
+
+HEAVY = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate", "wandb")
+
+
+def rlhf(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "rlhf", *words], capture_output=True, text=True, cwd=cwd, check=False)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["check", "quickstart"], ["registry"], ["schema", "--json"]])
+def test_light_commands_import_nothing_heavy(words: list[str]) -> None:
+    code = f"import sys; sys.argv = ['rlhf', *{words!r}]\nfrom rlhf.cli import main\n"
+    code += "try: main()\nexcept SystemExit: pass\n"
+    code += f"found = [m for m in {HEAVY!r} if m in sys.modules]\nassert not found, found"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_names_every_command() -> None:
+    shown = rlhf("--help").stdout
+    for name in (
+        "run",
+        "check",
+        "sft",
+        "reward",
+        "dpo",
+        "ppo",
+        "score",
+        "chat",
+        "export",
+        "registry",
+        "schema",
+        "doctor",
+    ):
+        assert f"  {name} " in shown
+
+
+def test_check_as_json_is_the_last_line() -> None:
+    last = json.loads(rlhf("check", "quickstart", "--json").stdout.splitlines()[-1])
+    assert last["valid"] and list(last["config"]["stages"]) == ["sft", "reward", "ppo", "evaluate"]
+
+
+def test_a_users_mistake_is_one_clear_line_and_exit_code_2(tmp_path: Path) -> None:
+    done = rlhf("check", "quickstart", "ppo.rl.kl_cof=1")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "did you mean 'kl_coef'?" in done.stderr
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    done = rlhf("reward", "--model", "tiny", "--data", "nowhere.jsonl", "--out", str(tmp_path))
+    assert done.returncode == 2
+    assert "nowhere.jsonl" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_just_a_reward_model_then_the_same_scores_in_every_process(tmp_path: Path) -> None:
+    """`rlhf reward` from flags, `rlhf score` twice in fresh processes."""
+    pairs = head(SHOP / "preferences.jsonl", 24, tmp_path / "pairs.jsonl")
+    flags = ["--model", "tiny", "--data", str(pairs), "--name", "judge", "--out", str(tmp_path / "runs")]
+    done = rlhf("reward", *flags, "train.max_steps=2", "data.max_length=160", "--json")
+    assert done.returncode == 0, done.stderr
+    stage = json.loads(done.stdout.splitlines()[-1])["stages"]["reward"]
+    assert stage["makes"] == "reward"
+    texts = head(SHOP / "sft.jsonl", 5, tmp_path / "texts.jsonl")
+    first, second = (rlhf("score", stage["artifact"], str(texts), "--json") for _ in range(2))
+    assert first.returncode == 0, first.stderr
+    scores = json.loads(first.stdout.splitlines()[-1])["scores"]
+    assert len(scores) == 5 and len(set(scores)) == 5
+    assert scores == json.loads(second.stdout.splitlines()[-1])["scores"]

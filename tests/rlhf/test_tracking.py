@@ -1,0 +1,61 @@
+"""Metrics are always kept; a tracker never stops a run; a number that is not finite does."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from rlhf.config import TrackingConfig, WandB
+from rlhf.console import Screen
+from rlhf.errors import GuardError
+from rlhf.tracking import Tracker, check_finite
+
+
+def tracker(folder: Path, config: TrackingConfig | None = None) -> Tracker:
+    return Tracker(folder, Screen(quiet=True), config or TrackingConfig(), recipe="r", stage="sft", settings={"lr": 1})
+
+
+def test_every_log_is_a_line(tmp_path: Path) -> None:
+    one = tracker(tmp_path)
+    one.log({"loss": 1.5}, 1)
+    one.log({"loss": 0.5, "kl": 0.1}, 2)
+    one.close()
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["step"], line["loss"]) for line in lines] == [(1, 1.5), (2, 0.5)]
+
+
+def test_wandb_without_a_key_is_kept_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))  # no key of whoever runs the tests
+    one = tracker(tmp_path, TrackingConfig(wandb=WandB(project="p")))
+    one.log({"loss": 1.0}, 1)
+    one.table("samples", ["a"], [["b"]])
+    one.close({"loss": 1.0})
+    assert list(tmp_path.glob("wandb/offline-run-*/*.wandb")), "W&B left no offline run"
+
+
+def test_a_broken_tracker_warns_and_training_goes_on(tmp_path: Path) -> None:
+    class Broken:
+        def log(self, *_: object, **__: object) -> None:
+            raise ConnectionError("no route")
+
+    one = tracker(tmp_path)
+    one._wandb = Broken()
+    with pytest.warns(UserWarning, match="no route"):
+        one.log({"loss": 1.0}, 1)
+    one.log({"loss": 0.5}, 2)  # silent from here on
+    one.close()
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_number_that_is_not_finite_stops_the_run(value: float) -> None:
+    with pytest.raises(GuardError, match=r"step 7: loss is"):
+        check_finite({"lr": 0.1, "loss": value}, 7)
+
+
+def test_wandb_true_means_its_defaults() -> None:
+    assert TrackingConfig.model_validate({"wandb": True}).wandb == WandB()
+    assert TrackingConfig.model_validate({"wandb": False}).wandb is None

@@ -1,0 +1,54 @@
+"""From references to files: identity by content, and what is refused."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from rlhf import artifact as artifacts
+from rlhf.artifact import Artifact, Base
+from rlhf.config import ModelRef
+from rlhf.errors import ArtifactError
+from rlhf.resources import resource
+from rlhf.weights import Weights, find, identity
+
+TINY = resource("data_samples/tiny_base")
+
+
+def test_identity_follows_content_and_not_the_place(tmp_path: Path) -> None:
+    copy = shutil.copytree(TINY, tmp_path / "copy")
+    assert identity(copy) == identity(TINY)
+    blob = bytearray((copy / "model.safetensors").read_bytes())
+    blob[-1] ^= 1
+    (copy / "model.safetensors").write_bytes(blob)
+    assert identity(copy) != identity(TINY)
+
+
+def test_a_name_of_the_registry_is_found() -> None:
+    weights = find(ModelRef(name="tiny"), {})
+    assert weights.base == TINY and weights.adapter is None and weights.lineage == identity(TINY)
+
+
+def test_pickled_weights_are_never_loaded(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "pytorch_model.bin").write_bytes(b"pickle")
+    with pytest.raises(ArtifactError, match="pickled weights"):
+        find(ModelRef(name=str(tmp_path)), {})
+
+
+def test_an_adapter_fits_no_other_base(tmp_path: Path) -> None:
+    base = shutil.copytree(TINY, tmp_path / "base")
+    made = Artifact(
+        "sft", "sft", "policy", "h", base=Base("../base", "tiny", "f" * 64), adapter=True, folder=tmp_path / "sft"
+    )
+    with pytest.raises(ArtifactError, match="an adapter fits no other base"):
+        Weights.of(made)
+    shutil.rmtree(base)
+    with pytest.raises(ArtifactError, match="no longer at"):
+        Weights.of(made)
+
+
+def test_an_evaluation_has_no_weights(tmp_path: Path) -> None:
+    artifacts.write(Artifact("evaluate", "evaluate", "evaluation", "h"), tmp_path)
+    with pytest.raises(ArtifactError, match="made no model"):
+        find(ModelRef(name=str(tmp_path)), {})
