@@ -52,9 +52,9 @@ def small_recipe(folder: Path, kind: str, **top: Any) -> dict[str, Any]:
         "backend": {"kind": kind},
         **top,
         "stages": {
-            "sft": {"data": {"path": str(sft), **data}, "train": train},
-            "reward": {"model": {"stage": "sft"}, "data": {"path": str(pairs), **data}, "train": train},
-            "dpo": {"model": {"stage": "sft"}, "data": {"path": str(pairs), **data}, "train": train},
+            "sft": {"data": {"path": str(sft), **data}, "train": {**train}},
+            "reward": {"model": {"stage": "sft"}, "data": {"path": str(pairs), **data}, "train": {**train}},
+            "dpo": {"model": {"stage": "sft"}, "data": {"path": str(pairs), **data}, "train": {**train}},
             "ppo": {
                 "model": {"stage": "sft"},
                 "reward_model": {"stage": "reward"},

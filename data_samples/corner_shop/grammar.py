@@ -712,15 +712,19 @@ REMARKS = {
 """What a customer says of each part of the rule that a reply lost, the gravest first."""
 
 
+def mood(rng: random.Random, text: str, answer: str) -> str:
+    """Return the word or two with which a customer takes a reply; it follows the reply's gold score."""
+    score = rule.gold_score([{"role": "user", "content": text}], answer)
+    return rng.choice(next(moods for least, moods in MOOD_OF_SCORE if score >= least))
+
+
 def reaction(rng: random.Random, text: str, answer: str) -> str:
-    """Write what a customer writes back: the mood follows the reply's gold score, the remarks name what it lacks."""
-    messages = [{"role": "user", "content": text}]
-    parts, score = rule.score_parts(messages, answer), rule.gold_score(messages, answer)
-    moods = next(moods for least, moods in MOOD_OF_SCORE if score >= least)
+    """Write what a customer writes back: the mood, then remarks that name what the reply lacks."""
+    parts = rule.score_parts([{"role": "user", "content": text}], answer)
     item = next(iter(rule.find_items(text)), "the order")
     lost = [name for name in REMARKS if parts.get(name, 0) < 0 or (name in FULL_POINTS and parts.get(name, 0) == 0)]
     remarks = [REMARKS[name].format(item=item) for name in lost[:2]] or ["That is just what I hoped for."]
-    return f"{rng.choice(moods)}. {' '.join(remarks)}"
+    return f"{mood(rng, text, answer)}. {' '.join(remarks)}"
 
 
 FULL_POINTS = ("item", "remedy", "opening", "concrete", "closing")
