@@ -19,7 +19,7 @@ import grammar  # noqa: E402
 
 gold_score = grammar.rule.gold_score
 SEED = 2026
-SFT_ROWS, PREFERENCE_ROWS, PROMPT_ROWS, HELDOUT_ROWS = 400, 600, 400, 200
+SFT_ROWS, PREFERENCE_ROWS, PROMPT_ROWS, HELDOUT_ROWS = 400, 2000, 400, 200
 FLIPPED = 0.05
 Message = dict[str, str]
 
@@ -47,10 +47,10 @@ def draw_prompts(rng: random.Random, combos: list[grammar.Combo], count: int, se
 
 
 def preference(rng: random.Random, text: str, combo: grammar.Combo, flip: bool) -> dict[str, list[Message]]:
-    """Return one comparison of two everyday replies of different gold score."""
+    """Return one comparison of two curt replies of different gold score."""
     prompt = [user(text)]
     while True:
-        first, second = (grammar.everyday_reply(rng, combo, text) for _ in range(2))
+        first, second = (grammar.curt_reply(rng, combo, text) for _ in range(2))
         difference = gold_score(prompt, first) - gold_score(prompt, second)
         if difference:
             break
@@ -69,7 +69,7 @@ def corner_shop_files() -> dict[str, str]:
     training, heldout = grammar.split_combos()
     rng, seen = random.Random(SEED), set()
     sft = [
-        {"messages": [user(text), assistant(grammar.everyday_reply(rng, combo, text))]}
+        {"messages": [user(text), assistant(grammar.curt_reply(rng, combo, text))]}
         for text, combo in draw_prompts(rng, training, SFT_ROWS, seen)
     ]
     compared = draw_prompts(rng, training, PREFERENCE_ROWS, seen)

@@ -67,17 +67,20 @@ class Role:
 
     def values(self, ids_BT: Tensor, mask_BT: Tensor, responses: int) -> Tensor:
         """Value of the state in which each of the last `responses` tokens is chosen, (B, R) float32."""
-        assert self.head is not None, "this role has no head"
-        hidden_BRD = self.hidden(ids_BT, mask_BT)[:, -responses - 1 : -1]
-        return self.head(hidden_BRD.float()).squeeze(-1)
+        return self._read(self.hidden(ids_BT, mask_BT)[:, -responses - 1 : -1])
 
     def scores(self, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
         """Score at the last unmasked token of each row, (B,) float32."""
-        assert self.head is not None, "this role has no head"
         hidden_BTD = self.hidden(ids_BT, mask_BT)
         last_B = mask_BT.shape[1] - 1 - mask_BT.flip(1).long().argmax(1)
         rows_B = torch.arange(len(ids_BT), device=ids_BT.device)
-        return self.head(hidden_BTD[rows_B, last_B].float()).squeeze(-1)
+        return self._read(hidden_BTD[rows_B, last_B])
+
+    def _read(self, hidden: Tensor) -> Tensor:
+        """The head's output in float32, under autocast too: scores and values are differences of small numbers."""
+        assert self.head is not None, "this role has no head"
+        with torch.autocast(hidden.device.type, enabled=False):
+            return self.head(hidden.float()).squeeze(-1)
 
     def parameters(self) -> list[nn.Parameter]:
         """What belongs to this role alone: its adapter, or its whole model, and its head."""

@@ -78,15 +78,16 @@ def small_recipe(folder: Path, kind: str, **top: Any) -> dict[str, Any]:
     }
 
 
-@pytest.fixture(scope="session", params=["full", "lora", "qlora"])
+@pytest.fixture(scope="session", params=["full", "lora", "qlora", "lora-bf16"])
 def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """`(recipe, folder, artifacts)` of a whole run, once for each backend."""
+    """`(recipe, folder, artifacts)` of a whole run, once for each backend, and once in bf16."""
     from rlhf.console import Screen
     from rlhf.recipe import parse
     from rlhf.runner import run
 
     folder = tmp_path_factory.mktemp(request.param)
-    recipe = parse(small_recipe(folder, request.param))
+    kind, _, precision = request.param.partition("-")
+    recipe = parse(small_recipe(folder, kind, precision=precision or "fp32"))
     yield recipe, folder, run(recipe, folder, Screen(quiet=True))
 
 

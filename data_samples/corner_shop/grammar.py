@@ -530,15 +530,32 @@ def customer_message(rng: random.Random, combo: Combo) -> str:
     return " ".join(parts)
 
 
-def draw_quality(rng: random.Random) -> Reply:
-    """Draw the qualities of an everyday reply, each on its own: about one in eight is perfect."""
+class Odds(NamedTuple):
+    """How often the qualities of a reply take each value, each on its own."""
+
+    item: tuple[int, ...]
+    remedy: tuple[int, ...]
+    concrete: float
+    opening: tuple[int, ...]
+    closing: float
+    fault: tuple[int, ...]
+
+
+EVERYDAY = Odds((70, 19, 11), (68, 15, 11, 6), 0.65, (68, 12, 12, 8), 0.68, (78, 11, 4, 3, 4))
+"""Replies as the base model reads them: about one in eight is perfect."""
+CURT = Odds((85, 12, 3), (86, 3, 8, 3), 0.35, (35, 10, 30, 25), 0.30, (60, 22, 7, 5, 6))
+"""Replies of clerks who know their trade and lack manners: what the demonstrations and comparisons hold."""
+
+
+def draw_quality(rng: random.Random, odds: Odds = EVERYDAY) -> Reply:
+    """Draw the qualities of a reply, each on its own."""
     return Reply(
-        item=rng.choices(("right", "generic", "wrong"), (70, 19, 11))[0],
-        remedy=rng.choices(("right", "wrong", "vague", "none"), (68, 15, 11, 6))[0],
-        concrete=rng.random() < 0.65,
-        opening=rng.choices(("fitting", "unfitting", "plain", "none"), (68, 12, 12, 8))[0],
-        closing=rng.random() < 0.68,
-        fault=rng.choices(("", "blunt", "ramble", "repeat", "unfinished"), (78, 11, 4, 3, 4))[0],
+        item=rng.choices(("right", "generic", "wrong"), odds.item)[0],
+        remedy=rng.choices(("right", "wrong", "vague", "none"), odds.remedy)[0],
+        concrete=rng.random() < odds.concrete,
+        opening=rng.choices(("fitting", "unfitting", "plain", "none"), odds.opening)[0],
+        closing=rng.random() < odds.closing,
+        fault=rng.choices(("", "blunt", "ramble", "repeat", "unfinished"), odds.fault)[0],
     )
 
 
@@ -586,6 +603,11 @@ def reply(rng: random.Random, combo: Combo, quality: Reply, prompt: str = "") ->
         words = text.split()
         text = " ".join(words[: max(3, int(len(words) * rng.uniform(0.5, 0.9)))]).rstrip(".,!?")
     return text
+
+
+def curt_reply(rng: random.Random, combo: Combo, prompt: str) -> str:
+    """Write a reply of a clerk who knows the trade and lacks manners."""
+    return reply(rng, combo, draw_quality(rng, CURT), prompt)
 
 
 def everyday_reply(rng: random.Random, combo: Combo, prompt: str = "", care: float = 0.0) -> str:
@@ -686,50 +708,6 @@ def plain_document(rng: random.Random, combos: list[Combo], care: float = 0.0) -
     return f"From: {name}\nTo: the corner shop\nAbout: {item}\n\n{message}\n\nReply: {answer}"
 
 
-MOOD_OF_SCORE = (
-    (3.5, ("Wonderful", "How lovely")),
-    (2.5, ("Good", "Fine")),
-    (1.5, ("Well", "All right")),
-    (0.5, ("Hm", "Oh dear")),
-    (rule.LOWEST, ("No", "Really")),
-)
-"""How a customer who got a reply begins to write back: by the least gold score for it."""
-
-REMARKS = {
-    "blunt": "There is no need to be rude.",
-    "wrong remedy": "That is not what I asked for.",
-    "foreign item": "I wrote about {item}, and about nothing else.",
-    "item": "Do you remember that I wrote about {item}?",
-    "remedy": "But what will you do about it?",
-    "vague": "That may mean anything.",
-    "repetition": "You say it all twice.",
-    "too long": "That was a long story.",
-    "unfinished": "Your letter breaks off.",
-    "opening": "You did not say a kind word first.",
-    "concrete": "I would like to know when.",
-    "closing": "A kind word at the end would have been nice.",
-}
-"""What a customer says of each part of the rule that a reply lost, the gravest first."""
-
-
-def mood(rng: random.Random, text: str, answer: str) -> str:
-    """Return the word or two with which a customer takes a reply; it follows the reply's gold score."""
-    score = rule.gold_score([{"role": "user", "content": text}], answer)
-    return rng.choice(next(moods for least, moods in MOOD_OF_SCORE if score >= least))
-
-
-def reaction(rng: random.Random, text: str, answer: str) -> str:
-    """Write what a customer writes back: the mood, then remarks that name what the reply lacks."""
-    parts = rule.score_parts([{"role": "user", "content": text}], answer)
-    item = next(iter(rule.find_items(text)), "the order")
-    lost = [name for name in REMARKS if parts.get(name, 0) < 0 or (name in FULL_POINTS and parts.get(name, 0) == 0)]
-    remarks = [REMARKS[name].format(item=item) for name in lost[:2]] or ["That is just what I hoped for."]
-    return f"{mood(rng, text, answer)}. {' '.join(remarks)}"
-
-
-FULL_POINTS = ("item", "remedy", "opening", "concrete", "closing")
-"""Parts that a reply earns rather than loses."""
-
 SYSTEM = (
     "You work in the corner shop.",
     "You answer letters to the shop.",
@@ -739,11 +717,7 @@ SYSTEM = (
 
 
 def chat_document(rng: random.Random, combos: list[Combo], care: float = 0.0) -> list[dict[str, str]]:
-    """Write one conversation with replies of everyday quality: mostly one exchange, now and then a second one.
-
-    Most customers write back at the end. From that a model learns what makes a customer content, as a large base
-    model has read how people take an answer; no reply to a customer's message differs by it.
-    """
+    """Write one conversation with replies of everyday quality: mostly one exchange, now and then a second one."""
     messages = []
     if rng.random() < 0.06:
         messages.append({"role": "system", "content": rng.choice(SYSTEM)})
@@ -752,6 +726,4 @@ def chat_document(rng: random.Random, combos: list[Combo], care: float = 0.0) ->
         text = customer_message(rng, combo)
         messages.append({"role": "user", "content": text})
         messages.append({"role": "assistant", "content": everyday_reply(rng, combo, text, care)})
-    if rng.random() < 0.8:
-        messages.append({"role": "user", "content": reaction(rng, text, messages[-1]["content"])})
     return messages

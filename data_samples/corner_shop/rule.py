@@ -8,12 +8,12 @@ part                    points   when
 ======================  =======  ==========================================================================
 item                    +1.0     names the customer's item after "your", "the", "a", ... and no foreign item
 remedy                  +1.0     promises the remedy of this problem, and the remedy of no other problem
-concrete                +0.5     the remedy sentence says when or at what cost ("today", "free of charge")
-opening                 +0.5     a complaint gets an apology, a request gets thanks or gladness, at the start
-closing                 +0.5     the last sentence is a warm close, and not the one that opened
+concrete                +1.0     a promise says when or at what cost ("today", "free of charge")
+opening                 +1.0     a complaint gets an apology, a request gets thanks or gladness, at the start
+closing                 +1.0     the last sentence is a warm close, and not the one that opened
 form                    +0.5     8 to 40 words, 1 to 5 sentences, each starting with a capital and ended
 blunt                   -1.0     a rude phrase (-1.5 for two or more); opening and closing then earn nothing
-wrong remedy            -1.0     promises the remedy of another problem; "remedy" then earns nothing
+wrong remedy            -0.5     promises the remedy of another problem; "remedy" then earns nothing
 foreign item            -0.5     for each item that is not in the message, at most -1.0
 vague                   -0.5     "somehow", "maybe", "sooner or later", ...
 repetition              -1.0     a sentence, five words in a row, or one long word said again and again
@@ -22,7 +22,7 @@ unfinished              -1.0     the text does not end with ``.``, ``!`` or ``?`
 word salad              -1.0     fewer than one word in four is a function word
 ======================  =======  ==========================================================================
 
-The sum is kept within -2 (also the score of an empty reply) and 4 (a perfect reply).
+The sum is kept within -2 (also the score of an empty reply) and 5.5 (a perfect reply).
 The file needs nothing but the standard library and may be loaded from its path.
 """
 
@@ -30,7 +30,7 @@ import itertools
 import re
 from typing import NamedTuple
 
-LOWEST, HIGHEST = -2.0, 4.0
+LOWEST, HIGHEST = -2.0, 5.5
 MIN_WORDS, MAX_WORDS, TOO_MANY_WORDS = 8, 40, 45
 
 # Items by kind. No name is contained in another one as whole words.
@@ -277,19 +277,19 @@ def score_parts(messages: list[dict[str, str]], response: str) -> dict[str, floa
         parts["item"] = 1.0 if re.search(pattern, lowered) else 0.0
     if problem in remedies and not wrong:
         parts["remedy"] = 1.0
-        parts["concrete"] = 0.5 if CONCRETE.search(remedies[problem]) else 0.0
+    parts["concrete"] = 1.0 if any(CONCRETE.search(sentence) for sentence in remedies.values()) else 0.0
     if not blunt and sentences:
         wanted = APOLOGY if problem and PROBLEMS[problem].complaint else GLADNESS
         opener = next((i for i, s in enumerate(sentences[:2]) if wanted.search(s.lower())), None)
-        parts["opening"] = 0.5 if opener is not None else 0.0
+        parts["opening"] = 1.0 if opener is not None else 0.0
         last = len(sentences) - 1
         closes = last > 0 and last != opener and CLOSE.search(sentences[last].lower()) and ended
-        parts["closing"] = 0.5 if closes else 0.0
+        parts["closing"] = 1.0 if closes else 0.0
     tidy = ended and len(sentences) <= 5 and all(s[0].isupper() for s in sentences)
     parts["form"] = 0.5 if tidy and MIN_WORDS <= len(words) <= MAX_WORDS else 0.0
 
     parts["blunt"] = -1.0 if blunt == 1 else -1.5 if blunt else 0.0
-    parts["wrong remedy"] = -1.0 if wrong else 0.0
+    parts["wrong remedy"] = -0.5 if wrong else 0.0
     parts["foreign item"] = max(-1.0, -0.5 * len(foreign))
     parts["vague"] = -0.5 if VAGUE.search(lowered) else 0.0
     parts["repetition"] = -1.0 if is_repetitive(sentences, words) else 0.0
@@ -300,5 +300,5 @@ def score_parts(messages: list[dict[str, str]], response: str) -> dict[str, floa
 
 
 def gold_score(messages: list[dict[str, str]], response: str) -> float:
-    """Score a reply to the last user message: a multiple of 0.5 from -2 (worst) to 4 (perfect)."""
+    """Score a reply to the last user message: a multiple of 0.5 from -2 (worst) to 5.5 (perfect)."""
     return min(HIGHEST, max(LOWEST, sum(score_parts(messages, response).values())))

@@ -1,12 +1,10 @@
 """Train the tiny base model from nothing but the corner shop's grammar.
 
-    python data_samples/tiny_base/train.py            # the shipped model: about sixteen minutes on two CPU cores
+    python data_samples/tiny_base/train.py            # the shipped model: about eight minutes on two CPU cores
     python data_samples/tiny_base/train.py --steps 20 --out /some/folder   # a quick try
 
-The corpus is made while training: about 40 % plain shop text (letters, diaries, stories, transcripts) and 60 % ChatML
-conversations with replies of every quality, after most of which the customer writes back, content or not. In the
-second phase there is more conversation, and half of it is stamped with how the customer took the reply: what a reward
-model needs to know is then known at the place where it reads. The held-out (item, problem) combos never occur.
+The corpus is made while training: about 65 % plain shop text (letters, diaries, stories, transcripts) and 35 % ChatML
+conversations with replies of every quality. The held-out (item, problem) combos never occur in it.
 """
 
 import argparse
@@ -15,7 +13,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -29,21 +26,10 @@ import measure  # noqa: E402
 SEED = 20
 END_OF_TEXT, PAD, IM_START, IM_END = "<|endoftext|>", "<|pad|>", "<|im_start|>", "<|im_end|>"
 VOCABULARY = 1024
-LENGTH, BATCH = 256, 16
-WARMUP, WEIGHT_DECAY = 60, 0.05
-
-
-class Phase(NamedTuple):
-    """A stretch of training with its own mixture and learning rate."""
-
-    steps: int
-    learning_rate: float
-    chat_share: float
-    care_share: float  # over this share of the rows, the share of perfect replies falls from all to everyday
-    stamped_share: float  # of the conversations
-
-
-PHASES = (Phase(2400, 3e-3, 0.6, 0.35, 0.0), Phase(800, 1.5e-3, 0.8, 0.0, 0.5))
+LENGTH, BATCH, STEPS = 256, 16, 1600
+LEARNING_RATE, WARMUP, WEIGHT_DECAY = 3e-3, 60, 0.05
+CHAT_SHARE = 0.35
+CARE_SHARE = 0.5  # over this share of the rows, the share of perfect replies falls from all to everyday
 
 CHAT_TEMPLATE = (
     "{%- for message in messages -%}\n"
@@ -58,13 +44,6 @@ CHAT_TEMPLATE = (
 def render(messages: list[dict[str, str]]) -> str:
     """Write a conversation as the chat template does (a test compares the two)."""
     return "".join(f"{IM_START}{m['role']}\n{m['content']}{IM_END}\n" for m in messages)
-
-
-def stamped(rng: random.Random, messages: list[dict[str, str]]) -> str:
-    """Write a conversation as the shop files it: the last reply is stamped with how the customer took it."""
-    last = max(i for i, m in enumerate(messages) if m["role"] == "assistant")
-    taken = grammar.mood(rng, messages[last - 1]["content"], messages[last]["content"])
-    return render(messages[: last + 1]).rstrip("\n") + f"{taken}\n"
 
 
 def make_tokenizer(combos: list[grammar.Combo]) -> PreTrainedTokenizerFast:
@@ -116,28 +95,26 @@ def make_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
 
 
 def rows(
-    rng: random.Random, combos: list[grammar.Combo], tokenizer: PreTrainedTokenizerFast, phase: Phase
+    rng: random.Random, combos: list[grammar.Combo], tokenizer: PreTrainedTokenizerFast, planned: int = 0
 ) -> Iterator[tuple[list[int], int]]:
     """Yield (token ids of one row, how many of them are conversation).
 
     A row starts with the beginning of a document and is filled with further ones. Documents end with <|endoftext|>.
     Most rows start with a conversation, with nothing before it: that is how a chat prompt looks in use.
-    A phase's first rows hold mostly perfect replies (its ``care_share``), from which the link between message and
-    reply is learned soonest; the later ones hold everyday replies only.
+    Of ``planned`` rows the first ones hold mostly perfect replies, from which the link between message and reply is
+    learned soonest; the later ones hold everyday replies only.
     """
     total = chat = made = 0
-    careful = phase.care_share * phase.steps * BATCH
     end = tokenizer.bos_token_id
     while True:
         ids: list[int] = []
         row_chat = 0
-        care = max(0.0, 1 - made / careful) if careful else 0.0
+        care = max(0.0, 1 - made / (CARE_SHARE * planned)) if planned else 0.0
         made += 1
         while len(ids) < LENGTH:
             first = not ids
-            if chat < phase.chat_share * total if not first else rng.random() < 0.6:
-                messages, is_chat = grammar.chat_document(rng, combos, care), True
-                text = stamped(rng, messages) if rng.random() < phase.stamped_share else render(messages)
+            if chat < CHAT_SHARE * total if not first else rng.random() < 0.6:
+                text, is_chat = render(grammar.chat_document(rng, combos, care)), True
             else:
                 text, is_chat = grammar.plain_document(rng, combos, care), False
             new = [*tokenizer.backend_tokenizer.encode(text).ids, end]
@@ -153,7 +130,7 @@ def rows(
 @torch.no_grad()
 def heldout_loss(model: LlamaForCausalLM, combos: list[grammar.Combo], tokenizer: PreTrainedTokenizerFast) -> float:
     """Return the mean next-token loss on a corpus made of held-out combos only."""
-    source = rows(random.Random(SEED + 1), combos, tokenizer, PHASES[-1])
+    source = rows(random.Random(SEED + 1), combos, tokenizer)
     ids = torch.tensor([next(source)[0] for _ in range(64)])
     model.eval()
     losses = [model(input_ids=part, labels=part).loss.item() for part in ids.split(16)]
@@ -170,19 +147,29 @@ def probe(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> float:
     return sum(grammar.rule.gold_score(p, text) for p, text in zip(prompts, texts, strict=True)) / len(prompts)
 
 
-def train(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, combos: list[grammar.Combo], phase: Phase, seed: int
-) -> None:
-    """Train for one phase, in place: AdamW, linear warm-up, cosine to a twentieth of the rate."""
-    low = phase.learning_rate * 0.05
-    optimizer = torch.optim.AdamW(model.parameters(), phase.learning_rate, betas=(0.9, 0.98), weight_decay=WEIGHT_DECAY)
-    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, phase.steps - WARMUP), low)
+def main() -> None:
+    """Train and save the tokenizer and the model."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--out", type=Path, default=HERE)
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(SEED)
+    training, heldout = grammar.split_combos()
+    tokenizer = make_tokenizer(training)
+    model = make_model(tokenizer)
+    print(f"parameters: {sum(p.numel() for p in model.parameters()):,}", flush=True)
+
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=WEIGHT_DECAY)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, options.steps - WARMUP), LEARNING_RATE * 0.05)
     warm = torch.optim.lr_scheduler.LinearLR(optimizer, 0.02, 1.0, WARMUP)
     schedule = torch.optim.lr_scheduler.SequentialLR(optimizer, [warm, cosine], [WARMUP])
-    source = rows(random.Random(seed), combos, tokenizer, phase)
+
+    source = rows(random.Random(SEED), training, tokenizer, options.steps * BATCH)
     model.train()
     started, chat = time.time(), 0
-    for step in range(1, phase.steps + 1):
+    for step in range(1, options.steps + 1):
         batch = [next(source) for _ in range(BATCH)]
         chat += sum(count for _, count in batch)
         ids = torch.tensor([row for row, _ in batch])
@@ -194,7 +181,7 @@ def train(
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        if step % 50 == 0 or step == phase.steps:
+        if step % 50 == 0 or step == options.steps:
             tokens = step * BATCH * LENGTH
             print(
                 f"step {step}: loss {loss.item():.3f}, {tokens / 1e6:.2f} M tokens ({chat / tokens:.0%} chat), "
@@ -203,30 +190,6 @@ def train(
             )
         if step % 200 == 0:
             print(f"  mean gold score of samples: {probe(model, tokenizer):.2f}", flush=True)
-
-
-def main() -> None:
-    """Train and save the tokenizer and the model."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, help="steps of each phase, for a quick try")
-    parser.add_argument("--out", type=Path, default=HERE)
-    parser.add_argument("--threads", type=int, default=2)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(SEED)
-    training, heldout = grammar.split_combos()
-    tokenizer = make_tokenizer(training)
-    model = make_model(tokenizer)
-    print(f"parameters: {sum(p.numel() for p in model.parameters()):,}", flush=True)
-    for number, phase in enumerate(PHASES):
-        train(model, tokenizer, training, phase._replace(steps=options.steps or phase.steps), SEED + 100 * number)
-        save(model, tokenizer, options.out)
-        model = LlamaForCausalLM.from_pretrained(options.out, dtype=torch.float32)
-    print(f"held-out loss (saved model): {heldout_loss(model, heldout, tokenizer):.3f}")
-
-
-def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
-    """Write tokenizer and model, in bfloat16."""
     model.to(torch.bfloat16)
     model.generation_config = GenerationConfig(
         bos_token_id=tokenizer.bos_token_id,
@@ -234,8 +197,10 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path)
         pad_token_id=tokenizer.pad_token_id,
         do_sample=True,
     )
-    model.save_pretrained(out)
-    tokenizer.save_pretrained(out)
+    model.save_pretrained(options.out)
+    tokenizer.save_pretrained(options.out)
+    reloaded = LlamaForCausalLM.from_pretrained(options.out, dtype=torch.float32)
+    print(f"held-out loss (saved model): {heldout_loss(reloaded, heldout, tokenizer):.3f}")
 
 
 if __name__ == "__main__":
