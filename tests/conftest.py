@@ -1,9 +1,11 @@
 """What tests share: the shipped samples, tiny recipes, and a run of the whole chain made once a session."""
 
+import importlib.util
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -31,6 +33,15 @@ def write_recipe(tmp_path: Path) -> Any:
         return path
 
     return write
+
+
+def load_shop(name: str) -> ModuleType:
+    """One of the corner shop's modules, loaded from its path without being registered, as a recipe's rule is."""
+    spec = importlib.util.spec_from_file_location(f"corner_shop_test_{name}", SHOP / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def head(source: Path, rows: int, target: Path) -> Path:

@@ -1,27 +1,17 @@
 """The gold rule scores hand-written replies as documented and cannot be won by trivial texts."""
 
-import importlib.util
 import random
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
+from tests.conftest import load_shop
+
 SHOP = Path(__file__).resolve().parents[2] / "data_samples" / "corner_shop"
 
-
-def load(name: str) -> ModuleType:
-    """Load one file of the corner shop from its path, without registering a module."""
-    spec = importlib.util.spec_from_file_location(f"corner_shop_test_{name}", SHOP / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-rule = load("rule")
-grammar = load("grammar")
+rule = load_shop("rule")
+grammar = load_shop("grammar")
 
 BROKEN = [{"role": "user", "content": "Hello. My teapot arrived broken. What can you do?"}]
 PERFECT = (
@@ -32,19 +22,19 @@ PERFECT = (
 @pytest.mark.parametrize(
     ("reply", "score"),
     [
-        (PERFECT, 4.0),
-        ("We are sorry about your teapot. We will send you a replacement. Thank you for your patience.", 3.5),
-        ("We are sorry about your teapot. We will send you a replacement today, free of charge.", 3.5),
-        ("We will send you a replacement for the teapot today, free of charge.", 3.0),
-        ("We are sorry about your order. We will send you a replacement today. Thank you for your patience.", 3.0),
-        ("We are sorry about your teapot. Thank you for your patience.", 2.5),
-        ("We are sorry for the trouble. Thank you for writing to us.", 1.5),
-        ("We are sorry about your teapot. We will wrap it today. Thank you for your patience.", 1.5),
-        ("We are sorry about your camera. We will send you a replacement today. Thank you for your trust.", 2.5),
+        (PERFECT, 5.5),
+        ("We are sorry about your teapot. We will send you a replacement. Thank you for your patience.", 4.5),
+        ("We are sorry about your teapot. We will send you a replacement today, free of charge.", 4.5),
+        ("We will send you a replacement for the teapot today, free of charge.", 3.5),
+        ("We are sorry about your order. We will send you a replacement today. Thank you for your patience.", 4.5),
+        ("We are sorry about your teapot. Thank you for your patience.", 3.5),
+        ("We are sorry for the trouble. Thank you for writing to us.", 2.5),
+        ("We are sorry about your teapot. We will wrap it today. Thank you for your patience.", 4.0),
+        ("We are sorry about your camera. We will send you a replacement today. Thank you for your trust.", 4.0),
         ("We will see about your teapot somehow in the shop.", 1.0),
         ("That is not our problem. The teapot is your own fault.", 0.0),
         ("Too bad for you.", -1.0),
-        ("We are sorry about your teapot. We will send you a", 0.5),
+        ("We are sorry about your teapot. We will send you a", 1.0),
         ("We will not send you a replacement for your teapot today, free of charge.", 1.5),
         ("", -2.0),
         ("...", -2.0),
@@ -57,8 +47,8 @@ def test_hand_written_replies(reply: str, score: float) -> None:
 def test_request_wants_gladness_not_an_apology() -> None:
     prompt = [{"role": "user", "content": "Please cancel my order for the wool hat."}]
     rest = " We will cancel your wool hat today. Have a lovely day."
-    assert rule.gold_score(prompt, "Thank you for asking us." + rest) == 4.0
-    assert rule.gold_score(prompt, "We are sorry for the trouble." + rest) == 3.5
+    assert rule.gold_score(prompt, "Thank you for asking us." + rest) == 5.5
+    assert rule.gold_score(prompt, "We are sorry for the trouble." + rest) == 4.5
 
 
 def test_only_the_last_user_message_counts() -> None:
@@ -68,8 +58,8 @@ def test_only_the_last_user_message_counts() -> None:
         {"role": "assistant", "content": "We have one in stock."},
         *BROKEN,
     ]
-    assert rule.gold_score(messages, PERFECT) == 4.0
-    assert rule.gold_score([], PERFECT) < 2.0
+    assert rule.gold_score(messages, PERFECT) == 5.5
+    assert rule.gold_score([], PERFECT) < 4.0
 
 
 def test_every_message_of_the_grammar_is_understood() -> None:
@@ -92,7 +82,7 @@ def test_qualities_move_the_score() -> None:
         return total / len(combos)
 
     best = mean_score(grammar.PERFECT)
-    assert best > 3.95
+    assert best > 5.4
     changes = {
         "item": ("generic", "wrong"),
         "remedy": ("wrong", "vague", "none"),
@@ -114,8 +104,8 @@ def test_levels_are_graded() -> None:
         reply = grammar.everyday_reply(rng, combo, text)
         scores.append(rule.gold_score([{"role": "user", "content": text}], reply))
     assert len(set(scores)) >= 10
-    assert 1.5 < sum(scores) / len(scores) < 2.5
-    assert 0.08 < sum(score == 4.0 for score in scores) / len(scores) < 0.16
+    assert 2.5 < sum(scores) / len(scores) < 3.5
+    assert 0.05 < sum(score == 5.5 for score in scores) / len(scores) < 0.16
 
 
 ALL_ITEMS = ", the ".join(rule.ITEMS)
@@ -148,12 +138,12 @@ ALL_REMEDIES = grammar.fill(
     ],
 )
 def test_trivial_texts_do_not_win(text: str) -> None:
-    assert rule.gold_score(BROKEN, text) <= 3.0
+    assert rule.gold_score(BROKEN, text) <= 4.5
     assert rule.gold_score(BROKEN, text) < rule.gold_score(BROKEN, PERFECT)
 
 
 def test_no_constant_reply_wins_over_many_prompts() -> None:
-    """The best text that ignores the prompt stays below what everyday replies reach on average."""
+    """A text that ignores the prompt forfeits item and remedy: at most 3 of 5.5 points on average."""
     rng = random.Random(8)
     prompts = [[{"role": "user", "content": grammar.customer_message(rng, c)}] for c in grammar.all_combos()]
     constants = [
@@ -164,14 +154,14 @@ def test_no_constant_reply_wins_over_many_prompts() -> None:
         "We are sorry and glad to help. We will send you a full refund or a replacement today. Have a lovely day.",
     ]
     for text in constants:
-        assert sum(rule.gold_score(prompt, text) for prompt in prompts) / len(prompts) < 1.6, text
+        assert sum(rule.gold_score(prompt, text) for prompt in prompts) / len(prompts) <= 3.0, text
 
 
 def test_repetition_and_length_cost_points() -> None:
     longer = PERFECT.replace("Thank you", "We will send you a replacement today, free of charge. Thank you")
-    assert rule.gold_score(BROKEN, longer) == 3.0
+    assert rule.gold_score(BROKEN, longer) == 4.5
     rambling = PERFECT.replace("Thank you", "The shop is old and " + "so is the street and " * 8 + "all. Thank you")
-    assert rule.gold_score(BROKEN, rambling) <= 2.0
+    assert rule.gold_score(BROKEN, rambling) <= 3.0
 
 
 def test_loading_by_path_registers_nothing() -> None:

@@ -1,30 +1,20 @@
 """The shipped samples are what make.py writes, and the tiny base model is what the README says."""
 
-import importlib.util
 import json
 import re
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
+from tests.conftest import load_shop
+
 SAMPLES = Path(__file__).resolve().parents[2] / "data_samples"
 SHOP, FORMATS, BASE = SAMPLES / "corner_shop", SAMPLES / "formats", SAMPLES / "tiny_base"
 
-
-def load(name: str) -> ModuleType:
-    """Load one file of the corner shop from its path."""
-    spec = importlib.util.spec_from_file_location(f"corner_shop_test_{name}", SHOP / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-grammar = load("grammar")
+grammar = load_shop("grammar")
 rule = grammar.rule
 
 
@@ -50,7 +40,7 @@ def test_row_counts_and_shapes() -> None:
     sft = rows(SHOP / "sft.jsonl")
     assert len(sft) == 400
     assert all([m["role"] for m in row["messages"]] == ["user", "assistant"] for row in sft)
-    for name, count in (("preferences", 600), ("heldout_preferences", 200)):
+    for name, count in (("preferences", 2000), ("heldout_preferences", 200)):
         pairs = rows(SHOP / f"{name}.jsonl")
         assert len(pairs) == count
         for row in pairs:
@@ -68,11 +58,11 @@ def test_row_counts_and_shapes() -> None:
 
 def test_demonstrations_are_mixed() -> None:
     scores = [rule.gold_score(r["messages"][:1], r["messages"][1]["content"]) for r in rows(SHOP / "sft.jsonl")]
-    assert 1.7 < sum(scores) / len(scores) < 2.5
-    assert 0.08 < sum(score == 4.0 for score in scores) / len(scores) < 0.16
+    assert 2.0 < sum(scores) / len(scores) < 3.0
+    assert 0 < sum(score == rule.HIGHEST for score in scores) / len(scores) < 0.1
 
 
-@pytest.mark.parametrize(("name", "flipped"), [("preferences", 30), ("heldout_preferences", 0)])
+@pytest.mark.parametrize(("name", "flipped"), [("preferences", 100), ("heldout_preferences", 0)])
 def test_labels_follow_the_gold_rule(name: str, flipped: int) -> None:
     gaps = [
         rule.gold_score(row["prompt"], row["chosen"][0]["content"])
