@@ -16,6 +16,7 @@ from torch import nn
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
+    GenerationConfig,
     PreTrainedModel,
 )
 
@@ -165,7 +166,8 @@ class LoRABackend(Backend):
         return Base(str(weights.base), weights.name, weights.identity, self.quantisation, weights.trust_remote_code)
 
     def takes(self, weights: Weights, beside: Weights) -> bool:
-        return weights.adapter is not None and weights.identity == beside.identity
+        same_copy = weights.quantisation == self.quantisation  # scores on another copy of the base are not its scores
+        return weights.adapter is not None and weights.identity == beside.identity and same_copy
 
     def _base(self, weights: Weights, chat: ChatFormat, head: Head) -> PreTrainedModel:
         return _base(weights, chat, head, self.dtype)
@@ -268,9 +270,8 @@ def _base(weights: Weights, chat: ChatFormat, head: Head, dtype: torch.dtype, **
     model.config.pad_token_id = chat.pad_id
     if head == "score":
         _init_head(model, weights)
-    elif model.generation_config is not None:
-        model.generation_config.pad_token_id = chat.pad_id
-        model.generation_config.eos_token_id = list(chat.stop_ids)
+    else:  # whole and bare: `generate` fills what is not set from here, and a penalty would bend the policy's samples
+        model.generation_config = GenerationConfig(pad_token_id=chat.pad_id, eos_token_id=list(chat.stop_ids))
     return model
 
 

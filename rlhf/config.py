@@ -184,6 +184,12 @@ class TrainConfig(Optimisation):
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
 
+    @model_validator(mode="after")
+    def _batches_divide(self) -> "TrainConfig":
+        if self.micro_batch_size and self.batch_size % self.micro_batch_size:
+            raise ValueError(f"micro_batch_size {self.micro_batch_size} must divide batch_size {self.batch_size}")
+        return self
+
 
 # ------------------------------------------------------------------------------------------------ tracking
 

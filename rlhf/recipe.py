@@ -5,6 +5,7 @@ a whole, so that whatever can fail before weights are loaded fails here, naming 
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -73,7 +74,7 @@ class Recipe:
     def resolved(self) -> dict[str, Any]:
         """Every setting with its value, as written to `recipe.lock.yaml`; parsing it again gives this recipe."""
         top = self.config.model_dump(mode="json", exclude={"stages"}, exclude_none=True)
-        stages = {n: s.model_dump(mode="json", exclude={"name"}, exclude_none=True) for n, s in self.stages.items()}
+        stages = {n: s.model_dump(mode="json", exclude={"name"}) for n, s in self.stages.items()}
         return {**top, "stages": stages}
 
 
@@ -149,7 +150,7 @@ def _stage(name: str, settings: dict[str, Any], raw: dict[str, Any], context: di
     if kind not in stage_kinds():
         hint = did_you_mean(str(kind), stage_kinds())
         raise RecipeError(f"{places(('stages', name))}: no stage of kind '{kind}'{hint} (set `stage:` to one of them)")
-    if name in RecipeConfig.model_fields or "." in name or "/" in name:
+    if name in RecipeConfig.model_fields or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
         raise RecipeError(f"{places(('stages', name))}: '{name}' cannot name a stage")
     model = stage_kinds()[kind]
     inherited = {key: raw[key] for key in INHERITED if raw.get(key) is not None and key in model.model_fields}

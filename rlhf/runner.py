@@ -24,7 +24,7 @@ from rlhf import artifact as artifacts
 from rlhf.artifact import Artifact
 from rlhf.config import ModelRef, StageConfig, Strict
 from rlhf.console import Screen
-from rlhf.errors import ArtifactError, DataError
+from rlhf.errors import ArtifactError, DataError, RecipeError
 from rlhf.recipe import Recipe
 from rlhf.tracking import Tracker
 from rlhf.weights import Weights, find
@@ -39,6 +39,8 @@ def run(
 
     With `only`, stages of that kind alone; the stages they start from must have been run.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise RecipeError("recipes run on one process so far; start without torchrun or accelerate launch")
     folder = out / recipe.name
     (folder / "stages").mkdir(parents=True, exist_ok=True)
     yamlfile.write(recipe.resolved(), folder / "recipe.lock.yaml")
@@ -69,7 +71,7 @@ def _run_stage(
     stage: StageConfig, inputs: Mapping[str, Weights], home: Path, key: str, title: str, recipe: Recipe, screen: Screen
 ) -> Artifact:
     """Run one stage beside its place, and move it there when its artifact is on disk."""
-    settings = stage.model_dump(mode="json", exclude_none=True)
+    settings = stage.model_dump(mode="json")
     scratch = home.with_name(f".{home.name}.partial")
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)

@@ -19,6 +19,7 @@ from rlhf.config import TrainConfig, TrainingStage
 from rlhf.data.chat import ChatFormat
 from rlhf.data.load import Split, load
 from rlhf.data.records import Kind
+from rlhf.errors import DataError
 from rlhf.tracking import Tracker, check_finite
 from rlhf.weights import Weights
 
@@ -92,6 +93,13 @@ def run(trainer: Trainer, tracker: Tracker) -> dict[str, float]:
 def dataset(rows: list[dict[str, Any]]) -> Dataset | None:
     """Tokenised rows as a dataset; None when there are none."""
     return Dataset.from_list(rows) if rows else None
+
+
+def training_set(rows: list[dict[str, Any]], ledger: Mapping[str, Any]) -> Dataset:
+    """Tokenised rows to train on. Raises DataError, with the ledger, when none is left."""
+    if not rows:
+        raise DataError(f"no row is left to train on: {dict(ledger)}; look at data.eval_fraction and data.max_length")
+    return Dataset.from_list(rows)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -76,7 +76,8 @@ def find(ref: ModelRef, stages: Mapping[str, Artifact], folder: Path | None = No
         return Weights.of(stages[ref.stage])
     source = resolve(ref, folder)
     if source.is_artifact:
-        return Weights.of(artifacts.read(Path(source.location)))
+        made = Weights.of(artifacts.read(Path(source.location)))
+        return replace(made, trust_remote_code=made.trust_remote_code and ref.trust_remote_code)
     base = Path(source.location) if source.is_local else _fetch(source)
     known = identity(base)
     return Weights(

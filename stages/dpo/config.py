@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rlhf.config import Role, TrainConfig, TrainingStage
 
@@ -22,4 +22,10 @@ class DPOConfig(TrainingStage):
     loss: Literal["sigmoid", "ipo", "hinge", "robust"] = "sigmoid"
     """Form of the loss."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
-    """Assumed share of flipped labels (cDPO; robust DPO)."""
+    """Assumed share of flipped labels; read by the robust loss alone (Chowdhury et al. 2024)."""
+
+    @model_validator(mode="after")
+    def _smoothing_is_read(self) -> "DPOConfig":
+        if self.label_smoothing and self.loss != "robust":
+            raise ValueError(f"label_smoothing is for loss 'robust'; loss '{self.loss}' does not read it")
+        return self

@@ -54,7 +54,7 @@ def run(config: DPOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
             label_smoothing=config.label_smoothing,
             max_length=None,
         ),
-        train_dataset=training.dataset(train),
+        train_dataset=training.training_set(train, ledger),
         eval_dataset=training.dataset(held_out),
         processing_class=job.chat.tokenizer,
     )

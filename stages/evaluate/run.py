@@ -13,6 +13,7 @@ from rlhf.artifact import Artifact
 from rlhf.backends import for_weights
 from rlhf.data.chat import ChatFormat, encode_demonstrations, encode_preferences
 from rlhf.data.load import load
+from rlhf.errors import DataError
 from rlhf.reward_model import RewardModel
 from rlhf.rollout import HFEngine, Sampling, decode, sample
 from rlhf.tracking import Tracker
@@ -54,6 +55,10 @@ def run(config: EvaluateConfig, inputs: Mapping[str, Weights], out: Path, tracke
     if config.prompts:
         split = load(config.prompts, "prompts")
         prompts = split.held_out[: config.max_prompts]
+        if not prompts:
+            raise DataError(
+                f"stage '{config.name}': prompts: no row is held out; raise eval_fraction or name eval_path"
+            )
         data["prompts"] = {"file": split.ledger, "answered": len(prompts)}
         metrics |= _compare(config, prompts, policies, judge, out, tracker)
     tracker.log(metrics, 0)
@@ -74,7 +79,9 @@ def _compare(
     tracker: Tracker,
 ) -> dict[str, Any]:
     """Win rates of the policy over the baseline under each judge, scores, KL and lengths."""
-    reference = policies["baseline"][0] if "baseline" in policies else None
+    reference = None
+    if "baseline" in policies and config.temperature > 0 and text.same(policies["policy"][1], policies["baseline"][1]):
+        reference = policies["baseline"][0]  # KL needs samples, and both to read the same tokens
     answers: dict[str, list[dict[str, Any]]] = {}
     for name, (role, chat) in policies.items():
         against = reference if name == "policy" else None
@@ -98,6 +105,7 @@ def _compare(
         metrics |= {f"{name}_{judge_name}_score": fmean(scores[name]) for judge_name, scores in judges.items()}
     if reference is not None:
         metrics["kl"] = fmean(a["kl"] for a in answers["policy"])
+    if "baseline" in answers:
         for judge_name, scores in judges.items():
             result = evaluate.win_rate(scores["policy"], scores["baseline"])
             metrics[f"{judge_name}_win_rate"] = result["rate"]
@@ -116,7 +124,7 @@ def _answer(
         rollout = sample(HFEngine(), role, [rows[i] for i in index], chat, sampling)
         kl_B = None
         if reference is not None:
-            kl_B = evaluate.kl_per_response(role, reference, rollout, config.temperature or 1.0).tolist()
+            kl_B = evaluate.kl_per_response(role, reference, rollout, config.temperature).tolist()
         for place, i in enumerate(index):
             tokens = int(rollout.mask_BR[place].sum())
             answers[i] = {

@@ -131,7 +131,6 @@ class _Loop:
         Old log-probabilities come from the same forward pass as the updates', not from generation, whose numerics
         differ. A response without a stop token gets a constant instead of its score (Huang et al. 2024, detail 4.2).
         """
-        length = rollout.response_BR.shape[1]
         score_B = torch.zeros(len(rollout.response_BR), device=rollout.response_BR.device)
         logprob_BR, ref_BR, value_BR = (torch.zeros_like(rollout.mask_BR, dtype=torch.float32) for _ in range(3))
         for index, part in self.micro_batches(rollout, torch.arange(len(score_B))):
@@ -148,7 +147,7 @@ class _Loop:
             score_B = self.judge.score_rollout(records, rollout, self.chat)
         if self.config.rl.missing_stop_score is not None:
             score_B = torch.where(rollout.finished_B, score_B, self.config.rl.missing_stop_score)
-        mask_BR = rollout.mask_BR[:, :length]
+        mask_BR = rollout.mask_BR
         value = value_BR * mask_BR if self.roles.value is not None else None
         return Batch(rollout, score_B, logprob_BR * mask_BR, ref_BR * mask_BR, value)
 

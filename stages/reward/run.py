@@ -29,7 +29,7 @@ def run(config: RewardConfig, inputs: Mapping[str, Weights], out: Path, tracker:
             max_length=None,  # pairs already fit, and a stop token is never cut
             center_rewards_coefficient=config.center_coefficient or None,
         ),
-        train_dataset=training.dataset([_whole(pair) for pair in train]),
+        train_dataset=training.training_set([_whole(pair) for pair in train], ledger),
         processing_class=job.chat.tokenizer,
     )
     metrics = training.run(trainer, tracker)

@@ -28,7 +28,7 @@ def run(config: SFTConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
             packing=config.packing,
             eval_packing=False,
         ),
-        train_dataset=training.dataset([_labelled(row, config.loss_on) for row in train]),
+        train_dataset=training.training_set([_labelled(row, config.loss_on) for row in train], ledger),
         eval_dataset=training.dataset([_labelled(row, config.loss_on) for row in held_out]),
         processing_class=job.chat.tokenizer,
     )

@@ -70,20 +70,14 @@ def test_ppo_starts_at_its_reference(finished) -> None:
 
 
 def test_reward_head_is_trained_saved_and_reloaded(finished) -> None:
-    _, _, made = finished
+    recipe, _, made = finished
     head = load_file(made["reward"].model / "head.safetensors")["weight"]
     assert head.shape == (1, 192)
     judge = RewardModel.load(Weights.of(made["reward"]))
-    config = made["reward"].config["data"]
-    split = load(type(parse_data(config))(**config), "preferences")
+    split = load(recipe.stages["reward"].data, "preferences")
     pairs = [[*pair.prompt, *pair.chosen] for pair in split.train]
-    assert abs(sum(judge.score(pairs)) / len(pairs)) < 1e-3  # chosen answers are centred on zero
-
-
-def parse_data(config):
-    from rlhf.config import DataConfig
-
-    return DataConfig(**config)
+    tolerance = 1e-2 if recipe.config.precision == "bf16" else 1e-3
+    assert abs(sum(judge.score(pairs)) / len(pairs)) < tolerance  # chosen answers are centred on zero
 
 
 def test_a_score_does_not_depend_on_its_batch(finished) -> None:
