@@ -6,6 +6,7 @@ from rlhf import text
 from rlhf.backends import for_weights
 from rlhf.data.chat import ChatFormat
 from rlhf.data.records import Message
+from rlhf.errors import ArtifactError
 from rlhf.rollout import HFEngine, Sampling, sample
 from rlhf.trunk import Role, standalone
 from rlhf.weights import Weights
@@ -20,6 +21,8 @@ class Chat:
 
     @classmethod
     def load(cls, weights: Weights, temperature: float, max_new_tokens: int, seed: int) -> "Chat":
+        if weights.head is not None:
+            raise ArtifactError(f"'{weights.name}' is a reward model: it scores (rlhf score), it does not answer")
         torch.manual_seed(seed)
         chat = text.load(weights)
         return cls(standalone(for_weights(weights), weights, chat), chat, Sampling(max_new_tokens, temperature))

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,6 +28,13 @@ Model = Annotated[str, typer.Argument(help="Registry name, folder, a run's stage
 Words = Annotated[
     list[str] | None, typer.Argument(metavar="[RECIPE] [KEY=VALUE]...", help="A recipe, and settings to change.")
 ]
+
+
+class Precision(StrEnum):
+    """Storage of exported weights."""
+
+    fp32 = "fp32"
+    bf16 = "bf16"
 
 
 def main() -> None:
@@ -163,7 +171,7 @@ def score(
     ] = None,
     prompt: Annotated[str | None, typer.Option(help="Score one answer to this prompt.")] = None,
     answer: Annotated[str | None, typer.Option(help="The answer.")] = None,
-    batch_size: Annotated[int, typer.Option(help="Rows a forward pass.")] = 16,
+    batch_size: Annotated[int, typer.Option(min=1, help="Rows a forward pass.")] = 16,
     as_json: AsJson = False,
 ) -> None:
     """Score texts with a reward model: one JSON line each."""
@@ -190,7 +198,7 @@ def chat(
     model: Model,
     prompt: Annotated[str | None, typer.Option(help="Answer once instead of a conversation.")] = None,
     temperature: Annotated[float, typer.Option(help="0 takes the likeliest token.")] = 0.7,
-    max_new_tokens: Annotated[int, typer.Option(help="Most tokens of an answer.")] = 256,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of an answer.")] = 256,
     seed: Annotated[int, typer.Option(help="Seed of sampling.")] = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -214,13 +222,13 @@ def chat(
 def export(
     model: Model,
     out: Annotated[Path, typer.Option("--out", help="New folder for the merged model.")],
-    precision: Annotated[str, typer.Option(help="fp32 or bf16.")] = "bf16",
+    precision: Annotated[Precision, typer.Option(help="Storage of the merged weights.")] = Precision.bf16,
     as_json: AsJson = False,
 ) -> None:
     """Merge adapter and base into plain safetensors, and print how to serve them."""
     from rlhf.export import export as export_model
 
-    made = export_model(_weights(model), out, precision)
+    made = export_model(_weights(model), out, precision.value)
     print(f"merged model: {out}\n")
     for line in made["serve"]:
         print(line)

@@ -160,7 +160,7 @@ class Optimisation(Strict):
     """Peak learning rate: a number, or one for each backend; the stage's own customary rate when left out."""
     micro_batch_size: int | None = Field(default=None, ge=1)
     """Examples a forward pass on one process; the whole batch when left out. The rest is accumulated."""
-    warmup: float = Field(default=0.05, ge=0, le=1)
+    warmup: float = Field(default=0.05, ge=0, lt=1)
     """Share of the steps over which the learning rate rises."""
     schedule: Literal["linear", "cosine", "constant"] = "cosine"
     """Learning rate after warm-up."""

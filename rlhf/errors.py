@@ -4,7 +4,6 @@
     ├── RecipeError      the recipe or an override is wrong
     ├── DataError        a file of examples is wrong: file, line, field
     ├── ArtifactError    a model or a stage's output is missing, torn or of the wrong kind
-    ├── FitError         the work does not fit the machine
     └── GuardError       a run-time invariant broke: training on would make a silently wrong model (exit code 4)
 
 Anything else that escapes is a bug of ours (exit code 1).
@@ -30,10 +29,6 @@ class DataError(RLHFError):
 
 class ArtifactError(RLHFError):
     """A model or a stage's output is missing, torn or of the wrong kind."""
-
-
-class FitError(RLHFError):
-    """The work does not fit the machine; the message names the setting that would help."""
 
 
 class GuardError(RLHFError):

@@ -53,11 +53,13 @@ class RLConfig(Strict):
     """Stop the passes over a rollout once the mean KL per token from the old policy passes this."""
 
     @model_validator(mode="after")
-    def _group_fits(self) -> "RLConfig":
+    def _settings_agree(self) -> "RLConfig":
         if self.estimator in ("rloo", "grpo") and self.group < 2:
             raise ValueError(
                 f"estimator '{self.estimator}' compares responses to one prompt: set rl.group to 2 or more"
             )
+        if self.kl_target is not None and self.kl_coef == 0:
+            raise ValueError("kl_target adapts kl_coef by multiplying it: start kl_coef above 0")
         return self
 
 
