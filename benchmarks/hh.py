@@ -12,16 +12,16 @@ from common import keep, metrics_of, run_recipe, samples_of, without_paths
 SHORT = {
     "ppo": [
         "sft.data.max_length=128", "sft.train.max_steps=32", "sft.train.micro_batch_size=8",
-        "reward.data.max_length=128", "reward.train.micro_batch_size=8",
+        "data.eval_fraction=0.2", "reward.data.max_length=160", "reward.train.micro_batch_size=8",
         "ppo.data.max_length=96", "ppo.rollout.batch_size=32", "ppo.rollout.max_new_tokens=40",
         "ppo.train.episodes=480", "ppo.rl.minibatches=1",
-        "evaluate.prompts.max_length=96", "evaluate.preferences.max_length=128",
+        "evaluate.prompts.max_length=96", "evaluate.preferences.max_length=160",
         "evaluate.demonstrations.max_length=128",
         "evaluate.max_prompts=96", "evaluate.max_new_tokens=40",
     ],
     "dpo": [
         "sft.data.max_length=128", "sft.train.max_steps=32", "sft.train.micro_batch_size=8",
-        "dpo.data.max_length=128", "dpo.train.max_steps=32", "dpo.train.micro_batch_size=8",
+        "data.eval_fraction=0.2", "dpo.data.max_length=128", "dpo.train.max_steps=32", "dpo.train.micro_batch_size=8",
         "evaluate.prompts.max_length=96", "evaluate.demonstrations.max_length=128",
         "evaluate.max_prompts=96", "evaluate.max_new_tokens=40",
     ],

@@ -9,6 +9,7 @@
 import hashlib
 import json
 import os
+import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,17 @@ def write(artifact: Artifact, folder: Path) -> Artifact:
     return read(folder)
 
 
+def commit(scratch: Path, home: Path) -> Artifact:
+    """Move a finished stage to its place; what stood there goes only once it has been replaced."""
+    old = home.with_name(f".{home.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if home.exists():
+        home.replace(old)
+    scratch.replace(home)
+    shutil.rmtree(old, ignore_errors=True)
+    return read(home)
+
+
 def read(folder: Path) -> Artifact:
     """The artifact of a finished stage. Raises ArtifactError."""
     path = folder / FILE
@@ -120,8 +132,12 @@ def read(folder: Path) -> Artifact:
         raise ArtifactError(f"{path}: not an artifact: {error}") from None
 
 
-def exists(folder: Path) -> bool:
-    return (folder / FILE).is_file()
+def finished(folder: Path) -> Artifact | None:
+    """The artifact in a folder, or None where no stage finished; a torn one never happened."""
+    try:
+        return read(folder)
+    except ArtifactError:
+        return None
 
 
 def digest(value: Any) -> str:

@@ -7,6 +7,8 @@ With LoRA and QLoRA the base is frozen and every role is an adapter on it; with 
 import logging
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -173,10 +175,13 @@ class LoRABackend(Backend):
         return _base(weights, chat, head, self.dtype)
 
     def _adapter_config(self, weights: Weights, base: PreTrainedModel) -> Any:
-        if weights.adapter is not None:
-            return _saved_config(weights.adapter, trainable=True)
         import peft
 
+        if weights.adapter is not None:
+            saved = _saved_config(weights.adapter, trainable=True)
+            _check_shape(self.config, saved, weights.adapter)
+            saved.lora_dropout = self.config.dropout  # how a stage trains is its own, the adapter's shape is not
+            return saved
         targets = self.config.targets or lora_targets(base)
         return peft.LoraConfig(
             r=self.config.r,
@@ -348,6 +353,19 @@ def _saved_config(folder: Path, trainable: bool = False) -> Any:
     return config
 
 
+def _check_shape(asked: settings.LoRA, saved: Any, adapter: Path) -> None:
+    """An adapter that is continued keeps its shape; a setting that says otherwise would not be read."""
+    has = {"r": saved.r, "alpha": saved.lora_alpha, "dora": saved.use_dora, "rslora": saved.use_rslora}
+    has["targets"] = sorted(saved.target_modules)
+    for key in asked.model_fields_set & has.keys():
+        wants = sorted(asked.targets) if key == "targets" and asked.targets else getattr(asked, key)
+        if wants is not None and wants != has[key]:
+            raise ArtifactError(
+                f"{adapter}: this adapter is continued and has {key} {has[key]}, but backend.{key} is {wants}; "
+                f"leave backend.{key} out, or make it agree"
+            )
+
+
 def lora_targets(model: PreTrainedModel) -> list[str]:
     """The linear layers LoRA adapts: the family's, or every linear layer of the decoder for an unknown architecture."""
     family = family_of(model.config.to_dict())
@@ -382,11 +400,18 @@ def score_head(model: nn.Module) -> nn.Linear | None:
     return head if isinstance(head, nn.Linear) else None
 
 
-def keep_trainable_in_float32(model: nn.Module) -> None:
-    """TRL casts what trains on a quantised base to bf16; then resume, DPO's first loss and fp32 rewards break."""
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.float()
+@contextmanager
+def trainable_kept(model: nn.Module) -> Iterator[None]:
+    """What trains keeps its float32 values while a TRL trainer is built around the model.
+
+    TRL rounds what trains on a quantised base to bf16; then a parent's adapter is no longer the parent's, DPO's first
+    loss is not ln 2, rewards in float32 fail and resume diverges.
+    """
+    before = {name: parameter.data for name, parameter in model.named_parameters() if parameter.requires_grad}
+    yield
+    for name, parameter in model.named_parameters():
+        if name in before:
+            parameter.data = before[name]
 
 
 def _unwrapped(model: nn.Module) -> Any:

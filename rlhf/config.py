@@ -6,7 +6,18 @@ Every field has its bounds in the type and its meaning in the docstring below it
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, ValidationInfo, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    ValidationInfo,
+    model_validator,
+)
+
+from rlhf.resources import is_shipped
 
 
 class Strict(BaseModel):
@@ -23,6 +34,14 @@ def _from_recipe(path: Path, info: ValidationInfo) -> Path:
 
 RecipePath = Annotated[Path, AfterValidator(_from_recipe)]
 """A path relative to the recipe file that names it."""
+
+
+def _jinja_is_a_path(template: Any, info: ValidationInfo) -> Any:
+    return _from_recipe(Path(template), info) if isinstance(template, str) and template.endswith(".jinja") else template
+
+
+Template = Annotated[str | Path, BeforeValidator(_jinja_is_a_path)]
+"""The name of a chat template, or a .jinja file."""
 
 
 # ------------------------------------------------------------------------------------------------ models
@@ -73,7 +92,7 @@ class LoRA(Strict):
     alpha: float = Field(default=32, gt=0)
     """Scale of the update: it is multiplied by alpha / r (alpha / sqrt(r) with rsLoRA)."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Dropout on the adapter's input in supervised stages; reinforcement learning always trains without."""
+    """Dropout on the adapter's input in supervised fine-tuning; other stages train without (Huang et al. 2024)."""
     targets: list[str] | None = None
     """Names of the linear layers to adapt; all of the family's when left out (Dettmers et al. 2023 §4)."""
     dora: bool = False
@@ -118,7 +137,8 @@ class DataConfig(Strict):
     max_rows: int | None = Field(default=None, ge=1)
     """Use only the first rows that are usable."""
     max_length: int = Field(default=1024, ge=8)
-    """Most tokens of an example; longer ones are cut from the left of the prompt or dropped, and counted."""
+    """Most tokens of an example, never more than the model's positions; longer ones are cut from the left of the
+    prompt or dropped, and counted."""
 
     @model_validator(mode="after")
     def _one_source(self) -> "DataConfig":
@@ -136,6 +156,12 @@ class RuleConfig(Strict):
     """Function in that file."""
     trust_code: bool = False
     """Run that file's code. Needed for every file that is not shipped with rlhf."""
+
+    @model_validator(mode="after")
+    def _code_is_trusted(self) -> "RuleConfig":
+        if not (self.trust_code or is_shipped(self.file)):
+            raise ValueError(f"{self.file} is Python code from outside rlhf; read it, then set trust_code: true")
+        return self
 
 
 # ------------------------------------------------------------------------------------------------ training
@@ -240,7 +266,7 @@ class StageConfig(Strict):
     """Seed of initialisation, order and sampling."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Arithmetic of the forward and backward passes, and storage of frozen weights; what trains is held in fp32."""
-    template: str | None = None
+    template: Template | None = None
     """Chat template: a registry name or a .jinja file. Left out: the parent's, the tokenizer's, or the family's."""
 
     def references(self) -> dict[str, tuple[ModelRef, Role]]:

@@ -18,7 +18,18 @@ from pydantic import BaseModel, Field, ValidationError
 from ruamel.yaml.comments import CommentedMap
 
 from rlhf import yamlfile
-from rlhf.config import BackendConfig, DataConfig, LoRA, ModelRef, StageConfig, Strict, TrackingConfig, TrainingStage
+from rlhf.config import (
+    BackendConfig,
+    DataConfig,
+    LoRA,
+    ModelRef,
+    StageConfig,
+    Strict,
+    Template,
+    TrackingConfig,
+    TrainingStage,
+)
+from rlhf.data.files import nearby
 from rlhf.errors import RecipeError, did_you_mean
 from rlhf.resources import recipe_names, resource
 
@@ -41,7 +52,7 @@ class RecipeConfig(Strict):
     """Seed of every stage that names none."""
     precision: str = "fp32"
     """Precision of every stage that names none."""
-    template: str | None = None
+    template: Template | None = None
     """Chat template of every stage that names none."""
     data: dict[str, Any] | None = None
     """Source of every data block that names none, and settings for those that do not say otherwise."""
@@ -129,7 +140,11 @@ def parse(
             stages[name] = _stage(name, settings, raw, context, places)
         except RecipeError as error:
             problems.append(str(error))
-    problems = problems or list(_check_chain(stages, places))
+    problems = problems or [
+        *_check_chain(stages, places),
+        *_check_files(stages, places),
+        *_check_splits(stages, places),
+    ]
     if problems:
         raise RecipeError("\n".join(problems))
     return Recipe(config, stages, path, notes)
@@ -276,6 +291,44 @@ def _check_parent(stage: StageConfig, parent: StageConfig, where: str, at: str, 
                 f"{at}, whose adapter it continues, but backend.{unlike[0]} is {mine[unlike[0]]} here and "
                 f"{theirs[unlike[0]]} there; give both stages the same shape of adapter"
             )
+
+
+# ------------------------------------------------------------------------------------------------ files and splits
+
+
+def _check_files(stages: Mapping[str, StageConfig], places: "_Places") -> Iterator[str]:
+    for name, stage in stages.items():
+        for keys, value in _leaves(stage):
+            if isinstance(value, Path) and not value.is_file():
+                yield f"{places(('stages', name, *keys))}: {'.'.join((name, *keys))}: no file {value}{nearby(value)}"
+
+
+def _leaves(block: BaseModel, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every value under a block that is no block itself, with the keys that lead to it."""
+    for key in type(block).model_fields:
+        value = getattr(block, key)
+        if isinstance(value, BaseModel):
+            yield from _leaves(value, (*keys, key))
+        else:
+            yield (*keys, key), value
+
+
+def _check_splits(stages: Mapping[str, StageConfig], places: "_Places") -> Iterator[str]:
+    """One source is split alike by every stage: else what one holds out, another trains on."""
+    first: dict[tuple, tuple[str, float]] = {}
+    for name, stage in stages.items():
+        for block in type(stage).model_fields:
+            data = getattr(stage, block)
+            if not isinstance(data, DataConfig) or data.eval_path is not None:
+                continue
+            source = (data.path, data.hub, data.subset, data.split, data.revision)
+            where, fraction = first.setdefault(source, (name, data.eval_fraction))
+            if data.eval_fraction != fraction:
+                yield (
+                    f"{places(('stages', name, block))}: stage '{name}' holds out {data.eval_fraction:g} of "
+                    f"{data.path or data.hub}, and stage '{where}' {fraction:g}: what one holds out the other trains "
+                    "on; give both the same eval_fraction, or a file of its own to evaluate on"
+                )
 
 
 # ------------------------------------------------------------------------------------------------ errors in words

@@ -202,8 +202,6 @@ class NamedModel:
     """Billions."""
     licence: str
     """As the hub's licence tag."""
-    gated: bool = False
-    """Known to need a hub account that accepted the licence."""
 
 
 TINY = "data_samples/tiny_base"
@@ -224,14 +222,14 @@ MODELS: dict[str, NamedModel] = {
     "qwen3-1.7b": NamedModel("Qwen/Qwen3-1.7B", 1.72, "apache-2.0"),
     "qwen3-4b": NamedModel("Qwen/Qwen3-4B", 4.02, "apache-2.0"),
     "qwen3-8b": NamedModel("Qwen/Qwen3-8B", 8.19, "apache-2.0"),
-    "llama-3.2-1b": NamedModel("meta-llama/Llama-3.2-1B", 1.24, "llama3.2", gated=True),
-    "llama-3.2-1b-instruct": NamedModel("meta-llama/Llama-3.2-1B-Instruct", 1.24, "llama3.2", gated=True),
-    "llama-3.1-8b": NamedModel("meta-llama/Llama-3.1-8B", 8.03, "llama3.1", gated=True),
-    "llama-3.1-8b-instruct": NamedModel("meta-llama/Llama-3.1-8B-Instruct", 8.03, "llama3.1", gated=True),
-    "llama-3.3-70b-instruct": NamedModel("meta-llama/Llama-3.3-70B-Instruct", 70.6, "llama3.3", gated=True),
-    "gemma-2-2b-it": NamedModel("google/gemma-2-2b-it", 2.61, "gemma", gated=True),
-    "gemma-3-270m-it": NamedModel("google/gemma-3-270m-it", 0.268, "gemma", gated=True),
-    "gemma-3-1b-it": NamedModel("google/gemma-3-1b-it", 1.0, "gemma", gated=True),
+    "llama-3.2-1b": NamedModel("meta-llama/Llama-3.2-1B", 1.24, "llama3.2"),
+    "llama-3.2-1b-instruct": NamedModel("meta-llama/Llama-3.2-1B-Instruct", 1.24, "llama3.2"),
+    "llama-3.1-8b": NamedModel("meta-llama/Llama-3.1-8B", 8.03, "llama3.1"),
+    "llama-3.1-8b-instruct": NamedModel("meta-llama/Llama-3.1-8B-Instruct", 8.03, "llama3.1"),
+    "llama-3.3-70b-instruct": NamedModel("meta-llama/Llama-3.3-70B-Instruct", 70.6, "llama3.3"),
+    "gemma-2-2b-it": NamedModel("google/gemma-2-2b-it", 2.61, "gemma"),
+    "gemma-3-270m-it": NamedModel("google/gemma-3-270m-it", 0.268, "gemma"),
+    "gemma-3-1b-it": NamedModel("google/gemma-3-1b-it", 1.0, "gemma"),
     "mistral-7b-instruct": NamedModel("mistralai/Mistral-7B-Instruct-v0.3", 7.25, "apache-2.0"),
     "phi-3.5-mini-instruct": NamedModel("microsoft/Phi-3.5-mini-instruct", 3.82, "mit"),
     "phi-4-mini-instruct": NamedModel("microsoft/Phi-4-mini-instruct", 3.84, "mit"),
@@ -344,21 +342,19 @@ def template_names() -> list[str]:
     return sorted(path.stem for path in _TEMPLATES.glob("*.jinja"))
 
 
-def template_text(name_or_path: str) -> str:
-    """Source of a chat template: a name of ours, or a path to a .jinja file. Raises RecipeError."""
+def template_text(template: str | Path) -> str:
+    """Source of a chat template: a name of ours, or a .jinja file. Raises RecipeError."""
     names = template_names()
-    path = _TEMPLATES / f"{name_or_path}.jinja" if name_or_path in names else Path(name_or_path).expanduser()
+    path = _TEMPLATES / f"{template}.jinja" if template in names else Path(template)
     if path.suffix != ".jinja":
-        raise RecipeError(
-            f"no chat template '{name_or_path}', and it is not a .jinja file{did_you_mean(path.name, names)}"
-        )
+        raise RecipeError(f"no chat template '{template}', and it is not a .jinja file{did_you_mean(path.name, names)}")
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"chat template {path}: {error}") from None
 
 
-def choose_template(tokenizer: Any, family: Family, explicit: str | None) -> str:
+def choose_template(tokenizer: Any, family: Family, explicit: str | Path | None) -> str:
     """Source of the template to use: the one asked for, else the tokenizer's own, else the family's."""
     if explicit is not None:
         return template_text(explicit)

@@ -7,23 +7,34 @@ from typing import cast
 
 from rlhf.config import RuleConfig
 from rlhf.errors import RecipeError
-from rlhf.resources import is_shipped
 
 Rule = Callable[[list[dict[str, str]], str], float]
 
 
 def load(config: RuleConfig) -> Rule:
-    """The function a rule names. Raises RecipeError when the file is missing, not trusted, or lacks the function."""
-    if not config.file.is_file():
-        raise RecipeError(f"rule: no file {config.file}")
-    if not (config.trust_code or is_shipped(config.file)):
-        raise RecipeError(f"rule: {config.file} is Python code from outside rlhf; read it, then set `trust_code: true`")
+    """The function a rule names. Raises RecipeError when its file does not run, or lacks the function."""
     spec = importlib.util.spec_from_file_location(f"rlhf_rule_{config.file.stem}", config.file)
     assert spec is not None and spec.loader is not None, config.file
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise RecipeError(f"rule: {config.file} does not run: {type(error).__name__}: {error}") from error
     rule = getattr(module, config.function, None)
     if not callable(rule):
         known = [name for name, item in vars(module).items() if inspect.isfunction(item) and not name.startswith("_")]
         raise RecipeError(f"rule: {config.file} has no function '{config.function}'; it has: {', '.join(known)}")
-    return cast(Rule, rule)
+    return _guarded(cast(Rule, rule), f"{config.file.name}: {config.function}")
+
+
+def _guarded(rule: Rule, name: str) -> Rule:
+    """The rule, with its faults told as the user's own."""
+
+    def score(messages: list[dict[str, str]], response: str) -> float:
+        try:
+            return float(rule(messages, response))
+        except Exception as error:
+            what = f"{type(error).__name__}: {error}"
+            raise RecipeError(f"rule {name} failed on the response {response[:80]!r}: {what}") from error
+
+    return score

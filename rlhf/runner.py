@@ -24,7 +24,7 @@ from rlhf import artifact as artifacts
 from rlhf.artifact import Artifact
 from rlhf.config import ModelRef, StageConfig, Strict
 from rlhf.console import Screen
-from rlhf.errors import ArtifactError, DataError, RecipeError
+from rlhf.errors import ArtifactError, RecipeError
 from rlhf.recipe import Recipe
 from rlhf.tracking import Tracker
 from rlhf.weights import Weights, find
@@ -37,12 +37,15 @@ def run(
 ) -> dict[str, Artifact]:
     """Run every stage of a recipe that is not already done. `fresh` runs all of them again.
 
-    With `only`, stages of that kind alone; the stages they start from must have been run.
+    With `only`, stages of that kind alone; the stages they start from must have been run, and as the recipe says.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise RecipeError("recipes run on one process so far; start without torchrun or accelerate launch")
     folder = out / recipe.name
-    (folder / "stages").mkdir(parents=True, exist_ok=True)
+    try:
+        (folder / "stages").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecipeError(f"{folder}: cannot be the run folder: {error.strerror}; name another with --out") from None
     yamlfile.write(recipe.resolved(), folder / "recipe.lock.yaml")
     for note in recipe.notes:
         screen.say(f"note: {note}")
@@ -50,21 +53,38 @@ def run(
     base = recipe.path.parent if recipe.path else Path.cwd()
     for position, (name, stage) in enumerate(recipe.stages.items(), 1):
         title = f"{name} ({position}/{len(recipe.stages)})"
-        if only is not None and stage.stage != only:
-            if artifacts.exists(folder / "stages" / name):
-                done[name] = artifacts.read(folder / "stages" / name)
+        wanted = only is None or stage.stage == only
+        if wanted:
+            _check_parents_ran(stage, done, recipe)
+        elif any(ref.stage is not None and ref.stage not in done for ref, _ in stage.references().values()):
             continue
-        _check_parents_ran(stage, done, recipe)
         inputs = {where: find(ref, done, base) for where, (ref, _) in stage.references().items()}
         _check_roles(stage, inputs)
         home = folder / "stages" / name
         key = stage_hash(stage, inputs)
-        if not fresh and artifacts.exists(home) and (old := artifacts.read(home)).hash == key:
+        if old := _unchanged(home, key, fresh and wanted):
             done[name] = old
             screen.say(f"✓ {title}  unchanged, skipped")
-            continue
-        done[name] = _run_stage(stage, inputs, home, key, title, recipe, screen)
+        elif wanted:
+            done[name] = _run_stage(stage, inputs, home, key, title, recipe, screen)
     return done
+
+
+def _unchanged(home: Path, key: str, fresh: bool) -> Artifact | None:
+    """What a stage left when it last ran as it would now; also when it was stopped just before its last rename."""
+    if fresh:
+        return None
+    if (made := artifacts.finished(home)) and made.hash == key:
+        return made
+    scratch = _scratch(home)
+    if (made := artifacts.finished(scratch)) and made.hash == key:
+        return artifacts.commit(scratch, home)
+    return None
+
+
+def _scratch(home: Path) -> Path:
+    """Where a stage is at work until it is finished."""
+    return home.with_name(f".{home.name}.partial")
 
 
 def _run_stage(
@@ -72,13 +92,15 @@ def _run_stage(
 ) -> Artifact:
     """Run one stage beside its place, and move it there when its artifact is on disk."""
     settings = stage.model_dump(mode="json")
-    scratch = home.with_name(f".{home.name}.partial")
+    scratch = _scratch(home)
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     screen.stage(title, stage.stage)
     quiet_libraries()
     program = importlib.import_module(stage.program)
-    tracker = Tracker(scratch, screen, recipe.config.tracking, recipe=recipe.name, stage=stage.name, settings=settings)
+    tracker = Tracker(
+        scratch, screen, recipe.config.tracking, recipe=recipe.name, stage=stage.name, settings=settings, home=home
+    )
     metrics: Mapping[str, Any] = {}
     try:
         made: Artifact = program.run(stage, inputs, scratch, tracker)
@@ -90,10 +112,9 @@ def _run_stage(
     parents = {where: weights.lineage for where, weights in inputs.items()}
     made = replace(made, hash=key, parents=parents, config=settings, versions=_versions(), base=_relative(made, home))
     artifacts.write(made, scratch)
-    shutil.rmtree(home, ignore_errors=True)
-    scratch.replace(home)
+    made = artifacts.commit(scratch, home)
     screen.done(summary(made))
-    return artifacts.read(home)
+    return made
 
 
 def summary(made: Artifact) -> str:
@@ -130,8 +151,6 @@ def _content(value: Any) -> Any:
         case Strict():
             return {name: _content(getattr(value, name)) for name in type(value).model_fields}
         case Path():
-            if not value.is_file():
-                raise DataError(f"no file {value}")
             with value.open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         case list():
@@ -154,7 +173,8 @@ def _check_parents_ran(stage: StageConfig, done: Mapping[str, Artifact], recipe:
     missing = [ref.stage for ref, _ in stage.references().values() if ref.stage is not None and ref.stage not in done]
     if missing:
         raise ArtifactError(
-            f"stage '{stage.name}' starts from '{missing[0]}', which has not run: rlhf run {recipe.path or recipe.name}"
+            f"stage '{stage.name}' starts from '{missing[0]}', which has not run with these settings: "
+            f"rlhf run {recipe.path or recipe.name}"
         )
 
 

@@ -13,13 +13,13 @@ from rlhf.errors import ArtifactError
 from rlhf.weights import Weights
 
 
-def load(weights: Weights, template: str | None = None) -> ChatFormat:
+def load(weights: Weights, template: str | Path | None = None) -> ChatFormat:
     """How `weights` formats text. A stage's output brings its own; a model from outside is given the family's."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(weights.tokenizer, trust_remote_code=weights.trust_remote_code)
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{weights.tokenizer}: no tokenizer there ({str(error).splitlines()[0]})") from None
-    family = registry.family_of(_config(weights.base, weights.trust_remote_code))
+    family = registry.family_of(_config(weights).to_dict())
     tokenizer.chat_template = registry.choose_template(tokenizer, family, template)
     if weights.text is None:
         tokens = registry.choose_tokens(tokenizer, family, tokenizer.chat_template)
@@ -37,6 +37,11 @@ def load(weights: Weights, template: str | None = None) -> ChatFormat:
             f"{weights.tokenizer}: pad token '{pad}' also ends an answer; the model could not learn to stop"
         )
     return ChatFormat(tokenizer, tokenizer.chat_template, stop_ids, tokenizer.pad_token_id)
+
+
+def positions(weights: Weights) -> int | None:
+    """Most tokens that a model was built to read; None where its architecture sets no limit."""
+    return getattr(_config(weights).get_text_config(), "max_position_embeddings", None)
 
 
 def describe(chat: ChatFormat) -> Text:
@@ -71,8 +76,13 @@ def _serialised(tokenizer: Any) -> str:
     return backend.to_str() if backend is not None else str(sorted(tokenizer.get_vocab().items()))
 
 
-def _config(folder: Path, trust_remote_code: bool) -> dict[str, Any]:
-    return AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code).to_dict()
+def _config(weights: Weights) -> Any:
+    try:
+        return AutoConfig.from_pretrained(weights.base, trust_remote_code=weights.trust_remote_code)
+    except (OSError, ValueError, KeyError) as error:
+        raise ArtifactError(
+            f"{weights.base}: its config.json is not understood: {str(error).splitlines()[0]}"
+        ) from None
 
 
 def _sha256(text: str) -> str:

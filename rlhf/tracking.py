@@ -28,12 +28,17 @@ class Tracker:
         recipe: str,
         stage: str,
         settings: Mapping[str, Any],
+        home: Path | None = None,
     ) -> None:
+        """`home`: where `folder` will lie once the stage is over."""
         self.path = folder / FILE
         self.screen = screen
         self._file = self.path.open("a", encoding="utf-8")
         self._start = time.time()
-        self._wandb = _start_wandb(config.wandb, folder, recipe, stage, settings, screen) if config.wandb else None
+        self._wandb = _start_wandb(config.wandb, folder, recipe, stage, settings) if config.wandb else None
+        if self._wandb is not None and self._wandb.settings.mode == "offline":
+            kept = (home or folder) / Path(self._wandb.dir).parent.relative_to(folder.resolve())
+            screen.say(f"  W&B is offline; upload later with: wandb sync {kept}")
 
     def log(self, metrics: Mapping[str, Any], step: int, steps: int | None = None) -> None:
         """Record numbers at a step; shown on screen when `steps`, the last step to come, is given."""
@@ -85,9 +90,7 @@ def check_finite(metrics: Mapping[str, Any], step: int) -> None:
             )
 
 
-def _start_wandb(
-    config: WandB, folder: Path, recipe: str, stage: str, settings: Mapping[str, Any], screen: Screen
-) -> Any | None:
+def _start_wandb(config: WandB, folder: Path, recipe: str, stage: str, settings: Mapping[str, Any]) -> Any | None:
     """A W&B run: one group a recipe, one job type a stage. Offline without a key; None when W&B cannot start."""
     if config.mode == "disabled":
         return None
@@ -97,7 +100,7 @@ def _start_wandb(
         mode = config.mode
         if mode == "auto":
             mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
-        run = wandb.init(
+        return wandb.init(
             project=config.project,
             entity=config.entity,
             group=recipe,
@@ -105,16 +108,13 @@ def _start_wandb(
             name=f"{recipe}/{stage}",
             tags=config.tags,
             config=dict(settings),
-            dir=folder,
+            dir=folder.resolve(),
             mode=mode,  # type: ignore[arg-type]
             settings=wandb.Settings(silent=True, console="off", disable_git=True, save_code=False),
         )
     except Exception as error:  # a tracker never stops a run
         warnings.warn(f"W&B did not start, training goes on without it: {error}", stacklevel=2)
         return None
-    if mode == "offline":
-        screen.say(f"  W&B is offline; upload later with: wandb sync {Path(run.dir).parent}")
-    return run
 
 
 def _plain(value: Any) -> Any:

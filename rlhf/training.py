@@ -14,8 +14,8 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 
 from rlhf import text
 from rlhf.artifact import Artifact
-from rlhf.backends import Backend, backend, keep_trainable_in_float32
-from rlhf.config import TrainConfig, TrainingStage
+from rlhf.backends import Backend, backend
+from rlhf.config import Optimisation, TrainConfig, TrainingStage
 from rlhf.data.chat import ChatFormat
 from rlhf.data.load import Split, load
 from rlhf.data.records import Kind
@@ -40,7 +40,7 @@ def arguments(config: TrainingStage, out: Path) -> dict[str, Any]:
         "num_train_epochs": train.epochs,
         "max_steps": train.max_steps or -1,
         "learning_rate": config.lr,
-        "lr_scheduler_type": train.schedule,
+        "lr_scheduler_type": schedule_name(train),
         "warmup_steps": train.warmup,
         "weight_decay": train.weight_decay,
         "max_grad_norm": train.max_grad_norm,
@@ -54,6 +54,11 @@ def arguments(config: TrainingStage, out: Path) -> dict[str, Any]:
         "disable_tqdm": True,
         "dataloader_pin_memory": torch.cuda.is_available(),
     }
+
+
+def schedule_name(train: Optimisation) -> str:
+    """transformers' name of a schedule; its plain `constant` would leave out the warm-up."""
+    return "constant_with_warmup" if train.schedule == "constant" else train.schedule
 
 
 class _Report(TrainerCallback):
@@ -79,7 +84,6 @@ def run(trainer: Trainer, tracker: Tracker) -> dict[str, float]:
     """Train and evaluate; returns the last evaluation's metrics and the number of steps."""
     from transformers import PrinterCallback
 
-    keep_trainable_in_float32(trainer.model)  # type: ignore[arg-type]
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(_Report(tracker))
     with warnings.catch_warnings():
@@ -112,6 +116,8 @@ class Job:
     how: Backend
     split: Split[Any]
     """Records, not yet tokens."""
+    max_length: int
+    """Most tokens of an example: the recipe's `data.max_length`, or fewer where the model has no positions for them."""
 
     @classmethod
     def start(
@@ -121,7 +127,8 @@ class Job:
         weights = inputs["model"]
         chat = text.load(weights, config.template)
         split = load(config.data, kind)  # type: ignore[call-overload]
-        return cls(config, weights, chat, backend(config.backend, config.precision, device), split)
+        most = min(config.data.max_length, text.positions(weights) or config.data.max_length)
+        return cls(config, weights, chat, backend(config.backend, config.precision, device), split, most)
 
     def finish(
         self, model: nn.Module, out: Path, ledgers: dict[str, Any], metrics: dict[str, Any], score_shift: float = 0.0

@@ -14,6 +14,9 @@ from rlhf.errors import ArtifactError
 from rlhf.registry import ModelSource, resolve
 
 _HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
+_HUB_COPIES = ["*/*", "consolidated*.safetensors"]
+"""The same weights in other layouts, which some repositories keep beside them."""
+_TEXT_FILES = ["tokenizer*", "*.jinja", "special_tokens_map.json", "vocab.*", "merges.txt"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Weights:
     """How the parent formatted text; None for a model from outside."""
     trust_remote_code: bool = False
     lineage: str = ""
-    """Hash of the artifact, or identity of the base: what a child's hash depends on."""
+    """Hash of the artifact, or of the base and its tokenizer: what a child's hash depends on."""
 
     @classmethod
     def of(cls, artifact: Artifact) -> "Weights":
@@ -86,7 +89,7 @@ def find(ref: ModelRef, stages: Mapping[str, Artifact], folder: Path | None = No
         identity=known,
         tokenizer=base,
         trust_remote_code=source.trust_remote_code,
-        lineage=known,
+        lineage=artifacts.digest([known, _text_hash(base)]),
     )
 
 
@@ -110,6 +113,14 @@ def identity(folder: Path) -> str:
     return total.hexdigest()
 
 
+def _text_hash(folder: Path) -> str:
+    """sha256 over what makes tokens of text: tokenizer and chat template."""
+    total = hashlib.sha256()
+    for file in sorted(path for pattern in _TEXT_FILES for path in folder.glob(pattern)):
+        total.update(f"\n{file.name}\n".encode() + file.read_bytes())
+    return total.hexdigest()
+
+
 @cache
 def _file_hash(path: str, size: int, changed: int) -> str:
     """sha256 of a file; size and time of change are part of the key, so that an edited file is read again."""
@@ -124,7 +135,11 @@ def _fetch(source: ModelSource) -> Path:
 
     wanted = [*_HUB_FILES, "*.py"] if source.trust_remote_code else _HUB_FILES
     try:
-        return Path(snapshot_download(source.location, revision=source.revision, allow_patterns=wanted))
+        return Path(
+            snapshot_download(
+                source.location, revision=source.revision, allow_patterns=wanted, ignore_patterns=_HUB_COPIES
+            )
+        )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ArtifactError(

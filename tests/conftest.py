@@ -25,9 +25,11 @@ def shop() -> Path:
 
 @pytest.fixture
 def write_recipe(tmp_path: Path) -> Any:
-    """Write a recipe's text to a file and return its path."""
+    """Write a recipe's text to a file and return its path; the data it may name lies beside it, empty."""
 
     def write(text: str) -> Path:
+        for name in ("sft.jsonl", "pairs.jsonl", "prompts.jsonl"):
+            (tmp_path / name).touch()
         path = tmp_path / "recipe.yaml"
         path.write_text(text)
         return path
@@ -69,7 +71,7 @@ def small_recipe(folder: Path, kind: str, **top: Any) -> dict[str, Any]:
             "ppo": {
                 "model": {"stage": "sft"},
                 "reward_model": {"stage": "reward"},
-                "data": {"path": str(prompts), "max_length": 96},
+                "data": {"path": str(prompts), "max_length": 96, "eval_fraction": 0.3},
                 "rollout": {"batch_size": 8, "max_new_tokens": 12},
                 "rl": {"epochs": 2},
                 "train": {"episodes": 16, "lr": 1e-3, "log_every": 1},
@@ -79,7 +81,7 @@ def small_recipe(folder: Path, kind: str, **top: Any) -> dict[str, Any]:
                 "baseline": {"stage": "sft"},
                 "reward_model": {"stage": "reward"},
                 "rule": {"file": str(SHOP / "rule.py"), "function": "gold_score"},
-                "prompts": {"path": str(prompts), "eval_fraction": 1},
+                "prompts": {"path": str(prompts), "eval_fraction": 0.3},
                 "preferences": {"path": str(pairs), **data},
                 "demonstrations": {"path": str(sft), **data},
                 "max_prompts": 6,

@@ -185,13 +185,19 @@ def encode_demonstrations(
 
 
 def encode_preferences(
-    records: Sequence[Preference], chat: ChatFormat, max_length: int
+    records: Sequence[Preference], chat: ChatFormat, max_length: int, one_answer: bool = False
 ) -> tuple[list[dict[str, list[int]]], Ledger]:
-    """{prompt_ids, chosen_ids, rejected_ids}: the prompt and either answer take at most `max_length` tokens."""
+    """{prompt_ids, chosen_ids, rejected_ids}: the prompt and either answer take at most `max_length` tokens.
+
+    With `one_answer`, pairs that part before the last turn are dropped: the user's later turns would be among the
+    tokens that a policy learns from. A reward model may read them.
+    """
     books = _Books()
     rows = []
     for record in records:
         with books.row(record.where):
+            if one_answer and max(len(record.chosen), len(record.rejected)) > 1:
+                raise _DropError("parts before the last turn")
             prompt, chosen, rejected = chat.pair(record)
             if len(prompt) + max(len(chosen), len(rejected)) > max_length:
                 kept = fit(chat, record.prompt, max_length, lambda p, r=record: _length(chat, replace(r, prompt=p)))

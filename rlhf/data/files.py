@@ -24,7 +24,7 @@ def read(path: Path) -> Rows:
     reader = READERS[ending(path)]
     name = _short(path)
     if not path.is_file():
-        raise DataError(f"data.path: no file {name}{_nearby(path)}")
+        raise DataError(f"data.path: no file {name}{nearby(path)}")
     try:
         for place, row in reader(path):
             yield f"{name}:{place}", row
@@ -179,7 +179,7 @@ def _skip(content: str, at: int, characters: str) -> int:
     return at
 
 
-def _nearby(path: Path) -> str:
+def nearby(path: Path) -> str:
     """What else is in the folder, if it is one and is not full."""
     if not path.parent.is_dir():
         return f"; there is no folder {_short(path.parent)}"

@@ -1,7 +1,6 @@
 """From a recipe's `data` block to records. Every row is used, held out, or dropped for a reason; the ledger adds up."""
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -74,30 +73,6 @@ def split_by_prompt(records: list[R], fraction: float) -> tuple[list[R], list[R]
         draw = int.from_bytes(hashlib.sha256(prompt_key(record).encode("utf-8", "replace")).digest()[:8], "big") / 2**64
         (held_out if draw < fraction else train).append(record)
     return train, held_out
-
-
-def content_hash(data: DataConfig) -> str:
-    """Identity of the examples: the files' bytes, wherever they lie, and the settings that choose and cut rows."""
-    hasher = hashlib.sha256()
-    settings = data.model_dump(include={"format", "eval_fraction", "max_rows", "max_length"})
-    if data.path:
-        sources = [data.path]
-    else:
-        settings |= data.model_dump(include={"hub", "subset", "split", "revision"})
-        sources = []
-    sources += [data.eval_path] if data.eval_path else []
-    hasher.update(json.dumps(settings, sort_keys=True).encode())
-    for path in sources:
-        hasher.update(f"\n{files.ending(path)} {_file_sha256(path)}".encode())
-    return hasher.hexdigest()
-
-
-def _file_sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"data.path: cannot read {path} ({error.strerror})") from None
 
 
 @dataclass

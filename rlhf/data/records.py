@@ -49,9 +49,12 @@ def prompt_of(record: Record) -> list[Message]:
 
 
 def prompt_key(record: Record) -> str:
-    """Identity of the prompt's text: roles and contents, white space normalised. The same in every kind.
+    """Identity of the conversation's opening: what stands before the assistant's first turn, white space normalised.
 
-    A demonstration without a prompt (plain text) is its own prompt.
+    The opening and not the whole prompt, so that the answers to one conversation stay together in every kind: pairs
+    that part at an early turn, and demonstrations that end at the last. What the assistant opens is its own prompt.
     """
     messages = prompt_of(record) or (record.messages if isinstance(record, Demonstration) else [])
-    return "\n".join(f"{message['role']}: {' '.join(message['content'].split())}" for message in messages)
+    first = next((i for i, message in enumerate(messages) if message["role"] == "assistant"), len(messages))
+    opening = messages[:first] or messages
+    return "\n".join(f"{message['role']}: {' '.join(message['content'].split())}" for message in opening)

@@ -11,7 +11,7 @@ import torch
 from rlhf import evaluate, rules, text
 from rlhf.artifact import Artifact
 from rlhf.backends import for_weights
-from rlhf.data.chat import ChatFormat, encode_demonstrations, encode_preferences
+from rlhf.data.chat import ChatFormat, encode_demonstrations, encode_preferences, encode_prompts
 from rlhf.data.load import load
 from rlhf.errors import DataError
 from rlhf.reward_model import RewardModel
@@ -27,6 +27,7 @@ def run(config: EvaluateConfig, inputs: Mapping[str, Weights], out: Path, tracke
     torch.manual_seed(config.seed)
     metrics: dict[str, Any] = {}
     data: dict[str, Any] = {}
+    rule = rules.load(config.rule) if config.rule else None
     judge = (
         RewardModel.load(inputs["reward_model"], config.precision, config.batch_size) if config.reward_model else None
     )
@@ -36,6 +37,7 @@ def run(config: EvaluateConfig, inputs: Mapping[str, Weights], out: Path, tracke
         split = load(config.preferences, "preferences")
         pairs, ledger = encode_preferences(split.held_out, judge.chat, config.preferences.max_length)
         data["preferences"] = {"file": split.ledger, "held_out": ledger}
+        _some(config, "preferences", pairs)
         found = evaluate.pair_metrics(judge.role, pairs, judge.chat.pad_id, config.batch_size)
         metrics |= {f"reward_{name}": value for name, value in found.items()}
 
@@ -48,25 +50,29 @@ def run(config: EvaluateConfig, inputs: Mapping[str, Weights], out: Path, tracke
         for name, (role, chat) in policies.items():
             rows, ledger = encode_demonstrations(split.held_out, chat, config.demonstrations.max_length)
             data["demonstrations"] = {"file": split.ledger, "held_out": ledger}
+            _some(config, "demonstrations", rows)
             found = evaluate.perplexity(role, rows, chat.pad_id, config.batch_size)
             metrics |= {f"{name}_{key}": value for key, value in found.items()}
 
     # 3. both policies' answers to prompts they have not seen, before the judges
     if config.prompts:
         split = load(config.prompts, "prompts")
-        prompts = split.held_out[: config.max_prompts]
-        if not prompts:
-            raise DataError(
-                f"stage '{config.name}': prompts: no row is held out; raise eval_fraction or name eval_path"
-            )
-        data["prompts"] = {"file": split.ledger, "answered": len(prompts)}
-        metrics |= _compare(config, prompts, policies, judge, out, tracker)
+        chat = policies["policy"][1]
+        prompts, _, ledger = encode_prompts(split.held_out[: config.max_prompts], chat, config.prompts.max_length)
+        _some(config, "prompts", prompts)
+        data["prompts"] = {"file": split.ledger, "answered": ledger}
+        metrics |= _compare(config, prompts, policies, judge, rule, out, tracker)
     tracker.log(metrics, 0)
     return Artifact(name=config.name, stage=config.stage, makes=config.makes, hash="", data=data, metrics=metrics)
 
 
+def _some(config: EvaluateConfig, block: str, rows: Sequence[Any]) -> None:
+    if not rows:
+        raise DataError(f"stage '{config.name}': {block}: no row is held out; raise eval_fraction or name eval_path")
+
+
 def _policy(config: EvaluateConfig, weights: Weights) -> tuple[Role, ChatFormat]:
-    chat = text.load(weights)
+    chat = text.load(weights, None if weights.text else config.template)  # a stage's output brings its own
     return standalone(for_weights(weights, config.precision), weights, chat), chat
 
 
@@ -75,6 +81,7 @@ def _compare(
     prompts: Sequence[Any],
     policies: Mapping[str, tuple[Role, ChatFormat]],
     judge: RewardModel | None,
+    rule: rules.Rule | None,
     out: Path,
     tracker: Tracker,
 ) -> dict[str, Any]:
@@ -92,10 +99,9 @@ def _compare(
             name: judge.score(evaluate.conversations(prompts, [a["text"] for a in given]))
             for name, given in answers.items()
         }
-    if config.rule:
-        rule = rules.load(config.rule)
+    if rule:
         judges["gold"] = {
-            name: [float(rule(p.messages, a["text"])) for p, a in zip(prompts, given, strict=True)]
+            name: [rule(p.messages, a["text"]) for p, a in zip(prompts, given, strict=True)]
             for name, given in answers.items()
         }
     metrics: dict[str, Any] = {}

@@ -24,7 +24,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from transformers import get_scheduler
 
-from rlhf import training
+from rlhf import text, training
 from rlhf.artifact import Artifact
 from rlhf.data.chat import ChatFormat, encode_prompts
 from rlhf.data.records import Prompt
@@ -65,7 +65,10 @@ def run(config: PPOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
         raise RecipeError("the RL stage runs on one process; start the recipe without a launcher")
     torch.manual_seed(config.seed)
     job = training.Job.start(config, inputs, "prompts", accelerator.device)
-    records, prompts, ledger = encode_prompts(job.split.train, job.chat, config.data.max_length)
+    room = (text.positions(job.weights) or math.inf) - config.rollout.max_new_tokens
+    if room < 8:
+        raise RecipeError(f"stage '{config.name}': rollout.max_new_tokens leaves no room for a prompt in this model")
+    records, prompts, ledger = encode_prompts(job.split.train, job.chat, int(min(config.data.max_length, room)))
     if not prompts:
         raise DataError(f"stage '{config.name}': no prompt to train on")
     reward = inputs["reward_model"]
@@ -91,7 +94,9 @@ class _Loop:
         # Adam's eps 1e-5 and annealing to zero: Huang et al. 2022, details 3 and 4
         self.optimizer = torch.optim.AdamW(groups, eps=1e-5, weight_decay=config.train.weight_decay)
         steps = self.updates * config.rl.epochs * config.rl.minibatches
-        self.schedule = get_scheduler(config.train.schedule, self.optimizer, int(steps * config.train.warmup), steps)
+        self.schedule = get_scheduler(
+            training.schedule_name(config.train), self.optimizer, int(steps * config.train.warmup), steps
+        )
         rl = config.rl
         self.kl = AdaptiveKL(rl.kl_coef, rl.kl_target, rl.kl_horizon) if rl.kl_target else FixedKL(rl.kl_coef)
         self.sampling = Sampling(config.rollout.max_new_tokens, config.rollout.temperature)

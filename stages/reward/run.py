@@ -8,7 +8,7 @@ from trl.trainer.reward_trainer import RewardTrainer
 
 from rlhf import evaluate, training
 from rlhf.artifact import Artifact
-from rlhf.backends import score_head
+from rlhf.backends import score_head, trainable_kept
 from rlhf.data.chat import encode_preferences
 from rlhf.tracking import Tracker
 from rlhf.trunk import Role
@@ -19,19 +19,20 @@ from stages.reward.config import RewardConfig
 def run(config: RewardConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tracker) -> Artifact:
     """Train on pairs; write adapter or model, and head, to `out/model`. Held-out accuracy is in the metrics."""
     job = training.Job.start(config, inputs, "preferences")
-    train, ledger = encode_preferences(job.split.train, job.chat, config.data.max_length)
-    held_out, held_out_ledger = encode_preferences(job.split.held_out, job.chat, config.data.max_length)
+    train, ledger = encode_preferences(job.split.train, job.chat, job.max_length)
+    held_out, held_out_ledger = encode_preferences(job.split.held_out, job.chat, job.max_length)
     model = job.how.load(job.weights, job.chat, "score")
-    trainer = RewardTrainer(
-        model=model,
-        args=TRLConfig(
-            **training.arguments(config, out / "trainer"),
-            max_length=None,  # pairs already fit, and a stop token is never cut
-            center_rewards_coefficient=config.center_coefficient or None,
-        ),
-        train_dataset=training.training_set([_whole(pair) for pair in train], ledger),
-        processing_class=job.chat.tokenizer,
-    )
+    with trainable_kept(model):
+        trainer = RewardTrainer(
+            model=model,
+            args=TRLConfig(
+                **training.arguments(config, out / "trainer"),
+                max_length=None,  # pairs already fit, and a stop token is never cut
+                center_rewards_coefficient=config.center_coefficient or None,
+            ),
+            train_dataset=training.training_set([_whole(pair) for pair in train], ledger),
+            processing_class=job.chat.tokenizer,
+        )
     metrics = training.run(trainer, tracker)
 
     judge = Role(model.eval(), None, score_head(model))

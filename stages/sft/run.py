@@ -8,6 +8,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from rlhf import training
 from rlhf.artifact import Artifact
+from rlhf.backends import trainable_kept
 from rlhf.data.chat import Encoded, encode_demonstrations
 from rlhf.tracking import Tracker
 from rlhf.weights import Weights
@@ -17,21 +18,22 @@ from stages.sft.config import SFTConfig
 def run(config: SFTConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tracker) -> Artifact:
     """Train on `config.data`; write the policy to `out/model`."""
     job = training.Job.start(config, inputs, "demonstrations")
-    train, ledger = encode_demonstrations(job.split.train, job.chat, config.data.max_length)
-    held_out, held_out_ledger = encode_demonstrations(job.split.held_out, job.chat, config.data.max_length)
+    train, ledger = encode_demonstrations(job.split.train, job.chat, job.max_length)
+    held_out, held_out_ledger = encode_demonstrations(job.split.held_out, job.chat, job.max_length)
     model = job.how.load(job.weights, job.chat)
-    trainer = SFTTrainer(
-        model=model,
-        args=TRLConfig(
-            **training.arguments(config, out / "trainer"),
-            max_length=config.data.max_length if config.packing else None,  # rows already fit; packing fills up to it
-            packing=config.packing,
-            eval_packing=False,
-        ),
-        train_dataset=training.training_set([_labelled(row, config.loss_on) for row in train], ledger),
-        eval_dataset=training.dataset([_labelled(row, config.loss_on) for row in held_out]),
-        processing_class=job.chat.tokenizer,
-    )
+    with trainable_kept(model):
+        trainer = SFTTrainer(
+            model=model,
+            args=TRLConfig(
+                **training.arguments(config, out / "trainer"),
+                max_length=job.max_length if config.packing else None,  # rows already fit; packing fills up to it
+                packing=config.packing,
+                eval_packing=False,
+            ),
+            train_dataset=training.training_set([_labelled(row, config.loss_on) for row in train], ledger),
+            eval_dataset=training.dataset([_labelled(row, config.loss_on) for row in held_out]),
+            processing_class=job.chat.tokenizer,
+        )
     metrics = training.run(trainer, tracker)
     return job.finish(model, out, {"train": ledger, "held_out": held_out_ledger}, metrics)
 

@@ -30,7 +30,7 @@ def test_written_and_read_back(tmp_path: Path) -> None:
 
 
 def test_without_its_file_a_stage_never_happened(tmp_path: Path) -> None:
-    assert not artifacts.exists(tmp_path)
+    assert artifacts.finished(tmp_path) is None
     with pytest.raises(ArtifactError, match="not the output of a finished stage"):
         artifacts.read(tmp_path)
 
@@ -40,6 +40,18 @@ def test_a_torn_or_foreign_file_is_refused(tmp_path: Path, content: str) -> None
     (tmp_path / artifacts.FILE).write_text(content)
     with pytest.raises(ArtifactError, match=r"artifact\.json"):
         artifacts.read(tmp_path)
+    assert artifacts.finished(tmp_path) is None
+
+
+def test_a_stage_is_replaced_whole(tmp_path: Path) -> None:
+    home, scratch = tmp_path / "sft", tmp_path / ".sft.partial"
+    for folder in (home, scratch):
+        folder.mkdir()
+        (folder / f"of{folder.name}").touch()
+    artifacts.write(MADE, scratch)
+    assert artifacts.commit(scratch, home).folder == home
+    assert sorted(path.name for path in home.iterdir()) == ["artifact.json", "of.sft.partial"]
+    assert [path.name for path in tmp_path.iterdir()] == ["sft"]
 
 
 def test_digest_ignores_order_of_keys_and_sees_values() -> None:

@@ -9,7 +9,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from rlhf import config as settings
 from rlhf import text
 from rlhf.artifact import Base
-from rlhf.backends import POLICY, backend, decoder, merged
+from rlhf.backends import POLICY, backend, decoder, merged, trainable_kept
+from rlhf.errors import ArtifactError
 from rlhf.resources import resource
 from rlhf.weights import Weights, identity
 
@@ -146,6 +147,31 @@ def test_qlora_gradients_on_a_cpu_survive_an_evaluation() -> None:
     logits(model)
     assert torch.equal(gradient(), before)
     assert before.abs().max() > 0
+
+
+def test_an_adapter_that_is_continued_keeps_its_shape_and_takes_the_stages_dropout(tmp_path: Path) -> None:
+    weights = weights_of(TINY)
+    chat = text.load(weights)
+    parent = backend(KINDS["lora"]).load(weights, chat)
+    train_a_little(parent)
+    again = saved(tmp_path, parent, backend(KINDS["lora"]), weights)
+    model = backend(settings.LoRA(dropout=0.5)).load(again, chat)
+    assert model.peft_config[POLICY].r == 4 and model.peft_config[POLICY].lora_dropout == 0.5
+    assert not torch.equal(model.train()(IDS).logits, model(IDS).logits)
+    for other in (settings.LoRA(r=8), settings.LoRA(alpha=1), settings.LoRA(dora=True), settings.LoRA(targets=["x"])):
+        with pytest.raises(ArtifactError, match="this adapter is continued and has"):
+            backend(other).load(again, chat)
+
+
+def test_what_trains_keeps_its_values_through_a_trainers_rounding() -> None:
+    weights = weights_of(TINY)
+    model = backend(KINDS["qlora"]).load(weights, text.load(weights))
+    before = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+    with trainable_kept(model):
+        for p in model.parameters():
+            p.data = p.data.bfloat16() if p.requires_grad else p.data
+    for name, p in model.named_parameters():
+        assert name not in before or torch.equal(p, before[name])
 
 
 def test_what_trains_is_float32_whatever_the_precision() -> None:

@@ -93,19 +93,19 @@ def test_an_override_names_a_file_relative_to_the_working_directory(write_recipe
         ),
         (
             "    data: {path: prompts.jsonl}",
-            "    data: {path: p}\n    template: llama3",
+            "    data: {path: prompts.jsonl}\n    template: llama3",
             ":14:5",
             "would format text with template 'llama3'",
         ),
         (
             "    data: {path: pairs.jsonl}",
-            "    data: {path: p}\n    backend: {kind: lora, r: 4}",
+            "    data: {path: prompts.jsonl}\n    backend: {kind: lora, r: 4}",
             ":8:5",
             "same shape of adapter",
         ),
         (
             "    data: {path: prompts.jsonl}",
-            "    data: {path: p}\n    rl: {estimator: rloo}",
+            "    data: {path: prompts.jsonl}\n    rl: {estimator: rloo}",
             ":14:5: ppo.rl",
             "set rl.group to 2 or more",
         ),
@@ -119,6 +119,26 @@ def test_errors_name_the_place_and_what_would_work(write_recipe, old, new, place
     message = refused(path)
     assert f"{path}{place}" in message
     assert words in message
+
+
+def test_missing_files_are_named_before_anything_runs(write_recipe) -> None:
+    path = write_recipe(GOOD.replace("{path: pairs.jsonl}", "{path: pairs.json}"))
+    message = refused(path)
+    assert f"{path}:9:12: reward.data.path: no file" in message
+    assert "did you mean 'pairs.jsonl'?" in message
+
+
+def test_a_template_file_is_relative_to_the_recipe(write_recipe) -> None:
+    path = write_recipe(GOOD.replace("model: tiny", "model: tiny\ntemplate: mine.jinja", 1))
+    assert "no file" in refused(path)
+    (path.parent / "mine.jinja").write_text("{{ messages }}")
+    assert load(path).stages["ppo"].template == path.parent / "mine.jinja"
+
+
+def test_one_file_is_split_alike_by_every_stage(write_recipe) -> None:
+    text = GOOD.replace("{path: pairs.jsonl}", "{path: sft.jsonl, eval_fraction: 0.2}")
+    assert "what one holds out the other trains on" in refused(write_recipe(text))
+    assert load(write_recipe(text), ["sft.data.eval_fraction=0.2"]).stages["reward"].data.eval_fraction == 0.2
 
 
 def test_duplicate_keys_are_refused(write_recipe) -> None:
@@ -170,7 +190,7 @@ data: {hub: some/set, subset: part}
 stages:
   sft: {}
   dpo: {model: {stage: sft}, data: {max_length: 64}}
-  evaluate: {policy: {stage: dpo}, prompts: {path: own.txt}}
+  evaluate: {policy: {stage: dpo}, prompts: {path: prompts.jsonl}}
 """
 
 

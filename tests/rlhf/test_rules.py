@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from rlhf import rules
 from rlhf.config import RuleConfig
@@ -19,13 +20,25 @@ def test_the_shipped_rule_runs() -> None:
 def test_code_from_outside_needs_trust(tmp_path: Path) -> None:
     mine = tmp_path / "mine.py"
     mine.write_text("def score(messages, response):\n    return float(len(response))\n")
-    with pytest.raises(RecipeError, match="trust_code: true"):
-        rules.load(RuleConfig(file=mine))
+    with pytest.raises(ValidationError, match="trust_code: true"):
+        RuleConfig(file=mine)
     assert rules.load(RuleConfig(file=mine, trust_code=True))([], "four") == 4.0
 
 
-def test_a_missing_file_or_function_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"no file .*nowhere\.py"):
-        rules.load(RuleConfig(file=tmp_path / "nowhere.py"))
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("import nowhere_to_be_found", "does not run: ModuleNotFoundError"),
+        ("def score(messages, response):\n    return messages[7]", "failed on the response 'four': IndexError"),
+        ("def score(messages, response):\n    return None", "failed on the response 'four': TypeError"),
+    ],
+)
+def test_a_rule_that_fails_is_told_as_the_users_own(tmp_path: Path, code: str, words: str) -> None:
+    (tmp_path / "mine.py").write_text(code + "\n")
+    with pytest.raises(RecipeError, match=words):
+        rules.load(RuleConfig(file=tmp_path / "mine.py", trust_code=True))([], "four")
+
+
+def test_a_missing_function_is_named() -> None:
     with pytest.raises(RecipeError, match=r"no function 'gold'; it has: .*gold_score"):
         rules.load(RuleConfig(file=SHOP / "rule.py", function="gold"))

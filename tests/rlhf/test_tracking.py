@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,15 @@ from rlhf.tracking import Tracker, check_finite
 
 
 def tracker(folder: Path, config: TrackingConfig | None = None) -> Tracker:
-    return Tracker(folder, Screen(quiet=True), config or TrackingConfig(), recipe="r", stage="sft", settings={"lr": 1})
+    return Tracker(
+        folder,
+        Screen(quiet=True),
+        config or TrackingConfig(),
+        recipe="r",
+        stage="sft",
+        settings={"lr": 1},
+        home=Path("later/sft"),
+    )
 
 
 def test_every_log_is_a_line(tmp_path: Path) -> None:
@@ -25,7 +34,9 @@ def test_every_log_is_a_line(tmp_path: Path) -> None:
     assert [(line["step"], line["loss"]) for line in lines] == [(1, 1.5), (2, 0.5)]
 
 
-def test_wandb_without_a_key_is_kept_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wandb_without_a_key_is_kept_offline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))  # no key of whoever runs the tests
@@ -34,6 +45,8 @@ def test_wandb_without_a_key_is_kept_offline(tmp_path: Path, monkeypatch: pytest
     one.table("samples", ["a"], [["b"]])
     one.close({"loss": 1.0})
     assert list(tmp_path.glob("wandb/offline-run-*/*.wandb")), "W&B left no offline run"
+    (named,) = re.findall(r"wandb sync (\S+)", capsys.readouterr().err.replace("\n", ""))
+    assert Path(named).is_relative_to("later/sft/wandb"), "the run will lie where the stage will lie"
 
 
 def test_a_broken_tracker_warns_and_training_goes_on(tmp_path: Path) -> None:

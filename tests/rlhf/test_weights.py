@@ -26,7 +26,16 @@ def test_identity_follows_content_and_not_the_place(tmp_path: Path) -> None:
 
 def test_a_name_of_the_registry_is_found() -> None:
     weights = find(ModelRef(name="tiny"), {})
-    assert weights.base == TINY and weights.adapter is None and weights.lineage == identity(TINY)
+    assert weights.base == TINY and weights.adapter is None and weights.identity == identity(TINY)
+
+
+def test_a_changed_tokenizer_makes_other_children(tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(TINY, tmp_path / "tiny"))
+    before = find(ModelRef(name=str(copy)), {})
+    assert before.lineage == find(ModelRef(name="tiny"), {}).lineage
+    (copy / "chat_template.jinja").write_text("{{ messages }}")
+    after = find(ModelRef(name=str(copy)), {})
+    assert after.identity == before.identity and after.lineage != before.lineage
 
 
 def test_pickled_weights_are_never_loaded(tmp_path: Path) -> None:

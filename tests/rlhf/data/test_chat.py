@@ -197,6 +197,14 @@ def test_pairs_that_the_template_makes_equal_or_empty(chats: Chats) -> None:
     assert (rows, ledger["dropped"]) == ([], {"identical": 1, "empty answer": 1})
 
 
+def test_a_policy_learns_from_no_later_turn_of_the_users(chats: Chats) -> None:
+    chat = chats("chatml")
+    records = [Preference(talk("a"), talk("", "b", "c", "d")[1:], talk("", "e")[1:], "x:1")]
+    assert len(encode_preferences(records, chat, 100)[0]) == 1, "a reward model reads it"
+    rows, ledger = encode_preferences(records, chat, 100, one_answer=True)
+    assert (rows, ledger["dropped"]) == ([], {"parts before the last turn": 1})
+
+
 def test_prompts_and_records_are_cut_alike(chats: Chats) -> None:
     chat = chats("chatml")
     records = [

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlhf.config import DataConfig
-from rlhf.data.load import content_hash, conversations, load, split_by_prompt
+from rlhf.data.load import conversations, load, split_by_prompt
 from rlhf.data.records import Kind, Prompt, prompt_key
 from rlhf.errors import DataError
 
@@ -117,25 +117,6 @@ def test_explicit_format(write: Write) -> None:
 def test_conversations(write: Write) -> None:
     path = write("x.jsonl", lines({"prompt": "a", "completion": "b"}))
     assert conversations(path) == [[{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]]
-
-
-def test_content_hash(write: Write, tmp_path: Path) -> None:
-    path = write("x.jsonl", lines(*pairs(3)))
-    (tmp_path / "elsewhere").mkdir()
-    copy = write("elsewhere/y.jsonl", path.read_bytes())
-    changed = write("z.jsonl", lines(*pairs(4)))
-    assert content_hash(config(path)) == content_hash(config(copy))
-    others = [
-        config(changed),
-        config(path, max_rows=2),
-        config(path, eval_fraction=0.5),
-        config(path, eval_path=changed),
-    ]
-    hub = DataConfig.model_validate({"hub": "a/b"})
-    hubs = [hub, *(hub.model_copy(update={key: "x"}) for key in ("hub", "subset", "split", "revision"))]
-    assert len({content_hash(data) for data in (config(path), *others, *hubs)}) == 10
-    with pytest.raises(DataError, match="cannot read"):
-        content_hash(config(tmp_path / "none.jsonl"))
 
 
 @given(st.lists(st.text(max_size=6), max_size=40), st.floats(0, 1))

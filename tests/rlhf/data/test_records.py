@@ -16,6 +16,13 @@ def test_prompt_key_is_the_same_in_every_kind() -> None:
     assert prompt_key(Preference(ASKED, [ANSWER], [turn("assistant", "No.")], "z:1")) == key
 
 
+def test_the_answers_to_one_opening_stay_together() -> None:
+    """A pair that parts at the first answer, and a demonstration that ends at the second."""
+    more = [turn("user", "And then?"), turn("assistant", "Nothing.")]
+    pair = Preference(ASKED, [ANSWER, *more], [turn("assistant", "No.")], "x:1")
+    assert prompt_key(pair) == prompt_key(Demonstration([*ASKED, ANSWER, *more], "y:1"))
+
+
 def test_prompt_key_tells_roles_apart() -> None:
     assert prompt_key(Prompt([turn("user", "a"), turn("user", "b")], "")) != prompt_key(
         Prompt([turn("user", "a"), turn("system", "b")], "")

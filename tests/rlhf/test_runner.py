@@ -1,0 +1,62 @@
+"""The runner: what is done is kept, what is torn is done again, and no stage starts from a stale parent."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlhf.artifact import FILE, Artifact
+from rlhf.console import Screen
+from rlhf.errors import ArtifactError, RecipeError
+from rlhf.recipe import parse
+from rlhf.runner import run
+from tests.conftest import small_recipe
+
+
+def short(folder: Path, **train: Any) -> dict[str, Any]:
+    """SFT and reward, one step each."""
+    raw = small_recipe(folder, "lora")
+    raw["stages"] = {name: raw["stages"][name] for name in ("sft", "reward")}
+    for stage in raw["stages"].values():
+        stage["train"] |= {"max_steps": 1, **train}
+    return raw
+
+
+def go(folder: Path, only: str | None = None, **train: Any) -> dict[str, Artifact]:
+    return run(parse(short(folder, **train)), folder, Screen(quiet=True), only=only)
+
+
+def written(made: Artifact) -> int:
+    return (made.folder / FILE).stat().st_mtime_ns
+
+
+def test_one_stage_starts_from_parents_that_ran_as_the_recipe_says(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="starts from 'sft', which has not run with these settings: rlhf run lora"):
+        go(tmp_path, only="reward")
+    sft = go(tmp_path, only="sft")["sft"]
+    assert go(tmp_path, only="reward")["reward"].parents == {"model": sft.hash}
+    with pytest.raises(ArtifactError, match="which has not run with these settings"):
+        go(tmp_path, only="reward", lr=3e-4)
+
+
+def test_a_stage_stopped_just_before_its_last_rename_is_taken_over(tmp_path: Path) -> None:
+    first = go(tmp_path)
+    home = first["sft"].folder
+    home.rename(home.with_name(".sft.partial"))
+    again = go(tmp_path)
+    assert written(again["sft"]) == written(first["sft"]) and again["sft"].folder == home
+
+
+def test_a_torn_stage_is_run_again(tmp_path: Path) -> None:
+    first = go(tmp_path)
+    (first["sft"].folder / FILE).write_text('{"format": 1')
+    again = go(tmp_path)
+    assert again["sft"].hash == first["sft"].hash
+    assert written(again["reward"]) == written(first["reward"])
+
+
+def test_a_run_folder_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    recipe = parse(short(tmp_path))
+    (tmp_path / "taken").touch()
+    with pytest.raises(RecipeError, match="name another with --out"):
+        run(recipe, tmp_path / "taken", Screen(quiet=True))
