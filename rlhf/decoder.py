@@ -1,0 +1,182 @@
+"""A decoder of ours over a transformers model's own weights: packed tokens in, hidden states out.
+
+For the many families that are Llama in form (root mean square norms before attention and a gated MLP, rotary
+positions, grouped keys and values). No padded token passes a linear layer, the last layer ends early where only some
+tokens are asked for, and adapters are chosen by name, several in one process. The parameters stay those of the
+transformers model, so loading, saving and optimising know nothing of this. Whether a model is of this form is not
+believed but measured: see `matches`.
+"""
+
+# N packed tokens, B sequences, T tokens of the longest, H heads, G heads that share keys and values, E size of a head
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from rlhf.backends import decoder
+from rlhf.fused import GATE, PLAIN, Linear, RMSNorm, project
+from rlhf.packing import Packed
+
+_ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj"}
+_LAYER = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
+_MLP = {"gate_proj", "up_proj", "down_proj"}
+
+
+class Decoder:
+    """Runs the trunk of a model."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.trunk: Any = decoder(model)
+        self.layers: list[Any] = list(self.trunk.layers)
+
+    def hidden(
+        self, batch: Packed, adapter: str | None, rows: Tensor | None = None, checkpointing: bool = False
+    ) -> Tensor:
+        """Last hidden states of the tokens `rows` (all when None), (rows, D). `adapter`: none, or one by name."""
+        x = self.trunk.embed_tokens(batch.ids_N)
+        rotary = self.rotary(x, batch.position_N)
+        for i, layer in enumerate(self.layers):
+            ends = rows if i + 1 == len(self.layers) else None
+            if checkpointing and torch.is_grad_enabled():
+                x = checkpoint(block, x, layer, adapter, batch, rotary, ends, use_reentrant=False)
+            else:
+                x = block(x, layer, adapter, batch, rotary, ends)
+        return norm(self.trunk.norm).forward(x) if not torch.is_grad_enabled() else self.trunk.norm(x)
+
+    def rotary(self, x: Tensor, position_N: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and signed sines at each position, (N, 1, E)."""
+        cos, sin = self.trunk.rotary_emb(x[None], position_N[None])
+        half = sin.shape[-1] // 2
+        return cos[0, :, None], torch.cat([-sin[0, :, None, :half], sin[0, :, None, half:]], -1)
+
+
+def block(
+    x: Tensor, layer: Any, adapter: str | None, batch: Packed, rotary: tuple[Tensor, Tensor], rows: Tensor | None
+) -> Tensor:
+    """One layer. With `rows`, only these tokens go on past attention."""
+    attention, mlp = layer.self_attn, layer.mlp
+    linears = [linear(attention.q_proj, adapter), linear(attention.k_proj, adapter), linear(attention.v_proj, adapter)]
+    q, k, v = project((x,), norm(layer.input_layernorm), linears)
+    q, k, v = heads(attention, q, k, v, rotary)
+    mixed = attend(q, k, v, batch, attention.scaling)
+    if rows is not None:
+        mixed, x = mixed[rows], x[rows]
+    (x,) = project((mixed,), PLAIN, [linear(attention.o_proj, adapter)], residual=x)
+    inner = project(
+        (x,), norm(layer.post_attention_layernorm), [linear(mlp.gate_proj, adapter), linear(mlp.up_proj, adapter)]
+    )
+    (x,) = project(inner, GATE, [linear(mlp.down_proj, adapter)], residual=x)
+    return x
+
+
+def heads(
+    attention: Any, q: Tensor, k: Tensor, v: Tensor, rotary: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Split into heads, (N, heads, E); queries and keys are normed where the family does that, and rotated."""
+    q, k, v = (t.unflatten(-1, (-1, attention.head_dim)) for t in (q, k, v))
+    if hasattr(attention, "q_norm"):
+        q, k = attention.q_norm(q), attention.k_norm(k)
+    return rotate(q, rotary), rotate(k, rotary), v
+
+
+def rotate(x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
+    """Rotary position embedding (Su et al. 2021) in the half-split layout."""
+    cos, sin = rotary
+    half = x.shape[-1] // 2
+    return x * cos + torch.cat([x[..., half:], x[..., :half]], -1) * sin
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, batch: Packed, scale: float) -> Tensor:
+    """Causal attention within each sequence: (N, H, E) in, (N, H · E) out."""
+    width = max(batch.lengths)
+    even = min(batch.lengths) == width
+    groups = q.shape[1] // k.shape[1]
+
+    def spread(t_NHE: Tensor) -> Tensor:
+        if not even:
+            t_NHE = t_NHE.new_zeros(len(batch) * width, *t_NHE.shape[1:]).index_copy(0, batch.slot_N, t_NHE)
+        return t_NHE.view(len(batch), width, *t_NHE.shape[1:]).transpose(1, 2)
+
+    k, v = (spread(t) if groups == 1 else spread(t).repeat_interleave(groups, 1) for t in (k, v))
+    mixed = F.scaled_dot_product_attention(spread(q), k, v, is_causal=True, scale=scale)
+    mixed = mixed.transpose(1, 2).flatten(2).flatten(0, 1)
+    return mixed if even else mixed[batch.slot_N]
+
+
+def norm(module: Any) -> RMSNorm:
+    return RMSNorm(module.weight, module.variance_epsilon)
+
+
+def linear(layer: Any, adapter: str | None) -> Linear:
+    """A layer's weight and bias, and its adapter of that name where it has one."""
+    plain = layer.get_base_layer() if hasattr(layer, "get_base_layer") else layer
+    dense = _dequantiser(plain.weight)
+    if not adapter or adapter not in getattr(layer, "lora_A", {}):
+        return Linear(plain.weight, plain.bias, dense=dense)
+    down, up = layer.lora_A[adapter].weight, layer.lora_B[adapter].weight
+    return Linear(plain.weight, plain.bias, down, up, layer.scaling[adapter], dense)
+
+
+def _dequantiser(weight: Any) -> Any:
+    if not hasattr(weight, "quant_state"):
+        return None
+    from bitsandbytes.functional import dequantize_4bit
+
+    return lambda: dequantize_4bit(weight.data, weight.quant_state)
+
+
+# ------------------------------------------------------------------------------------------------ which models
+
+
+def has_form(model: nn.Module) -> bool:
+    """Whether a model's modules are those of the form above, with plain LoRA at most. `matches` proves the rest."""
+    trunk = decoder(model)
+    layers = getattr(trunk, "layers", None)
+    named = all(hasattr(trunk, name) for name in ("embed_tokens", "norm", "rotary_emb"))
+    return named and isinstance(layers, nn.ModuleList) and all(_layer_has_form(layer) for layer in layers)
+
+
+def _layer_has_form(layer: Any) -> bool:
+    if {name for name, _ in layer.named_children()} != _LAYER:
+        return False
+    attention, mlp = layer.self_attn, layer.mlp
+    inside = {name for name, _ in attention.named_children()} - {"q_norm", "k_norm"}
+    gated = {name for name, _ in mlp.named_children()} - {"act_fn"}
+    linears = [getattr(attention, name) for name in _ATTENTION & inside] + [getattr(mlp, name) for name in _MLP & gated]
+    return (
+        inside == _ATTENTION
+        and gated == _MLP
+        and getattr(attention, "sliding_window", None) is None
+        and all(_is_plain(one) for one in linears)
+    )
+
+
+def _is_plain(layer: Any) -> bool:
+    """A linear layer, whole or in 4 bit, with adapters that are no more than B·A."""
+    plain = layer.get_base_layer() if hasattr(layer, "get_base_layer") else layer
+    extra = [*getattr(layer, "lora_magnitude_vector", {}), *getattr(layer, "lora_embedding_A", {})]
+    biased = any(one.bias is not None for one in getattr(layer, "lora_B", {}).values())
+    return isinstance(plain, nn.Linear) and not extra and not biased
+
+
+@torch.no_grad()
+def matches(model: Any, tolerance: float) -> bool:
+    """Whether this decoder computes what the model itself does, on two short sequences of different length."""
+    if not has_form(model):
+        return False
+    device = next(model.parameters()).device
+    vocabulary = model.get_input_embeddings().weight.shape[0]
+    rows = [[(7 * i + 3) % vocabulary for i in range(n)] for n in (9, 5)]
+    batch = Packed.of(rows, (9, 5), device)
+    ids_BT, mask_BT = batch.padded()
+    was_training = model.training
+    model.eval()
+    theirs = decoder(model)(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False).last_hidden_state
+    model.train(was_training)
+    active = next((m.active_adapters for m in model.modules() if hasattr(m, "lora_A")), [])
+    ours = Decoder(model).hidden(batch, active[0] if active else None)
+    theirs = theirs.flatten(0, 1)[batch.slot_N].float()
+    return bool((ours.float() - theirs).abs().max() <= tolerance * theirs.abs().max())

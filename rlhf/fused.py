@@ -1,0 +1,321 @@
+"""Operations of a decoder with gradients written by hand: they keep less, and pass over memory less often.
+
+`project` is a linear layer, or several that read the same input, with what stands before them (a norm, a gate) inside:
+only the raw input is kept for the backward pass and the rest is computed again. A low-rank adapter is merged into a
+copy of its layer's weight on the fly where the arithmetic is float32, so that one product does the work of three.
+`head_loss` is the language model's head with the loss inside: logits exist for a few rows at a time, and their
+gradient is formed at once. Tested against autograd in float64.
+"""
+
+# N tokens, K inputs of a layer, O outputs of a layer, P rank of an adapter, D hidden size, V vocabulary
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class Linear(NamedTuple):
+    """One linear layer as a role sees it: its weight and, perhaps, an adapter."""
+
+    weight: Tensor
+    """(O, K); in 4 bit when `dense` is given."""
+    bias: Tensor | None = None
+    down: Tensor | None = None
+    """The adapter's A, (P, K)."""
+    up: Tensor | None = None
+    """The adapter's B, (O, P)."""
+    scale: float = 1.0
+    """Of the adapter's output."""
+    dense: Callable[[], Tensor] | None = None
+    """Dequantises `weight`."""
+
+    def whole(self, dtype: torch.dtype) -> Tensor:
+        """The weight without its adapter, (O, K)."""
+        return (self.dense() if self.dense is not None else self.weight).to(dtype)
+
+    def merged(self, dtype: torch.dtype) -> Tensor:
+        """The weight with its adapter, (O, K); a new tensor where there is an adapter."""
+        whole = self.whole(dtype)
+        if self.down is None or self.up is None:
+            return whole
+        return torch.addmm(whole, self.up.to(dtype), self.down.to(dtype), alpha=self.scale)
+
+
+def _wide(x: Tensor) -> Tensor:
+    """At least float32."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def _merges(dtype: torch.dtype, one: Linear) -> bool:
+    """Whether one product with a merged weight is as exact as two; in bf16, merging would round the adapter away."""
+    return one.down is None or dtype.itemsize >= 4
+
+
+# ------------------------------------------------------------------------------------------------ what stands before
+
+
+class Transform(Protocol):
+    """What turns a layer's raw inputs into what is multiplied; recomputed in the backward pass."""
+
+    gain: Tensor | None
+
+    def forward(self, *inputs: Tensor) -> Tensor: ...
+
+    def backward(self, dy: Tensor, *inputs: Tensor) -> tuple[list[Tensor], Tensor | None]:
+        """Gradients of the inputs, and of `gain`."""
+        ...
+
+
+class Plain:
+    """The input as it is."""
+
+    gain = None
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return inputs[0]
+
+    def backward(self, dy: Tensor, *inputs: Tensor) -> tuple[list[Tensor], None]:
+        return [dy], None
+
+
+class RMSNorm:
+    """Root mean square normalisation (Zhang & Sennrich 2019), in float32."""
+
+    def __init__(self, gain: Tensor, eps: float) -> None:
+        self.gain, self.eps = gain, eps
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        (x,) = inputs
+        return self._unit(x)[0].to(x.dtype) * self.gain.to(x.dtype)
+
+    def backward(self, dy: Tensor, *inputs: Tensor) -> tuple[list[Tensor], Tensor | None]:
+        (x,) = inputs
+        unit, inverse = self._unit(x)
+        dy = _wide(dy)
+        dgain = (dy * unit).sum(0).to(self.gain.dtype) if self.gain.requires_grad else None
+        dunit = dy * _wide(self.gain)
+        dx = (dunit - unit * (dunit * unit).mean(-1, keepdim=True)).mul_(inverse)
+        return [dx.to(x.dtype)], dgain
+
+    def _unit(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        wide = _wide(x)
+        inverse = torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
+        return wide * inverse, inverse
+
+
+class Gate:
+    """SwiGLU's product silu(gate) · up (Shazeer 2020)."""
+
+    gain = None
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        gate, up = inputs
+        return F.silu(gate).mul_(up)
+
+    def backward(self, dy: Tensor, *inputs: Tensor) -> tuple[list[Tensor], None]:
+        gate, up = inputs
+        dup = F.silu(gate).mul_(dy)
+        return [torch.ops.aten.silu_backward(dy * up, gate), dup], None
+
+
+PLAIN, GATE = Plain(), Gate()
+
+
+# ------------------------------------------------------------------------------------------------ linear layers
+
+
+def project(
+    inputs: Sequence[Tensor], transform: Transform, linears: Sequence[Linear], residual: Tensor | None = None
+) -> tuple[Tensor, ...]:
+    """`transform(*inputs)` through each layer: outputs (N, O). `residual` is added to the only output."""
+    if not torch.is_grad_enabled():
+        return _multiply(transform.forward(*inputs), linears, residual)
+    parameters = [p for one in linears for p in (one.weight, one.bias, one.down, one.up)]
+    return _Project.apply(transform, tuple(linears), len(inputs), *inputs, residual, transform.gain, *parameters)  # type: ignore[return-value]
+
+
+def _multiply(y: Tensor, linears: Sequence[Linear], residual: Tensor | None) -> tuple[Tensor, ...]:
+    outs = []
+    for one in linears:
+        if _merges(y.dtype, one):
+            weight = one.merged(y.dtype)
+            if residual is not None and one.bias is None:
+                out = torch.addmm(residual, y, weight.t())
+            else:
+                out = F.linear(y, weight, None if one.bias is None else one.bias.to(y.dtype))
+                out = out if residual is None else out.add_(residual)
+        else:
+            assert one.up is not None
+            out = F.linear(y, one.whole(y.dtype), None if one.bias is None else one.bias.to(y.dtype))
+            inner = F.linear(y, one.down.to(y.dtype))
+            out.addmm_(inner, one.up.to(y.dtype).t(), alpha=one.scale)
+            out = out if residual is None else out.add_(residual)
+        outs.append(out)
+    return tuple(outs)
+
+
+class _Project(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, transform: Transform, linears: tuple[Linear, ...], count: int, *tensors: Tensor) -> Any:
+        inputs, residual = tensors[:count], tensors[count]
+        ctx.transform, ctx.linears, ctx.count = transform, linears, count
+        ctx.save_for_backward(*inputs)
+        return _multiply(transform.forward(*inputs), linears, residual)
+
+    @staticmethod
+    def backward(ctx: Any, *douts: Tensor) -> Any:
+        inputs, transform, linears = ctx.saved_tensors, ctx.transform, ctx.linears
+        needs = ctx.needs_input_grad[3:]
+        before = any(needs[: ctx.count]) or needs[ctx.count + 1]  # whatever stands before the layers
+        y = transform.forward(*inputs) if any(needs[ctx.count + 2 :]) else None
+        dy: Tensor | None = None
+        grads: list[Tensor | None] = []
+        for one, dout, wanted in zip(linears, douts, _fours(needs[ctx.count + 2 :]), strict=True):
+            if before:
+                dy = _times(dout, one, dy)
+            grads += _parameters(y, dout, one, wanted)
+        dinputs, dgain = transform.backward(dy, *inputs) if dy is not None else ([None] * ctx.count, None)
+        dresidual = douts[0] if needs[ctx.count] else None
+        return None, None, None, *dinputs, dresidual, dgain, *grads
+
+
+def _fours(flags: Sequence[bool]) -> list[Sequence[bool]]:
+    return [flags[i : i + 4] for i in range(0, len(flags), 4)]
+
+
+def _times(dout: Tensor, one: Linear, total: Tensor | None) -> Tensor:
+    """Add the gradient of a layer's input to `total`, (N, K)."""
+    if _merges(dout.dtype, one):
+        weight = one.merged(dout.dtype)
+        return dout @ weight if total is None else total.addmm_(dout, weight)
+    assert one.up is not None
+    weight = one.whole(dout.dtype)
+    total = dout @ weight if total is None else total.addmm_(dout, weight)
+    return total.addmm_(dout @ one.up.to(dout.dtype), one.down.to(dout.dtype), alpha=one.scale)
+
+
+def _parameters(y: Tensor | None, dout: Tensor, one: Linear, wanted: Sequence[bool]) -> list[Tensor | None]:
+    """Gradients of weight, bias, A and B."""
+    grads: list[Tensor | None] = [None, None, None, None]
+    if wanted[0]:
+        assert y is not None
+        grads[0] = (dout.t() @ y).to(one.weight.dtype)
+    if wanted[1] and one.bias is not None:
+        grads[1] = dout.sum(0).to(one.bias.dtype)
+    if wanted[2] or wanted[3]:
+        assert y is not None and one.down is not None and one.up is not None
+        inner = dout @ one.up.to(dout.dtype)
+        grads[2] = (inner.t() @ y).to(one.down.dtype).mul_(one.scale)
+        grads[3] = (dout.t() @ (y @ one.down.to(y.dtype).t())).to(one.up.dtype).mul_(one.scale)
+    return grads
+
+
+# ------------------------------------------------------------------------------------------------ the head
+
+
+class Head(NamedTuple):
+    """A language model's head: logits = weight · hidden + bias, perhaps capped."""
+
+    weight: Tensor
+    """(V, D)."""
+    bias: Tensor | None = None
+    cap: float | None = None
+    """Logits are cap · tanh(logits / cap) (Gemma 2)."""
+
+    def logits(self, hidden_ND: Tensor, temperature: float) -> tuple[Tensor, Tensor | None]:
+        """Float32 logits at a temperature, (N, V), and, where they are capped, the cap's slope."""
+        weight = self.weight.to(hidden_ND.dtype)
+        bias = None if self.bias is None else self.bias.to(hidden_ND.dtype)
+        logits_NV = _wide(F.linear(hidden_ND, weight, bias))
+        slope = None
+        if self.cap is not None:
+            logits_NV.div_(self.cap).tanh_()
+            slope = 1 - logits_NV.square()
+            logits_NV.mul_(self.cap)
+        if temperature != 1:
+            logits_NV.div_(temperature)
+        return logits_NV, slope
+
+
+ROWS = 512
+"""Rows of logits that exist at a time."""
+
+
+@torch.no_grad()
+def logprobs(hidden_ND: Tensor, head: Head, target_N: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """Log-probability of each target and entropy where it was drawn, both (N,) float32."""
+    found, entropies = [], []
+    for rows in range(0, len(target_N), ROWS):
+        logits, _ = head.logits(hidden_ND[rows : rows + ROWS], temperature)
+        log_NV = torch.log_softmax(logits, -1)
+        found.append(log_NV.gather(1, target_N[rows : rows + ROWS, None])[:, 0])
+        entropies.append(-torch.einsum("nv,nv->n", log_NV.exp(), log_NV))
+    return torch.cat(found), torch.cat(entropies)
+
+
+TokenLoss = Callable[[Tensor, slice], Tensor]
+"""From log-probabilities of some rows, and which rows they are, to a loss summed over these rows."""
+
+
+def head_loss(
+    hidden_ND: Tensor, head: Head, target_N: Tensor, temperature: float, loss: TokenLoss, entropy_coef: float = 0.0
+) -> Tensor:
+    """The sum of `loss` over all tokens, less `entropy_coef` times their entropies: a scalar, with gradients of the
+    hidden states and of the head."""
+    return _HeadLoss.apply(  # type: ignore[return-value]
+        hidden_ND, head.weight, head.bias, head, target_N, temperature, loss, entropy_coef
+    )
+
+
+class _HeadLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, head: Head, target: Tensor, temperature: float,
+        loss: TokenLoss, entropy_coef: float,
+    ) -> Tensor:  # fmt: skip
+        needs = ctx.needs_input_grad
+        dhidden = torch.empty_like(hidden) if needs[0] else None
+        dweight = torch.zeros_like(weight) if needs[1] else None
+        dbias = torch.zeros_like(bias) if bias is not None and needs[2] else None
+        total = _wide(hidden.new_zeros(()))
+        for start in range(0, len(target), ROWS):
+            rows = slice(start, min(start + ROWS, len(target)))
+            logits, slope = head.logits(hidden[rows], temperature)
+            log_NV = torch.log_softmax(logits, -1)
+            del logits
+            logprob = log_NV.gather(1, target[rows, None])[:, 0]
+            with torch.enable_grad():
+                logprob.requires_grad_(True)
+                part = loss(logprob, rows)
+                (slope_N,) = torch.autograd.grad(part, logprob)
+            total += part.detach()
+            if entropy_coef:  # dH/dlogits = -p (log p + H)
+                p_NV = log_NV.exp()
+                entropy_N = -torch.einsum("nv,nv->n", p_NV, log_NV)
+                total -= entropy_coef * entropy_N.sum()
+                dlogits = log_NV.add_(entropy_N[:, None]).mul_(entropy_coef).sub_(slope_N[:, None]).mul_(p_NV)
+            else:
+                dlogits = log_NV.exp_().mul_(-slope_N[:, None])
+            dlogits[torch.arange(len(dlogits), device=dlogits.device), target[rows]] += slope_N
+            if temperature != 1:
+                dlogits.div_(temperature)
+            if slope is not None:
+                dlogits.mul_(slope)
+            dlogits = dlogits.to(hidden.dtype)
+            if dhidden is not None:
+                torch.mm(dlogits, weight.to(hidden.dtype), out=dhidden[rows])
+            if dweight is not None:
+                dweight += dlogits.t() @ hidden[rows]
+            if dbias is not None:
+                dbias += dlogits.sum(0)
+        ctx.grads = dhidden, dweight, dbias
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *dtotal: Tensor) -> Any:
+        grads = [None if grad is None else grad.mul_(dtotal[0].to(grad.dtype)) for grad in ctx.grads]
+        ctx.grads = None
+        return *grads, None, None, None, None, None

@@ -1,0 +1,103 @@
+"""Our decoder against transformers' own: every family of its form, every adapter, gradients, packing."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from rlhf import text
+from rlhf.backends import POLICY, backend, decoder
+from rlhf.decoder import Decoder, has_form, matches
+from rlhf.packing import Packed
+from tests.rlhf.test_backends import KINDS, TINY, random_model, train_a_little, weights_of
+
+ROWS = [[5, 6, 7, 8, 9, 10], [11, 12, 13], [14, 15, 16, 17, 18]]
+OURS = ("llama", "qwen2", "qwen3", "mistral")
+THEIRS = ("gemma2", "gemma3_text", "phi3", "gpt2", "gpt_neox", "olmo2", "bloom")
+
+
+def packed(rows: list[list[int]] = ROWS) -> Packed:
+    return Packed.of(rows, [2] * len(rows), torch.device("cpu"))
+
+
+def trained(kind: str, folder: Path = TINY):
+    weights = weights_of(folder)
+    model = backend(KINDS[kind]).load(weights, text.load(weights))
+    train_a_little(model)
+    return model.eval()
+
+
+def theirs(model, batch: Packed) -> torch.Tensor:
+    ids_BT, mask_BT = batch.padded()
+    return decoder(model)(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False).last_hidden_state.flatten(0, 1)[
+        batch.slot_N
+    ]
+
+
+@pytest.mark.parametrize("model_type", OURS)
+def test_families_of_its_form_match(tmp_path: Path, model_type: str) -> None:
+    model = trained("lora", random_model(tmp_path, model_type))
+    assert matches(model, 1e-5)
+    torch.testing.assert_close(Decoder(model).hidden(packed(), POLICY), theirs(model, packed()), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("model_type", THEIRS)
+def test_families_of_another_form_are_left_to_transformers(tmp_path: Path, model_type: str) -> None:
+    assert not matches(trained("full", random_model(tmp_path, model_type)), 1e-5)
+
+
+def test_a_model_that_only_looks_alike_is_found_out(tmp_path: Path) -> None:
+    model = trained("full")
+    for layer in model.model.layers:
+        layer.mlp.act_fn = torch.nn.GELU()
+    assert has_form(model) and not matches(model, 1e-5)
+
+
+def test_dora_is_left_to_transformers() -> None:
+    assert not has_form(trained("dora"))
+
+
+@pytest.mark.parametrize("kind", ["full", "lora", "qlora"])
+def test_hidden_states_and_gradients(kind: str) -> None:
+    model = trained(kind)
+    batch, rows = packed(), packed().predicts_M
+    trains = [p for p in model.parameters() if p.requires_grad]
+    weight = torch.randn(len(rows), model.config.hidden_size)
+    ours = Decoder(model).hidden(batch, POLICY, rows)
+    model_s = theirs(model, batch)[rows]
+    torch.testing.assert_close(ours, model_s, rtol=1e-4, atol=1e-5)
+    mine = torch.autograd.grad((ours * weight).sum(), trains, allow_unused=True)
+    others = torch.autograd.grad((model_s * weight).sum(), trains, allow_unused=True)
+    for one, other in zip(mine, others, strict=True):
+        assert (one is None) == (other is None)
+        assert one is None or other is None or (one - other).norm() <= 1e-3 * other.norm()
+    again = Decoder(model).hidden(batch, POLICY, rows, checkpointing=True)
+    for one, other in zip(mine, torch.autograd.grad((again * weight).sum(), trains, allow_unused=True), strict=True):
+        assert (one is None and other is None) or torch.equal(one, other)
+
+
+def test_a_sequence_does_not_see_its_neighbours() -> None:
+    model = trained("lora")
+    with torch.no_grad():
+        together = Decoder(model).hidden(packed(), POLICY).split(list(packed().lengths))
+        for row, one in zip(ROWS, together, strict=True):
+            torch.testing.assert_close(Decoder(model).hidden(packed([row]), POLICY), one, rtol=1e-4, atol=1e-5)
+
+
+def test_no_adapter_is_the_plain_base() -> None:
+    model = trained("lora")
+    with torch.no_grad(), model.disable_adapter():
+        base = theirs(model, packed())
+    with torch.no_grad():
+        torch.testing.assert_close(Decoder(model).hidden(packed(), None), base, rtol=1e-4, atol=1e-5)
+
+
+def test_packing_by_hand() -> None:
+    batch = Packed.of([[1, 2, 3, 4], [5, 6]], [2, 1], torch.device("cpu"))
+    assert batch.position_N.tolist() == [0, 1, 2, 3, 0, 1]
+    assert batch.slot_N.tolist() == [0, 1, 2, 3, 4, 5]
+    assert batch.predicts_M.tolist() == [1, 2, 4]
+    assert batch.target_M.tolist() == [3, 4, 6]
+    assert batch.last_B.tolist() == [3, 5]
+    ids, mask = batch.padded()
+    assert (ids.tolist(), mask.tolist()) == ([[1, 2, 3, 4], [5, 6, 0, 0]], [[1, 1, 1, 1], [1, 1, 0, 0]])

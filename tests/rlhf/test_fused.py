@@ -1,0 +1,117 @@
+"""Hand-written gradients against autograd, in float64."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rlhf import fused
+from rlhf.fused import GATE, PLAIN, Head, Linear, RMSNorm, head_loss, logprobs, project
+
+
+def drawn(*shape: int, grad: bool = True) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64).mul_(0.5).requires_grad_(grad)
+
+
+def layers(inputs: int, outputs: list[int], adapter: bool, bias: bool, trains: bool) -> list[Linear]:
+    return [
+        Linear(
+            drawn(n, inputs, grad=trains),
+            drawn(n, grad=trains) if bias else None,
+            drawn(3, inputs) if adapter else None,
+            drawn(n, 3) if adapter else None,
+            1.7,
+        )
+        for n in outputs
+    ]
+
+
+def plainly(y: Tensor, one: Linear) -> Tensor:
+    out = F.linear(y, one.weight, one.bias)
+    return out if one.down is None or one.up is None else out + one.scale * y @ one.down.t() @ one.up.t()
+
+
+def gradients(outs: tuple[Tensor, ...], weights: list[Tensor], leaves: list[Tensor]) -> list[Tensor]:
+    total = sum(((out * weight).sum() for out, weight in zip(outs, weights, strict=True)), torch.zeros(()))
+    return list(torch.autograd.grad(total, leaves))
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(("adapter", "trains"), [(True, False), (False, True), (True, True)])
+@pytest.mark.parametrize("before", ["plain", "norm", "gate"])
+def test_project(before: str, adapter: bool, trains: bool, bias: bool) -> None:
+    torch.manual_seed(0)
+    gain = drawn(6, grad=trains)
+    transform, count, by_hand = {
+        "plain": (PLAIN, 1, lambda x: x),
+        "norm": (RMSNorm(gain, 1e-5), 1, lambda x: F.rms_norm(x, (6,), gain, 1e-5)),
+        "gate": (GATE, 2, lambda g, u: F.silu(g) * u),
+    }[before]
+    inputs = [drawn(5, 6) for _ in range(count)]
+    linears = layers(6, [4, 7] if before == "norm" else [4], adapter, bias, trains)
+    residual = drawn(5, 4) if before != "norm" else None
+    leaves = [*inputs, *([residual] if residual is not None else []), *([gain] if trains and before == "norm" else [])]
+    leaves += [p for one in linears for p in one[:4] if isinstance(p, Tensor) and p.requires_grad]
+
+    ours = project(inputs, transform, linears, residual)
+    theirs = tuple(plainly(by_hand(*inputs), one) for one in linears)
+    theirs = theirs if residual is None else (theirs[0] + residual,)
+    weights = [torch.randn_like(out) for out in theirs]
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other)
+    for one, other in zip(gradients(ours, weights, leaves), gradients(theirs, weights, leaves), strict=True):
+        torch.testing.assert_close(one, other)
+    with torch.no_grad():
+        for one, other in zip(project(inputs, transform, linears, residual), theirs, strict=True):
+            torch.testing.assert_close(one, other)
+
+
+def test_an_adapter_is_not_rounded_into_a_half_precision_weight() -> None:
+    torch.manual_seed(0)
+    x, weight = torch.randn(4, 8).bfloat16(), torch.ones(4, 8).bfloat16()
+    one = Linear(weight, None, torch.full((2, 8), 1e-3), torch.full((4, 2), 1e-3), 1.0)
+    gap = project((x,), PLAIN, [one])[0].double() - x.double() @ weight.double().t()
+    assert gap.abs().max() <= 2**-8 * (x.double() @ weight.double().t()).abs().max()
+    (dx,) = torch.autograd.grad(project((x.requires_grad_(),), PLAIN, [one])[0].sum(), x)
+    torch.testing.assert_close(dx.double(), weight.double().sum(0).expand(4, 8), rtol=1e-2, atol=0)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+@pytest.mark.parametrize("cap", [None, 2.0])
+@pytest.mark.parametrize("entropy_coef", [0.0, 0.3])
+def test_head_loss(monkeypatch: pytest.MonkeyPatch, temperature: float, cap: float | None, entropy_coef: float) -> None:
+    monkeypatch.setattr(fused, "ROWS", 3)  # three chunks, the last one short
+    torch.manual_seed(0)
+    hidden, weight, bias = drawn(7, 5), drawn(11, 5), drawn(11)
+    target, old = torch.randint(11, (7,)), drawn(7, grad=False)
+    head = Head(weight, bias, cap)
+
+    def loss(logprob: Tensor, rows: slice) -> Tensor:
+        return ((logprob - old[rows]).exp() * (1 + old[rows])).sum()
+
+    logits = F.linear(hidden, weight, bias)
+    logits = logits if cap is None else cap * torch.tanh(logits / cap)
+    log_NV = (logits / temperature).log_softmax(-1)
+    entropy = -(log_NV.exp() * log_NV).sum(-1)
+    logprob = log_NV.gather(1, target[:, None])[:, 0]
+    by_hand = loss(logprob, slice(0, 7)) - entropy_coef * entropy.sum()
+
+    ours = head_loss(hidden, head, target, temperature, loss, entropy_coef)
+    torch.testing.assert_close(ours, by_hand)
+    leaves = [hidden, weight, bias]
+    for one, other in zip(torch.autograd.grad(2 * ours, leaves), torch.autograd.grad(2 * by_hand, leaves), strict=True):
+        torch.testing.assert_close(one, other)
+    for one, other in zip(logprobs(hidden, head, target, temperature), (logprob, entropy), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_head_loss_keeps_no_logits() -> None:
+    """Nothing of the size of rows times vocabulary waits for the backward pass."""
+    sizes: list[int] = []
+    pack: Callable[[Tensor], Tensor] = lambda t: (sizes.append(t.numel()), t)[1]  # noqa: E731
+    hidden, weight = torch.randn(64, 8, requires_grad=True), torch.randn(1000, 8)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        head_loss(hidden, Head(weight), torch.zeros(64, dtype=torch.long), 1.0, lambda lp, _: lp.sum()).backward()
+    assert max(sizes, default=0) < 64 * 1000
