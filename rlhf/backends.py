@@ -26,6 +26,7 @@ from rlhf import config as settings
 from rlhf.artifact import Base
 from rlhf.data.chat import ChatFormat
 from rlhf.errors import ArtifactError
+from rlhf.fused import Head as LMHead
 from rlhf.registry import family_of
 from rlhf.weights import Weights, identity
 
@@ -398,6 +399,24 @@ def decoder(model: nn.Module) -> nn.Module:
 def score_head(model: nn.Module) -> nn.Linear | None:
     head = getattr(_plain(model), "score", None)
     return head if isinstance(head, nn.Linear) else None
+
+
+def lm_head(model: nn.Module) -> LMHead:
+    """The head of a language model. Raises ArtifactError where logits are made in a way that is not known here."""
+    plain = _plain(model)
+    config = plain.config.get_text_config()
+    odd = [name for name in ("logit_scale", "logits_scaling", "lm_head_multiplier") if hasattr(config, name)]
+    if odd:
+        raise ArtifactError(
+            f"architecture '{config.model_type}' scales its logits by {odd[0]}, which rlhf does not know"
+        )
+    layer = plain.get_output_embeddings()
+    return LMHead(layer.weight, layer.bias, getattr(config, "final_logit_softcapping", None))
+
+
+def trained_adapter(model: nn.Module) -> str | None:
+    """Name of the adapter that `load` made; None for a model without."""
+    return POLICY if hasattr(_unwrapped(model), "peft_config") else None
 
 
 @contextmanager

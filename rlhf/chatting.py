@@ -7,7 +7,7 @@ from rlhf.backends import for_weights
 from rlhf.data.chat import ChatFormat
 from rlhf.data.records import Message
 from rlhf.errors import ArtifactError
-from rlhf.rollout import HFEngine, Sampling, sample
+from rlhf.rollout import Sampling, sample
 from rlhf.trunk import Role, standalone
 from rlhf.weights import Weights
 
@@ -31,6 +31,6 @@ class Chat:
         """The policy's answer to `line`, given all that was said before."""
         self.messages.append({"role": "user", "content": line})
         prompt = self.chat.prompt_ids(self.messages)
-        reply = sample(HFEngine(), self.role, [prompt], self.chat, self.sampling).texts(self.chat)[0]
+        reply = sample(self.role, [prompt], self.chat, self.sampling).texts(self.chat)[0]
         self.messages.append({"role": "assistant", "content": reply})
         return reply

@@ -23,20 +23,23 @@ from rlhf.packing import Packed
 _ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj"}
 _LAYER = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
 _MLP = {"gate_proj", "up_proj", "down_proj"}
+_CLOSE = {torch.float32: 5e-4, torch.bfloat16: 0.05}
+"""Largest difference to transformers' hidden states, relative to the largest of them."""
 
 
 class Decoder:
-    """Runs the trunk of a model."""
+    """Runs the trunk of a model, in arithmetic of `dtype` (that of the embeddings when None)."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, dtype: torch.dtype | None = None) -> None:
         self.trunk: Any = decoder(model)
+        self.dtype = dtype or self.trunk.embed_tokens.weight.dtype
         self.layers: list[Any] = list(self.trunk.layers)
 
     def hidden(
         self, batch: Packed, adapter: str | None, rows: Tensor | None = None, checkpointing: bool = False
     ) -> Tensor:
         """Last hidden states of the tokens `rows` (all when None), (rows, D). `adapter`: none, or one by name."""
-        x = self.trunk.embed_tokens(batch.ids_N)
+        x = self.trunk.embed_tokens(batch.ids_N).to(self.dtype)
         rotary = self.rotary(x, batch.position_N)
         for i, layer in enumerate(self.layers):
             ends = rows if i + 1 == len(self.layers) else None
@@ -44,13 +47,16 @@ class Decoder:
                 x = checkpoint(block, x, layer, adapter, batch, rotary, ends, use_reentrant=False)
             else:
                 x = block(x, layer, adapter, batch, rotary, ends)
-        return norm(self.trunk.norm).forward(x) if not torch.is_grad_enabled() else self.trunk.norm(x)
+        return rms_norm(x, self.trunk.norm)
 
     def rotary(self, x: Tensor, position_N: Tensor) -> tuple[Tensor, Tensor]:
         """Cosines and signed sines at each position, (N, 1, E)."""
         cos, sin = self.trunk.rotary_emb(x[None], position_N[None])
         half = sin.shape[-1] // 2
         return cos[0, :, None], torch.cat([-sin[0, :, None, :half], sin[0, :, None, half:]], -1)
+
+
+# ------------------------------------------------------------------------------------------------ with gradients
 
 
 def block(
@@ -78,7 +84,7 @@ def heads(
     """Split into heads, (N, heads, E); queries and keys are normed where the family does that, and rotated."""
     q, k, v = (t.unflatten(-1, (-1, attention.head_dim)) for t in (q, k, v))
     if hasattr(attention, "q_norm"):
-        q, k = attention.q_norm(q), attention.k_norm(k)
+        q, k = rms_norm(q, attention.q_norm), rms_norm(k, attention.k_norm)
     return rotate(q, rotary), rotate(k, rotary), v
 
 
@@ -108,6 +114,11 @@ def attend(q: Tensor, k: Tensor, v: Tensor, batch: Packed, scale: float) -> Tens
 
 def norm(module: Any) -> RMSNorm:
     return RMSNorm(module.weight, module.variance_epsilon)
+
+
+def rms_norm(x: Tensor, module: Any) -> Tensor:
+    """A norm by itself, in float32."""
+    return F.rms_norm(x.float(), x.shape[-1:], eps=module.variance_epsilon).to(x.dtype) * module.weight.to(x.dtype)
 
 
 def linear(layer: Any, adapter: str | None) -> Linear:
@@ -163,7 +174,7 @@ def _is_plain(layer: Any) -> bool:
 
 
 @torch.no_grad()
-def matches(model: Any, tolerance: float) -> bool:
+def matches(model: Any) -> bool:
     """Whether this decoder computes what the model itself does, on two short sequences of different length."""
     if not has_form(model):
         return False
@@ -179,4 +190,4 @@ def matches(model: Any, tolerance: float) -> bool:
     active = next((m.active_adapters for m in model.modules() if hasattr(m, "lora_A")), [])
     ours = Decoder(model).hidden(batch, active[0] if active else None)
     theirs = theirs.flatten(0, 1)[batch.slot_N].float()
-    return bool((ours.float() - theirs).abs().max() <= tolerance * theirs.abs().max())
+    return bool((ours.float() - theirs).abs().max() <= _CLOSE[ours.dtype] * theirs.abs().max())

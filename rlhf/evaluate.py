@@ -1,6 +1,6 @@
 """Held-out measures that stages share: perplexity, pair accuracy and calibration, win rates, KL to the reference."""
 
-# B batch, T tokens
+# B sequences, M tokens of all of them that are predicted
 
 import math
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from rlhf.data.chat import ChatFormat, Encoded
-from rlhf.rollout import Rollout, left_pad
+from rlhf.packing import Packed
+from rlhf.rollout import Rollout
 from rlhf.trunk import Role
 
 
@@ -26,20 +27,19 @@ def batches(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
 
 
 @torch.no_grad()
-def score_rows(judge: Role, rows: Sequence[list[int]], pad_id: int, size: int) -> Tensor:
+def score_rows(judge: Role, rows: Sequence[list[int]], size: int) -> Tensor:
     """Score of each row of token ids, (N,) float32 on the CPU."""
-    device = next(judge.model.parameters()).device
     scores = torch.empty(len(rows))
     for index in batches([len(row) for row in rows], size):
-        ids_BT, mask_BT = left_pad([rows[i] for i in index], pad_id, device)
-        scores[index] = judge.scores(ids_BT, mask_BT).float().cpu()
+        some = [rows[i] for i in index]
+        scores[index] = judge.scores(Packed.of(some, list(map(len, some)), judge.device)).cpu()
     return scores
 
 
-def pair_metrics(judge: Role, pairs: Sequence[dict[str, list[int]]], pad_id: int, size: int) -> dict[str, float]:
+def pair_metrics(judge: Role, pairs: Sequence[dict[str, list[int]]], size: int) -> dict[str, float]:
     """Accuracy on held-out pairs with its standard error, calibration, and what length alone would explain."""
-    chosen = score_rows(judge, [p["prompt_ids"] + p["chosen_ids"] for p in pairs], pad_id, size)
-    rejected = score_rows(judge, [p["prompt_ids"] + p["rejected_ids"] for p in pairs], pad_id, size)
+    chosen = score_rows(judge, [p["prompt_ids"] + p["chosen_ids"] for p in pairs], size)
+    rejected = score_rows(judge, [p["prompt_ids"] + p["rejected_ids"] for p in pairs], size)
     lengths = [len(p[side]) for side in ("chosen_ids", "rejected_ids") for p in pairs]
     longer = [len(p["chosen_ids"]) - len(p["rejected_ids"]) for p in pairs]
     margin = (chosen - rejected).double()
@@ -88,16 +88,14 @@ def correlation(left: Sequence[float], right: Sequence[float]) -> float:
 
 
 @torch.no_grad()
-def perplexity(policy: Role, rows: Sequence[Encoded], pad_id: int, size: int) -> dict[str, float]:
+def perplexity(policy: Role, rows: Sequence[Encoded], size: int) -> dict[str, float]:
     """Mean loss of the assistant's tokens, in nats, and its exponential."""
-    device = next(policy.model.parameters()).device
     total, count = 0.0, 0
     for index in batches([len(row.ids) for row in rows], size):
-        ids_BT, mask_BT = left_pad([list(rows[i].ids) for i in index], pad_id, device)
-        answers_BT, _ = left_pad([list(rows[i].assistant_mask) for i in index], 0, device)
-        logprobs, _ = policy.logprobs(ids_BT, mask_BT, ids_BT.shape[1] - 1, 1.0)
-        total -= float((logprobs * answers_BT[:, 1:]).sum())
-        count += int(answers_BT[:, 1:].sum())
+        logprob_M, _ = policy.logprobs(Packed.of([rows[i].ids for i in index], [1] * len(index), policy.device), 1.0)
+        said_M = torch.tensor([said for i in index for said in rows[i].assistant_mask[1:]], device=policy.device)
+        total -= float((logprob_M * said_M).sum())
+        count += int(said_M.sum())
     loss = total / max(count, 1)
     return {"loss": loss, "perplexity": math.exp(min(loss, 50.0))}
 
@@ -105,10 +103,9 @@ def perplexity(policy: Role, rows: Sequence[Encoded], pad_id: int, size: int) ->
 @torch.no_grad()
 def kl_per_response(policy: Role, reference: Role, rollout: Rollout, temperature: float) -> Tensor:
     """log p(response) - log q(response) of each sampled response, in nats, (B,): its mean estimates the sequence KL."""
-    length = rollout.response_BR.shape[1]
-    mine, _ = policy.logprobs(rollout.ids_BT, rollout.mask_BT, length, temperature)
-    theirs, _ = reference.logprobs(rollout.ids_BT, rollout.mask_BT, length, temperature)
-    return ((mine - theirs) * rollout.mask_BR).sum(1)
+    batch = rollout.packed()
+    gap_M = policy.logprobs(batch, temperature)[0] - reference.logprobs(batch, temperature)[0]
+    return torch.stack([part.sum() for part in gap_M.split([len(row) for row in rollout.responses])])
 
 
 def win_rate(mine: Sequence[float], theirs: Sequence[float]) -> dict[str, float]:

@@ -60,7 +60,8 @@ def _merges(dtype: torch.dtype, one: Linear) -> bool:
 class Transform(Protocol):
     """What turns a layer's raw inputs into what is multiplied; recomputed in the backward pass."""
 
-    gain: Tensor | None
+    @property
+    def gain(self) -> Tensor | None: ...
 
     def forward(self, *inputs: Tensor) -> Tensor: ...
 
@@ -83,6 +84,8 @@ class Plain:
 
 class RMSNorm:
     """Root mean square normalisation (Zhang & Sennrich 2019), in float32."""
+
+    gain: Tensor
 
     def __init__(self, gain: Tensor, eps: float) -> None:
         self.gain, self.eps = gain, eps
@@ -148,7 +151,7 @@ def _multiply(y: Tensor, linears: Sequence[Linear], residual: Tensor | None) -> 
                 out = F.linear(y, weight, None if one.bias is None else one.bias.to(y.dtype))
                 out = out if residual is None else out.add_(residual)
         else:
-            assert one.up is not None
+            assert one.down is not None and one.up is not None
             out = F.linear(y, one.whole(y.dtype), None if one.bias is None else one.bias.to(y.dtype))
             inner = F.linear(y, one.down.to(y.dtype))
             out.addmm_(inner, one.up.to(y.dtype).t(), alpha=one.scale)
@@ -191,7 +194,7 @@ def _times(dout: Tensor, one: Linear, total: Tensor | None) -> Tensor:
     if _merges(dout.dtype, one):
         weight = one.merged(dout.dtype)
         return dout @ weight if total is None else total.addmm_(dout, weight)
-    assert one.up is not None
+    assert one.down is not None and one.up is not None
     weight = one.whole(dout.dtype)
     total = dout @ weight if total is None else total.addmm_(dout, weight)
     return total.addmm_(dout @ one.up.to(dout.dtype), one.down.to(dout.dtype), alpha=one.scale)

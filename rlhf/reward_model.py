@@ -32,16 +32,16 @@ class RewardModel:
     def score(self, conversations: Sequence[list[dict[str, str]]]) -> list[float]:
         """One score a conversation; the last message is the assistant's."""
         rows = encode_conversations(self.chat, conversations)
-        return score_rows(self.role, rows, self.chat.pad_id, self.batch_size).tolist()
+        return score_rows(self.role, rows, self.batch_size).tolist()
 
     def score_rollout(self, prompts: Sequence[Any], rollout: Rollout, chat: ChatFormat) -> Tensor:
         """Score each response of a rollout, (B,): on the policy's own tokens where the formats agree, else as text."""
         if text.same(chat, self.chat):
-            rows = [ids[mask.bool()].tolist() for ids, mask in zip(rollout.ids_BT, rollout.mask_BT, strict=True)]
+            rows = [p + r for p, r in zip(rollout.prompts, rollout.responses, strict=True)]
         else:
             talks = [
                 [*p.messages, {"role": "assistant", "content": t}]
                 for p, t in zip(prompts, rollout.texts(chat), strict=True)
             ]
             rows = encode_conversations(self.chat, talks)
-        return score_rows(self.role, rows, self.chat.pad_id, self.batch_size).to(rollout.ids_BT.device)
+        return score_rows(self.role, rows, self.batch_size).to(rollout.finished_B.device)

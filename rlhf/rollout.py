@@ -1,16 +1,22 @@
-"""Sampling responses: prompts in, token ids and masks out. Engines stand behind one small protocol."""
+"""Sampling responses: prompts in, token ids out. Engines stand behind one small protocol."""
 
-# B batch, Q prompt tokens (left-padded), R response tokens (right-padded)
+# B prompts, Q tokens of the longest prompt, R tokens of the longest response, M tokens of all responses
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import GenerationConfig
 
+from rlhf.backends import lm_head
 from rlhf.data.chat import ChatFormat
-from rlhf.trunk import Role
+from rlhf.decoder import Decoder
+from rlhf.fused import Head
+from rlhf.packing import Packed
+from rlhf.stepping import Steps
+from rlhf.trunk import Role, active
 
 
 class Sampling(NamedTuple):
@@ -21,57 +27,88 @@ class Sampling(NamedTuple):
     """0 takes the likeliest token at each step."""
 
 
-class Rollout(NamedTuple):
-    """A batch of prompts and the responses drawn for them."""
+@dataclass(frozen=True)
+class Rollout:
+    """Prompts and the responses drawn for them, as token ids."""
 
-    query_BQ: Tensor
-    query_mask_BQ: Tensor
-    response_BR: Tensor
-    """Up to and including the stop token; pad after it."""
-    mask_BR: Tensor
-    """1 on response tokens, the stop token included."""
+    prompts: list[list[int]]
+    responses: list[list[int]]
+    """Up to and including the stop token."""
     finished_B: Tensor
     """Whether the response ends with a stop token."""
+    logprob_M: Tensor | None = None
+    """As the engine drew them; None where it does not say."""
+    value_M: Tensor | None = None
+    """As a critic of the policy's own states read them on the way."""
+
+    def __len__(self) -> int:
+        return len(self.prompts)
 
     @property
-    def ids_BT(self) -> Tensor:
-        return torch.cat([self.query_BQ, self.response_BR], 1)
+    def lengths(self) -> list[int]:
+        """Tokens of each prompt and response together."""
+        return [len(p) + len(r) for p, r in zip(self.prompts, self.responses, strict=True)]
 
     @property
-    def mask_BT(self) -> Tensor:
-        return torch.cat([self.query_mask_BQ, self.mask_BR], 1)
+    def mask_BR(self) -> Tensor:
+        """1 on response tokens, the stop token included."""
+        length_B = torch.tensor([len(row) for row in self.responses], device=self.finished_B.device)
+        return (torch.arange(int(length_B.max()), device=length_B.device) < length_B[:, None]).long()
+
+    def packed(self, rows: Sequence[int] | None = None) -> Packed:
+        """Some rows (all when None) side by side. Their response tokens come in the order of `mask_BR[rows]`."""
+        rows = range(len(self)) if rows is None else rows
+        whole = [self.prompts[i] + self.responses[i] for i in rows]
+        return Packed.of(whole, [len(self.prompts[i]) for i in rows], self.finished_B.device)
 
     def texts(self, chat: ChatFormat) -> list[str]:
-        """Responses as text, without stop token or padding."""
-        rows = zip(self.response_BR.tolist(), self.mask_BR.sum(1).tolist(), strict=True)
-        return [decode(chat, row[:length]) for row, length in rows]
+        """Responses as text, without stop token."""
+        return [decode(chat, row) for row in self.responses]
 
-    def rows(self, index: Tensor) -> "Rollout":
-        """Some rows, without the padding that none of them needs."""
-        query_mask, mask = self.query_mask_BQ[index], self.mask_BR[index]
-        q, r = int(query_mask.sum(1).max()), int(mask.sum(1).max())
-        return Rollout(
-            self.query_BQ[index][:, -q:],
-            query_mask[:, -q:],
-            self.response_BR[index][:, :r],
-            mask[:, :r],
-            self.finished_B[index],
-        )
+
+class Drawn(NamedTuple):
+    """What an engine gives back, a row for each prompt."""
+
+    responses: list[list[int]]
+    """Token ids; what follows a stop token is ignored."""
+    logprob_M: Tensor | None = None
+    """Log-probability of each token up to the stop, response after response, where the engine knows it."""
+    value_M: Tensor | None = None
+    """What the critic reads in the state each token was drawn from, where a critic reads the policy's states."""
 
 
 class Engine(Protocol):
     """Anything that can draw responses from a role."""
 
-    def generate(self, role: Role, query_BQ: Tensor, mask_BQ: Tensor, sampling: Sampling, chat: ChatFormat) -> Tensor:
-        """Token ids drawn after each prompt, (B, R); what follows a stop token is ignored."""
+    def generate(
+        self,
+        role: Role,
+        prompts: Sequence[list[int]],
+        sampling: Sampling,
+        chat: ChatFormat,
+        critic: nn.Linear | None = None,
+    ) -> Drawn:
+        """Draw one response after each prompt. `critic` reads the states on the way."""
         ...
+
+
+def engine_for(role: Role) -> Engine:
+    """The fastest engine for a role."""
+    return CachedEngine() if isinstance(role.trunk, Decoder) else HFEngine()
 
 
 class HFEngine:
     """transformers' own `generate`."""
 
     @torch.no_grad()
-    def generate(self, role: Role, query_BQ: Tensor, mask_BQ: Tensor, sampling: Sampling, chat: ChatFormat) -> Tensor:
+    def generate(
+        self,
+        role: Role,
+        prompts: Sequence[list[int]],
+        sampling: Sampling,
+        chat: ChatFormat,
+        critic: nn.Linear | None = None,
+    ) -> Drawn:
         draw = sampling.temperature > 0
         config = GenerationConfig(
             max_new_tokens=sampling.max_new_tokens,
@@ -82,27 +119,80 @@ class HFEngine:
             eos_token_id=list(chat.stop_ids),
             pad_token_id=chat.pad_id,
         )
-        with role.active():
+        query_BQ, mask_BQ = left_pad(prompts, chat.pad_id, role.device)
+        dtype = role.trunk.dtype
+        with (
+            active(role.model, role.adapter),
+            torch.autocast(role.device.type, dtype, enabled=dtype != torch.float32),
+        ):
             whole = role.model.generate(input_ids=query_BQ, attention_mask=mask_BQ, generation_config=config)
-        return whole[:, query_BQ.shape[1] :]
+        return Drawn(whole[:, query_BQ.shape[1] :].tolist())
 
 
-def sample(engine: Engine, role: Role, prompts: Sequence[list[int]], chat: ChatFormat, sampling: Sampling) -> Rollout:
+class CachedEngine:
+    """Our decoder with keys and values in place; rows that have stopped leave the batch."""
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        role: Role,
+        prompts: Sequence[list[int]],
+        sampling: Sampling,
+        chat: ChatFormat,
+        critic: nn.Linear | None = None,
+    ) -> Drawn:
+        assert isinstance(role.trunk, Decoder)
+        steps = Steps(role.trunk, prompts, role.adapter, sampling.max_new_tokens)
+        head = lm_head(role.model)
+        stop_S = torch.tensor(chat.stop_ids, device=role.device)
+        size = len(prompts), sampling.max_new_tokens
+        drawn_BR = torch.full(size, chat.stop_ids[0], device=role.device)
+        logprob_BR, value_BR = (torch.zeros(size, device=role.device) for _ in range(2))
+        for step in range(sampling.max_new_tokens):
+            token, logprob = draw(steps.hidden, head, sampling.temperature)
+            drawn_BR[steps.rows, step], logprob_BR[steps.rows, step] = token, logprob
+            if critic is not None:
+                value_BR[steps.rows, step] = critic(steps.hidden.float())[:, 0]
+            live = ~torch.isin(token, stop_S)
+            if step + 1 == sampling.max_new_tokens or not bool(live.any()):
+                break
+            steps.go_on(token, live)
+        responses = [cut(row, chat.stop_ids) for row in drawn_BR[:, : step + 1].tolist()]
+        lengths = [len(row) for row in responses]
+
+        def flat(table_BR: Tensor) -> Tensor:
+            return torch.cat([row[:length] for row, length in zip(table_BR, lengths, strict=True)])
+
+        return Drawn(responses, flat(logprob_BR), None if critic is None else flat(value_BR))
+
+
+def draw(hidden_BD: Tensor, head: Head, temperature: float) -> tuple[Tensor, Tensor]:
+    """A token for each row and its log-probability; at temperature 0 the likeliest."""
+    logits_BV, _ = head.logits(hidden_BD, temperature or 1.0)
+    log_BV = torch.log_softmax(logits_BV, -1)
+    token_B = torch.multinomial(log_BV.exp(), 1)[:, 0] if temperature else log_BV.argmax(-1)
+    return token_B, log_BV.gather(1, token_B[:, None])[:, 0]
+
+
+def sample(
+    role: Role,
+    prompts: Sequence[list[int]],
+    chat: ChatFormat,
+    sampling: Sampling,
+    engine: Engine | None = None,
+    critic: nn.Linear | None = None,
+) -> Rollout:
     """Draw one response for each prompt (token ids). The same stop set ends generation and defines `finished`."""
-    device = next(role.model.parameters()).device
-    query_BQ, query_mask_BQ = left_pad(prompts, chat.pad_id, device)
-    response_BR = engine.generate(role, query_BQ, query_mask_BQ, sampling, chat)
-    mask_BR, finished_B = cut(response_BR, chat.stop_ids)
-    length = int(mask_BR.sum(1).max())
-    response_BR = response_BR[:, :length].masked_fill(~mask_BR[:, :length].bool(), chat.pad_id)
-    return Rollout(query_BQ, query_mask_BQ, response_BR, mask_BR[:, :length], finished_B)
+    drawn = (engine or engine_for(role)).generate(role, prompts, sampling, chat, critic)
+    responses = [cut(row, chat.stop_ids) for row in drawn.responses]
+    finished_B = torch.tensor([row[-1] in chat.stop_ids for row in responses], device=role.device)
+    return Rollout([list(row) for row in prompts], responses, finished_B, drawn.logprob_M, drawn.value_M)
 
 
-def cut(response_BR: Tensor, stop_ids: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Mask up to and including the first stop token, and whether there is one: `(mask_BR, finished_B)`."""
-    stop_BR = torch.isin(response_BR, torch.tensor(list(stop_ids), device=response_BR.device))
-    before_BR = stop_BR.long().cumsum(1) - stop_BR.long()
-    return (before_BR == 0).long(), stop_BR.any(1)
+def cut(response: list[int], stop_ids: Sequence[int]) -> list[int]:
+    """A response up to and including its first stop token."""
+    ends = next((i + 1 for i, token in enumerate(response) if token in stop_ids), len(response))
+    return response[:ends]
 
 
 def left_pad(rows: Sequence[list[int]], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -1,25 +1,93 @@
 """Roles on one trunk: policy, reference, reward and value as adapters of one model where they can be, as models else.
 
-A `Role` is a model, the adapter that makes it this role, and perhaps a linear head on the last hidden state. Whoever
+A `Role` is a trunk, the adapter that makes it this role, and perhaps a linear head on the last hidden state. Whoever
 holds a role cannot tell whether it shares its trunk. Roles run without dropout: `train()` is never called on them.
 """
 
-# B batch, T tokens (prompt and response), R response tokens, D hidden size
+# B sequences, N packed tokens, M response tokens of all sequences, D hidden size
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from rlhf import text
-from rlhf.backends import POLICY, Backend, decoder
+from rlhf import fused, text
+from rlhf.backends import Backend, decoder, lm_head, trained_adapter
 from rlhf.data.chat import ChatFormat
-from rlhf.rl.logprobs import token_logprobs
+from rlhf.decoder import Decoder, matches
+from rlhf.packing import Packed
 from rlhf.weights import Weights
+
+Critic = Literal["shared", "reward", "policy"]
+
+
+# ------------------------------------------------------------------------------------------------ trunks
+
+
+class Trunk(Protocol):
+    """A frozen or training body that several adapters may share: packed tokens in, hidden states out."""
+
+    dtype: torch.dtype
+
+    def hidden(
+        self, batch: Packed, adapter: str | None, rows: Tensor | None = None, checkpointing: bool = False
+    ) -> Tensor:
+        """Last hidden states of the tokens `rows` (all when None), (rows, D). `adapter` as in `Role`."""
+        ...
+
+
+class Padded:
+    """transformers' own forward pass, for families that `Decoder` does not know."""
+
+    def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
+        self.model, self.dtype = model, dtype
+
+    def hidden(
+        self, batch: Packed, adapter: str | None, rows: Tensor | None = None, checkpointing: bool = False
+    ) -> Tensor:
+        ids_BT, mask_BT = batch.padded()
+        with (
+            active(self.model, adapter),
+            torch.autocast(batch.device.type, self.dtype, enabled=self.dtype != torch.float32),
+        ):
+            out = decoder(self.model)(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False)
+        hidden_ND = out.last_hidden_state.flatten(0, 1)[batch.slot_N]
+        return hidden_ND if rows is None else hidden_ND[rows]
+
+
+def trunk_of(model: nn.Module, dtype: torch.dtype) -> Trunk:
+    """The fastest trunk that computes what the model does, in arithmetic of `dtype`."""
+    return Decoder(model, dtype) if matches(model) else Padded(model, dtype)
+
+
+@contextmanager
+def active(model: nn.Module, adapter: str | None) -> Iterator[None]:
+    """Make the shared model one role's. Unlike PEFT's own switches, leaves `requires_grad` alone."""
+    if adapter is None:
+        yield
+        return
+    layers = _adapted_layers(model)
+    before = [layer._active_adapter for layer in layers]
+    for layer in layers:
+        layer._active_adapter = [adapter] if adapter else []
+    try:
+        yield
+    finally:
+        for layer, names in zip(layers, before, strict=True):
+            layer._active_adapter = names
+
+
+def _adapted_layers(model: nn.Module) -> list[Any]:
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    return [layer for layer in model.modules() if isinstance(layer, BaseTunerLayer)]
+
+
+# ------------------------------------------------------------------------------------------------ roles
 
 
 @dataclass
@@ -27,64 +95,43 @@ class Role:
     """One role of a model. `adapter`: None for a model of its own, "" for the plain base, else an adapter's name."""
 
     model: Any
+    trunk: Trunk
     adapter: str | None = None
     head: nn.Linear | None = None
+    owns_body: bool = True
+    """Whether adapter or model are this role's alone; false for a critic that reads the policy's states."""
 
-    @contextmanager
-    def active(self) -> Iterator[None]:
-        """Make the shared trunk this role. Unlike PEFT's own switches, leaves `requires_grad` alone."""
-        if self.adapter is None:
-            yield
-            return
-        layers = _adapted_layers(self.model)
-        before = [layer._active_adapter for layer in layers]
-        _activate(layers, [self.adapter] if self.adapter else [])
-        try:
-            yield
-        finally:
-            for layer, names in zip(layers, before, strict=True):
-                layer._active_adapter = names
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
 
-    def hidden(self, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
-        """Last hidden states, (B, T, D)."""
-        with self.active():
-            out = decoder(self.model)(
-                input_ids=ids_BT, attention_mask=mask_BT, position_ids=positions(mask_BT), use_cache=False
-            )
-        return out.last_hidden_state
+    def hidden(self, batch: Packed, rows: Tensor | None = None, checkpointing: bool = False) -> Tensor:
+        """Last hidden states of the tokens `rows` (all when None), (rows, D)."""
+        return self.trunk.hidden(batch, self.adapter, rows, checkpointing)
 
-    def logprobs(self, ids_BT: Tensor, mask_BT: Tensor, responses: int, temperature: float) -> tuple[Tensor, Tensor]:
-        """Log-probabilities of the last `responses` tokens and the entropies there, both (B, R) float32."""
-        with self.active():
-            logits_BRV = self.model(
-                input_ids=ids_BT,
-                attention_mask=mask_BT,
-                position_ids=positions(mask_BT),
-                use_cache=False,
-                logits_to_keep=responses + 1,
-            ).logits[:, :-1]
-        return token_logprobs(logits_BRV, ids_BT[:, -responses:], temperature)
+    @torch.no_grad()
+    def logprobs(self, batch: Packed, temperature: float) -> tuple[Tensor, Tensor]:
+        """Log-probabilities of the response tokens and the entropies there, both (M,) float32."""
+        hidden_MD = self.hidden(batch, batch.predicts_M)
+        return fused.logprobs(hidden_MD, lm_head(self.model), batch.target_M, temperature)
 
-    def values(self, ids_BT: Tensor, mask_BT: Tensor, responses: int) -> Tensor:
-        """Value of the state in which each of the last `responses` tokens is chosen, (B, R) float32."""
-        return self._read(self.hidden(ids_BT, mask_BT)[:, -responses - 1 : -1])
+    def values(self, batch: Packed) -> Tensor:
+        """Value of the state in which each response token is chosen, (M,) float32."""
+        return self.read(self.hidden(batch, batch.predicts_M))
 
-    def scores(self, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
-        """Score at the last unmasked token of each row, (B,) float32."""
-        hidden_BTD = self.hidden(ids_BT, mask_BT)
-        last_B = mask_BT.shape[1] - 1 - mask_BT.flip(1).long().argmax(1)
-        rows_B = torch.arange(len(ids_BT), device=ids_BT.device)
-        return self._read(hidden_BTD[rows_B, last_B])
+    def scores(self, batch: Packed) -> Tensor:
+        """Score at the last token of each sequence, (B,) float32."""
+        return self.read(self.hidden(batch, batch.last_B))
 
-    def _read(self, hidden: Tensor) -> Tensor:
-        """The head's output in float32, under autocast too: scores and values are differences of small numbers."""
+    def read(self, hidden: Tensor) -> Tensor:
+        """The head's output in float32: scores and values are differences of small numbers."""
         assert self.head is not None, "this role has no head"
-        with torch.autocast(hidden.device.type, enabled=False):
-            return self.head(hidden.float()).squeeze(-1)
+        return self.head(hidden.float()).squeeze(-1)
 
     def parameters(self) -> list[nn.Parameter]:
         """What belongs to this role alone: its adapter, or its whole model, and its head."""
-        body = [p for name, p in self.model.named_parameters() if self.adapter is None or f".{self.adapter}." in name]
+        named = self.model.named_parameters() if self.owns_body else ()
+        body = [p for name, p in named if self.adapter is None or f".{self.adapter}." in name]
         return body + (list(self.head.parameters()) if self.head is not None else [])
 
 
@@ -110,19 +157,44 @@ class Roles:
                 parameter.requires_grad_(trains)
 
 
-def load(backend: Backend, policy: Weights, reward: Weights, chat: ChatFormat, critic: bool) -> Roles:
+@dataclass
+class _Loader:
+    """Puts roles beside the policy's model, and gives roles of one model one trunk."""
+
+    backend: Backend
+    chat: ChatFormat
+    model: nn.Module
+    trunks: dict[int, Trunk] = field(default_factory=dict)
+
+    def role(self, name: str, weights: Weights, head: bool = False, trains: bool = False) -> Role:
+        model, adapter = self.backend.role(self.model, name, weights, self.chat, trains)
+        return Role(model, self.trunk(model), adapter, _head(weights, model) if head else None)
+
+    def trunk(self, model: nn.Module) -> Trunk:
+        if id(model) not in self.trunks:
+            self.trunks[id(model)] = trunk_of(model, self.backend.dtype)
+        return self.trunks[id(model)]
+
+
+def load(backend: Backend, policy: Weights, reward: Weights, chat: ChatFormat, critic: Critic | None) -> Roles:
     """Put the roles on one trunk where the backend can, on models of their own where it cannot.
 
-    The reference is the policy's parent: its adapter, or a frozen copy. The critic starts from the reward model
-    (Stiennon et al. 2020), shifted as its scores are. A reward model on another base, or one that reads other tokens,
-    is left out (`reward` is None: score text instead); the critic then starts from the policy with a zero head.
+    The reference is the policy's parent: its adapter, or a frozen copy. A critic `shared` is a head on the policy's
+    own states, zero at first; `reward` starts from the reward model (Stiennon et al. 2020), shifted as its scores
+    are; `policy` from the policy with a zero head. A reward model on another base, or one that reads other tokens, is
+    left out (`reward` is None: score text instead), and a critic cannot start from it.
     """
-    model = backend.load(policy, chat)
-    reference = Role(*backend.role(model, "reference", policy, chat))
+    load_ = _Loader(backend, chat, backend.load(policy, chat))
+    reference = load_.role("reference", policy)
     fits = backend.takes(reward, policy) and text.same(chat, text.load(reward))
-    judge = _with_head(backend, model, "reward", reward, chat) if fits else None
-    value = _with_head(backend, model, "value", reward if fits else policy, chat, trains=True) if critic else None
-    roles = Roles(Role(model, POLICY if reference.adapter is not None else None), reference, judge, value)
+    judge = load_.role("reward", reward, head=True) if fits else None
+    actor = Role(load_.model, load_.trunk(load_.model), trained_adapter(load_.model))
+    value = None
+    if critic == "shared":
+        value = Role(actor.model, actor.trunk, actor.adapter, _zero_head(actor.model), owns_body=False)
+    elif critic is not None:
+        value = load_.role("value", reward if fits and critic == "reward" else policy, head=True, trains=True)
+    roles = Roles(actor, reference, judge, value)
     roles.freeze()
     return roles
 
@@ -131,40 +203,21 @@ def standalone(backend: Backend, weights: Weights, chat: ChatFormat) -> Role:
     """A frozen model on its own: a policy, or a reward model with its head."""
     model = backend.load(weights, chat, "score" if weights.head else "lm").eval().requires_grad_(False)
     head = _head(weights, model) if weights.head else None
-    return Role(model, None, head)
-
-
-def _with_head(
-    backend: Backend, model: nn.Module, name: str, weights: Weights, chat: ChatFormat, trains: bool = False
-) -> Role:
-    role = Role(*backend.role(model, name, weights, chat, trains))
-    role.head = _head(weights, role.model)
-    return role
+    return Role(model, trunk_of(model, backend.dtype), trained_adapter(model), head)
 
 
 def _head(weights: Weights, model: Any) -> nn.Linear:
     """The saved score head, in float32, with the artifact's shift as its bias; zero when there is none."""
-    config = model.config
-    device = next(model.parameters()).device
-    head = nn.Linear(config.get_text_config().hidden_size, 1, device=device, dtype=torch.float32)
-    nn.init.zeros_(head.weight)
-    nn.init.constant_(head.bias, -weights.score_shift)
+    head = _zero_head(model)
     if weights.head is not None:
+        nn.init.constant_(head.bias, -weights.score_shift)
         head.weight.data.copy_(load_file(weights.head)["weight"])
     return head
 
 
-def positions(mask_BT: Tensor) -> Tensor:
-    """Position ids that follow the attention mask, so that left padding shifts nothing."""
-    return (mask_BT.long().cumsum(1) - 1).clamp(min=0)
-
-
-def _adapted_layers(model: nn.Module) -> list[Any]:
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    return [layer for layer in model.modules() if isinstance(layer, BaseTunerLayer)]
-
-
-def _activate(layers: list[Any], names: list[str]) -> None:
-    for layer in layers:
-        layer._active_adapter = names
+def _zero_head(model: Any) -> nn.Linear:
+    device = next(model.parameters()).device
+    head = nn.Linear(model.config.get_text_config().hidden_size, 1, device=device, dtype=torch.float32)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    return head

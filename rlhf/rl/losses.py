@@ -1,6 +1,6 @@
 """Losses of policy and critic. Tensors in, `(loss, metrics)` out; sums over tokens, so that micro-batches add up."""
 
-# B batch, R response tokens
+# M tokens that count: response tokens of any number of sequences
 
 import torch
 from torch import Tensor
@@ -8,40 +8,33 @@ from torch import Tensor
 Metrics = dict[str, Tensor]
 
 
-def policy_loss(
-    logprob_BR: Tensor, old_logprob_BR: Tensor, advantage_BR: Tensor, mask_BR: Tensor, clip: float
-) -> tuple[Tensor, Metrics]:
-    """PPO's clipped surrogate (Schulman et al. 2017, eq. 7), negated and summed over unmasked tokens.
+def policy_loss(logprob_M: Tensor, old_logprob_M: Tensor, advantage_M: Tensor, clip: float) -> tuple[Tensor, Metrics]:
+    """PPO's clipped surrogate (Schulman et al. 2017, eq. 7), negated and summed over tokens.
 
     Metrics are sums over tokens too: `ratio`, `clipped` (the clip binds) and `approx_kl` (k3 of old to new).
     """
-    logratio_BR = (logprob_BR - old_logprob_BR) * mask_BR
-    ratio_BR = logratio_BR.exp()
-    plain_BR = -advantage_BR * ratio_BR
-    clipped_BR = -advantage_BR * ratio_BR.clamp(1 - clip, 1 + clip)
-    loss = (torch.max(plain_BR, clipped_BR) * mask_BR).sum()
+    logratio_M = logprob_M - old_logprob_M
+    ratio_M = logratio_M.exp()
+    plain_M = -advantage_M * ratio_M
+    clipped_M = -advantage_M * ratio_M.clamp(1 - clip, 1 + clip)
     with torch.no_grad():
         metrics = {
-            "ratio": (ratio_BR * mask_BR).sum(),
-            "clipped": ((clipped_BR > plain_BR) * mask_BR).sum(),
-            "approx_kl": ((ratio_BR - 1 - logratio_BR) * mask_BR).sum(),
+            "ratio": ratio_M.sum(),
+            "clipped": (clipped_M > plain_M).float().sum(),
+            "approx_kl": (ratio_M - 1 - logratio_M).sum(),
         }
-    return loss, metrics
+    return torch.max(plain_M, clipped_M).sum(), metrics
 
 
-def value_loss(
-    value_BR: Tensor, old_value_BR: Tensor, return_BR: Tensor, mask_BR: Tensor, clip: float | None
-) -> tuple[Tensor, Metrics]:
+def value_loss(value_M: Tensor, old_value_M: Tensor, return_M: Tensor, clip: float | None) -> tuple[Tensor, Metrics]:
     """Half the squared error of the critic, summed; with `clip`, the larger of clipped and unclipped error.
 
     The clipped form follows PPO's reference code (Huang et al. 2022, detail 9).
     """
-    error_BR = (value_BR - return_BR).square()
+    error_M = (value_M - return_M).square()
+    binds_M = torch.zeros_like(error_M)
     if clip is not None:
-        near_BR = old_value_BR + (value_BR - old_value_BR).clamp(-clip, clip)
-        clipped_BR = (near_BR - return_BR).square()
-        error_BR, binds_BR = torch.max(error_BR, clipped_BR), clipped_BR > error_BR
-    else:
-        binds_BR = torch.zeros_like(error_BR, dtype=torch.bool)
-    metrics = {"value_clipped": (binds_BR * mask_BR).sum().detach()}
-    return 0.5 * (error_BR * mask_BR).sum(), metrics
+        near_M = old_value_M + (value_M - old_value_M).clamp(-clip, clip)
+        clipped_M = (near_M - return_M).square()
+        error_M, binds_M = torch.max(error_M, clipped_M), (clipped_M > error_M).float()
+    return 0.5 * error_M.sum(), {"value_clipped": binds_M.sum()}

@@ -15,7 +15,7 @@ from rlhf.data.chat import ChatFormat, encode_demonstrations, encode_preferences
 from rlhf.data.load import load
 from rlhf.errors import DataError
 from rlhf.reward_model import RewardModel
-from rlhf.rollout import HFEngine, Sampling, decode, sample
+from rlhf.rollout import Sampling, decode, sample
 from rlhf.tracking import Tracker
 from rlhf.trunk import Role, standalone
 from rlhf.weights import Weights
@@ -38,7 +38,7 @@ def run(config: EvaluateConfig, inputs: Mapping[str, Weights], out: Path, tracke
         pairs, ledger = encode_preferences(split.held_out, judge.chat, config.preferences.max_length)
         data["preferences"] = {"file": split.ledger, "held_out": ledger}
         _some(config, "preferences", pairs)
-        found = evaluate.pair_metrics(judge.role, pairs, judge.chat.pad_id, config.batch_size)
+        found = evaluate.pair_metrics(judge.role, pairs, config.batch_size)
         metrics |= {f"reward_{name}": value for name, value in found.items()}
 
     # 2. both policies on demonstrations they have not seen
@@ -51,7 +51,7 @@ def run(config: EvaluateConfig, inputs: Mapping[str, Weights], out: Path, tracke
             rows, ledger = encode_demonstrations(split.held_out, chat, config.demonstrations.max_length)
             data["demonstrations"] = {"file": split.ledger, "held_out": ledger}
             _some(config, "demonstrations", rows)
-            found = evaluate.perplexity(role, rows, chat.pad_id, config.batch_size)
+            found = evaluate.perplexity(role, rows, config.batch_size)
             metrics |= {f"{name}_{key}": value for key, value in found.items()}
 
     # 3. both policies' answers to prompts they have not seen, before the judges
@@ -127,15 +127,15 @@ def _answer(
     sampling = Sampling(config.max_new_tokens, config.temperature)
     answers: list[dict[str, Any]] = [{} for _ in rows]
     for index in evaluate.batches([len(row) for row in rows], config.batch_size):
-        rollout = sample(HFEngine(), role, [rows[i] for i in index], chat, sampling)
+        rollout = sample(role, [rows[i] for i in index], chat, sampling)
         kl_B = None
         if reference is not None:
             kl_B = evaluate.kl_per_response(role, reference, rollout, config.temperature).tolist()
         for place, i in enumerate(index):
-            tokens = int(rollout.mask_BR[place].sum())
+            response = rollout.responses[place]
             answers[i] = {
-                "text": decode(chat, rollout.response_BR[place][:tokens].tolist()),
-                "tokens": tokens,
+                "text": decode(chat, response),
+                "tokens": len(response),
                 "finished": bool(rollout.finished_B[place]),
                 "kl": kl_B[place] if kl_B else 0.0,
             }

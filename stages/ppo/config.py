@@ -23,6 +23,9 @@ class RLConfig(Strict):
 
     estimator: Literal["gae", "rloo", "grpo", "reinforce++"] = "gae"
     """Advantages: `gae` trains a critic; the others need none."""
+    critic: Literal["shared", "reward", "policy"] = "shared"
+    """`shared`: a head on the policy's own states, which costs no pass of its own; else a role of its own, started
+    from the reward model (Stiennon et al. 2020) or from the policy."""
     group: int = Field(default=1, ge=1)
     """Responses drawn for each prompt; `rloo` and `grpo` compare within a group and need at least 2."""
     epochs: int = Field(default=4, ge=1)
@@ -40,7 +43,11 @@ class RLConfig(Strict):
     value_coef: float = Field(default=0.1, ge=0)
     """Weight of the critic's loss."""
     kl_coef: float = Field(default=0.05, ge=0)
-    """Penalty a nat of KL to the reference, per token, inside the reward (k1)."""
+    """Penalty a nat of KL to the reference, per token."""
+    kl_in: Literal["reward", "loss"] = "reward"
+    """`reward`: k1 at each token inside the reward; `loss`: k3 beside the policy's loss (Shao et al. 2024, eq. 4)."""
+    entropy_coef: float = Field(default=0.0, ge=0)
+    """Bonus a nat of entropy, per token."""
     kl_target: float | None = Field(default=None, gt=0)
     """Hold KL per response near this many nats by adapting `kl_coef`; null keeps it fixed."""
     kl_horizon: int = Field(default=10_000, ge=1)
@@ -69,7 +76,9 @@ class PPOTrainConfig(Optimisation):
     episodes: int = Field(default=6400, ge=1)
     """Responses drawn over the whole stage."""
     value_lr: float | None = Field(default=None, gt=0)
-    """Learning rate of the critic; the policy's when left out."""
+    """Learning rate of the critic; when left out, the policy's, and at least 1e-3 for a shared critic, a fresh head."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more time."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     """Learning rate over the stage."""
 
@@ -99,6 +108,16 @@ class PPOConfig(TrainingStage):
                 f"= {self.rl.group} × {self.rl.minibatches}"
             )
         return self
+
+    @property
+    def value_lr(self) -> float:
+        """The critic's learning rate."""
+        return self.train.value_lr or (max(self.lr, 1e-3) if self.rl.critic == "shared" else self.lr)
+
+    @property
+    def micro_batch_size(self) -> int:
+        """Episodes a forward pass."""
+        return self.train.micro_batch_size or self.rollout.batch_size
 
     def references(self) -> dict[str, tuple[ModelRef, Role]]:
         return {"model": (self.model, "policy"), "reward_model": (self.reward_model, "reward")}

@@ -10,7 +10,7 @@ They differ in the advantage estimator and in whether there is a critic. Each up
 Details and their sources: Huang et al. 2024, "The N Implementation Details of RLHF with PPO".
 """
 
-# B batch, Q prompt tokens, R response tokens
+# B episodes, R tokens of the longest response, M response tokens of some rows, D hidden size
 
 import math
 import random
@@ -26,16 +26,18 @@ from transformers import get_scheduler
 
 from rlhf import text, training
 from rlhf.artifact import Artifact
+from rlhf.backends import lm_head
 from rlhf.data.chat import ChatFormat, encode_prompts
 from rlhf.data.records import Prompt
 from rlhf.errors import DataError, GuardError, RecipeError
 from rlhf.evaluate import batches
+from rlhf.fused import head_loss
 from rlhf.reward_model import RewardModel
 from rlhf.rl import advantages
-from rlhf.rl.kl import AdaptiveKL, FixedKL, k1
+from rlhf.rl.kl import AdaptiveKL, FixedKL, k1, k3
 from rlhf.rl.losses import policy_loss, value_loss
 from rlhf.rl.masked import masked_mean, masked_var, whiten
-from rlhf.rollout import HFEngine, Rollout, Sampling, sample
+from rlhf.rollout import Rollout, Sampling, sample
 from rlhf.tracking import Tracker, check_finite
 from rlhf.trunk import Roles
 from rlhf.trunk import load as load_roles
@@ -45,22 +47,26 @@ from stages.ppo.config import PPOConfig
 
 @dataclass
 class Batch:
-    """A scored rollout, ready for updates. All tensors are masked to the response and detached."""
+    """A scored rollout, ready for updates. Tables are (B, R), zero past each response, and detached."""
 
     rollout: Rollout
+    mask_BR: Tensor
     score_B: Tensor
     logprob_BR: Tensor
     ref_logprob_BR: Tensor
-    value_BR: Tensor | None = None
+    value_BR: Tensor
+    """Zero where there is no critic."""
     advantage_BR: Tensor = field(default_factory=lambda: torch.empty(0))
     return_BR: Tensor = field(default_factory=lambda: torch.empty(0))
+
+    def tokens(self, table_BR: Tensor, rows: Sequence[int]) -> Tensor:
+        """What a table says of the response tokens of some rows, in the order of `Rollout.packed(rows)`: (M,)."""
+        return table_BR[rows][self.mask_BR[rows].bool()]
 
 
 def run(config: PPOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tracker) -> Artifact:
     """Train the policy; write it to `out/model`."""
-    accelerator = Accelerator(
-        mixed_precision="bf16" if config.precision == "bf16" else "no", cpu=not torch.cuda.is_available()
-    )
+    accelerator = Accelerator(cpu=not torch.cuda.is_available())
     if accelerator.num_processes > 1:
         raise RecipeError("the RL stage runs on one process; start the recipe without a launcher")
     torch.manual_seed(config.seed)
@@ -72,8 +78,9 @@ def run(config: PPOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
     if not prompts:
         raise DataError(f"stage '{config.name}': no prompt to train on")
     reward = inputs["reward_model"]
-    roles = load_roles(job.how, job.weights, reward, job.chat, critic=config.rl.estimator == "gae")
-    judge = None if roles.reward else RewardModel.load(reward, config.precision, _micro(config))
+    critic = config.rl.critic if config.rl.estimator == "gae" else None
+    roles = load_roles(job.how, job.weights, reward, job.chat, critic)
+    judge = None if roles.reward else RewardModel.load(reward, config.precision, config.micro_batch_size)
     loop = _Loop(config, roles, judge, job.chat, accelerator)
     metrics = loop.train(records, prompts, tracker)
     return job.finish(roles.policy.model, out, {"train": ledger}, metrics)
@@ -89,14 +96,14 @@ class _Loop:
         self.updates = math.ceil(config.train.episodes / config.rollout.batch_size)
         groups: list[dict[str, Any]] = [{"params": roles.policy.parameters(), "lr": config.lr}]
         if roles.value is not None:
-            groups.append({"params": roles.value.parameters(), "lr": config.train.value_lr or config.lr})
+            groups.append({"params": roles.value.parameters(), "lr": config.value_lr})
         self.trained: list[nn.Parameter] = [p for group in groups for p in group["params"]]
         # Adam's eps 1e-5 and annealing to zero: Huang et al. 2022, details 3 and 4
-        self.optimizer = torch.optim.AdamW(groups, eps=1e-5, weight_decay=config.train.weight_decay)
-        steps = self.updates * config.rl.epochs * config.rl.minibatches
-        self.schedule = get_scheduler(
-            training.schedule_name(config.train), self.optimizer, int(steps * config.train.warmup), steps
-        )
+        self.optimizer = torch.optim.AdamW(groups, eps=1e-5, weight_decay=config.train.weight_decay, fused=True)
+        self.steps_an_update = config.rl.epochs * config.rl.minibatches
+        steps = self.updates * self.steps_an_update
+        warmup = int(steps * config.train.warmup)
+        self.schedule = get_scheduler(training.schedule_name(config.train), self.optimizer, warmup, steps)
         rl = config.rl
         self.kl = AdaptiveKL(rl.kl_coef, rl.kl_target, rl.kl_horizon) if rl.kl_target else FixedKL(rl.kl_coef)
         self.sampling = Sampling(config.rollout.max_new_tokens, config.rollout.temperature)
@@ -110,12 +117,9 @@ class _Loop:
             drawn = [next(rows) for _ in range(self.config.rollout.batch_size // self.config.rl.group)]
             asked = [row for row in drawn for _ in range(self.config.rl.group)]
             # 1. rollout
-            with self.accelerator.autocast():
-                rollout = sample(HFEngine(), self.roles.policy, [prompts[i] for i in asked], self.chat, self.sampling)
+            rollout = self.rollout([prompts[i] for i in asked])
             # 2. score
-            batch = self.score(rollout, [records[i] for i in asked])
-            if update == 0:
-                self.check_starts_at_reference(batch)
+            batch = self.score(rollout, [records[i] for i in asked], first=update == 0)
             # 3. advantages
             metrics = self.advantages(batch)
             # 4. updates
@@ -127,65 +131,83 @@ class _Loop:
                 tracker.log({"episodes": (update + 1) * len(asked), **metrics}, update + 1, self.updates)
         return {**history[-1], "first_score": history[0]["score"], "updates": self.updates}
 
+    # -------------------------------------------------------------------------------------------- 1. rollout
+
+    def rollout(self, prompts: Sequence[list[int]]) -> Rollout:
+        """The policy's answers. A critic that reads the policy's states does so on the way."""
+        value = self.roles.value
+        critic = value.head if value is not None and not value.owns_body else None
+        return sample(self.roles.policy, prompts, self.chat, self.sampling, critic=critic)
+
     # -------------------------------------------------------------------------------------------- 2. score
 
     @torch.no_grad()
-    def score(self, rollout: Rollout, records: Sequence[Any]) -> Batch:
+    def score(self, rollout: Rollout, records: Sequence[Prompt], first: bool) -> Batch:
         """Judge every response, and take the log-probabilities and values that the updates start from.
 
-        Old log-probabilities come from the same forward pass as the updates', not from generation, whose numerics
-        differ. A response without a stop token gets a constant instead of its score (Huang et al. 2024, detail 4.2).
+        In float32 those of generation are the training pass's own but for rounding, which the first rollout proves,
+        and are not computed again. In bf16 they are not (Huang et al. 2024, detail 5.1), and come from a pass of
+        their own. A response without a stop token gets a constant instead of its score (detail 4.2).
         """
-        score_B = torch.zeros(len(rollout.response_BR), device=rollout.response_BR.device)
-        logprob_BR, ref_BR, value_BR = (torch.zeros_like(rollout.mask_BR, dtype=torch.float32) for _ in range(3))
-        for index, part in self.micro_batches(rollout, torch.arange(len(score_B))):
-            size = part.response_BR.shape[1]
-            temperature = self.sampling.temperature
-            with self.accelerator.autocast():
-                logprob_BR[index, :size] = self.roles.policy.logprobs(part.ids_BT, part.mask_BT, size, temperature)[0]
-                ref_BR[index, :size] = self.roles.reference.logprobs(part.ids_BT, part.mask_BT, size, temperature)[0]
-                if self.roles.value is not None:
-                    value_BR[index, :size] = self.roles.value.values(part.ids_BT, part.mask_BT, size)
-                if self.roles.reward is not None:
-                    score_B[index] = self.roles.reward.scores(part.ids_BT, part.mask_BT)
+        mask_BR = rollout.mask_BR
+        score_B = torch.zeros(len(rollout), device=mask_BR.device)
+        logprob_BR, ref_BR, value_BR = (torch.zeros_like(mask_BR, dtype=torch.float32) for _ in range(3))
+        batch = Batch(rollout, mask_BR, score_B, logprob_BR, ref_BR, value_BR)
+        drawn = self.config.precision == "fp32" and rollout.logprob_M is not None
+        roles, temperature = self.roles, self.sampling.temperature
+        if drawn and rollout.logprob_M is not None:
+            logprob_BR[mask_BR.bool()] = rollout.logprob_M
+            if rollout.value_M is not None:
+                value_BR[mask_BR.bool()] = rollout.value_M
+        for rows in self.micro_batches(rollout, range(len(rollout))):
+            part = rollout.packed(rows)
+            places = _places(mask_BR, rows)
+            ref_BR[places] = roles.reference.logprobs(part, temperature)[0]
+            if roles.reward is not None:
+                score_B[rows] = roles.reward.scores(part)
+            if not drawn or first:
+                mine_M = roles.policy.logprobs(part, temperature)[0]
+                if drawn:
+                    self.check_same("generation and training", mine_M, batch.tokens(logprob_BR, rows))
+                if first:
+                    self.check_same("policy and reference, before the first update,", mine_M, ref_BR[places])
+                logprob_BR[places] = mine_M
+            if roles.value is not None and (not drawn or rollout.value_M is None):
+                value_BR[places] = roles.value.values(part)
         if self.judge is not None:
             score_B = self.judge.score_rollout(records, rollout, self.chat)
         if self.config.rl.missing_stop_score is not None:
             score_B = torch.where(rollout.finished_B, score_B, self.config.rl.missing_stop_score)
-        mask_BR = rollout.mask_BR
-        value = value_BR * mask_BR if self.roles.value is not None else None
-        return Batch(rollout, score_B, logprob_BR * mask_BR, ref_BR * mask_BR, value)
+        batch.score_B = score_B
+        return batch
 
-    def check_starts_at_reference(self, batch: Batch) -> None:
-        """Before the first update the policy is the reference; anything else means that a wrong one was loaded."""
-        gap = float((batch.logprob_BR - batch.ref_logprob_BR).abs().max())
+    def check_same(self, who: str, left_M: Tensor, right_M: Tensor) -> None:
+        """A wrong reference or a wrong rollout would train on without a word."""
+        gap = float((left_M - right_M).abs().max())
         if gap > self.tolerance:
-            raise GuardError(
-                f"before the first update, policy and reference differ by {gap:.2g} nats at some token: "
-                "the reference is not the policy's parent"
-            )
+            raise GuardError(f"{who} differ by {gap:.2g} nats at some token: a wrong adapter or model was loaded")
 
     @property
     def tolerance(self) -> float:
-        return 1e-4 if self.config.precision == "fp32" else 0.1
+        return 1e-3 if self.config.precision == "fp32" else 0.1
 
     # -------------------------------------------------------------------------------------------- 3. advantages
 
     def advantages(self, batch: Batch) -> dict[str, float]:
         """Fill in advantages and returns; metrics of the rollout."""
-        rl, mask_BR = self.config.rl, batch.rollout.mask_BR
+        rl, mask_BR = self.config.rl, batch.mask_BR
         kl_BR = k1(batch.logprob_BR, batch.ref_logprob_BR) * mask_BR
-        reward_BR = advantages.token_rewards(batch.score_B, kl_BR, mask_BR, self.kl.coef)
+        in_reward = self.kl.coef if rl.kl_in == "reward" else 0.0
+        reward_BR = advantages.token_rewards(batch.score_B, kl_BR, mask_BR, in_reward)
         if rl.whiten_rewards:
             reward_BR = whiten(reward_BR, mask_BR, keep_mean=True)
         batch.return_BR = reward_BR
-        explained = 0.0
+        explained = {}
         if rl.estimator == "gae":
-            assert batch.value_BR is not None
             advantage_BR, batch.return_BR = advantages.gae(reward_BR, batch.value_BR, mask_BR, rl.gamma, rl.lam)
             batch.advantage_BR = whiten(advantage_BR, mask_BR)
             unexplained = masked_var(batch.return_BR - batch.value_BR, mask_BR)
-            explained = float(1 - unexplained / masked_var(batch.return_BR, mask_BR).clamp(min=1e-8))
+            explained["explained_variance"] = float(1 - unexplained / masked_var(batch.return_BR, mask_BR).clamp(1e-8))
         elif rl.estimator == "rloo":
             batch.advantage_BR = advantages.rloo(reward_BR, mask_BR, rl.group)
         elif rl.estimator == "grpo":
@@ -198,10 +220,11 @@ class _Loop:
             "kl": float(kl_BR.sum(1).mean()),
             "kl_per_token": float(masked_mean(kl_BR, mask_BR)),
             "kl_coef": self.kl.coef,
+            "entropy": -float(masked_mean(batch.logprob_BR, mask_BR)),  # estimated at the tokens drawn
             "reward": float(reward_BR.sum(1).mean()),
             "response_length": float(mask_BR.sum(1).float().mean()),
             "finished": float(batch.rollout.finished_B.float().mean()),
-            "explained_variance": explained,
+            **explained,
         }
 
     # -------------------------------------------------------------------------------------------- 4. updates
@@ -209,65 +232,83 @@ class _Loop:
     def update(self, batch: Batch, first: bool) -> dict[str, float]:
         """Clipped passes over the batch; metrics are means over tokens and optimizer steps."""
         rl = self.config.rl
-        size = len(batch.score_B) // rl.minibatches
+        size = len(batch.rollout) // rl.minibatches
         steps: list[dict[str, float]] = []
         for _ in range(rl.epochs):
-            order = torch.randperm(len(batch.score_B))
+            order = torch.randperm(len(batch.rollout)).tolist()
             for start in range(0, len(order), size):
                 metrics = self.step(batch, order[start : start + size])
                 if first and not steps and abs(metrics["ratio"] - 1) > self.tolerance:
                     raise GuardError(f"at the first step the policy ratio is {metrics['ratio']:.5f}, not 1")
                 steps.append(metrics)
                 if rl.max_update_kl is not None and metrics["approx_kl"] > rl.max_update_kl:
-                    return _means(steps)
+                    break
+            else:
+                continue
+            break
+        for _ in range(self.steps_an_update - len(steps)):  # annealing goes by episodes, whether or not steps were left
+            self.schedule.step()
         return _means(steps)
 
-    def step(self, batch: Batch, rows: Tensor) -> dict[str, float]:
-        """One optimizer step on some rows. Losses are means over all valid tokens of those rows."""
-        rl = self.config.rl
-        tokens = batch.rollout.mask_BR[rows].sum()
-        totals: dict[str, Tensor] = {}
-        for index, part in self.micro_batches(batch.rollout, rows):
-            size, mask_BR = part.response_BR.shape[1], part.mask_BR
-            with self.accelerator.autocast():
-                logprob_BR, entropy_BR = self.roles.policy.logprobs(
-                    part.ids_BT, part.mask_BT, size, self.sampling.temperature
-                )
-            loss, found = policy_loss(
-                logprob_BR, batch.logprob_BR[index, :size], batch.advantage_BR[index, :size], mask_BR, rl.clip
-            )
-            found |= {"policy_loss": loss.detach(), "entropy": (entropy_BR * mask_BR).sum()}
-            self.accelerator.backward(loss / tokens)
-            if self.roles.value is not None and batch.value_BR is not None:
-                with self.accelerator.autocast():
-                    value_BR = self.roles.value.values(part.ids_BT, part.mask_BT, size)
-                loss, more = value_loss(
-                    value_BR, batch.value_BR[index, :size], batch.return_BR[index, :size], mask_BR, rl.value_clip
-                )
-                found |= {**more, "value_loss": loss.detach()}
-                self.accelerator.backward(rl.value_coef * loss / tokens)
-            for name, value in found.items():
-                totals[name] = totals.get(name, torch.zeros_like(value)) + value
+    def step(self, batch: Batch, rows: Sequence[int]) -> dict[str, float]:
+        """One optimizer step on some rows. Losses are means over all response tokens of those rows."""
+        tokens = sum(len(batch.rollout.responses[i]) for i in rows)
+        totals: dict[str, float] = {}
+        for some in self.micro_batches(batch.rollout, rows):
+            for name, value in self.micro_step(batch, some, tokens).items():
+                totals[name] = totals.get(name, 0.0) + value / tokens
         norm = self.accelerator.clip_grad_norm_(self.trained, self.config.train.max_grad_norm)
         assert norm is not None
-        metrics = {name: float(value / tokens) for name, value in totals.items()}
-        metrics |= {"grad_norm": float(norm), "lr": float(self.schedule.get_last_lr()[0])}
+        metrics = {**totals, "grad_norm": float(norm), "lr": float(self.schedule.get_last_lr()[0])}
         check_finite(metrics, self.schedule.last_epoch)
         self.optimizer.step()
         self.schedule.step()
         self.optimizer.zero_grad()
         return metrics
 
-    def micro_batches(self, rollout: Rollout, rows: Tensor) -> Iterator[tuple[Tensor, Rollout]]:
-        """Rows in micro-batches of like length, without the padding that none of them needs."""
-        lengths = rollout.mask_BT.sum(1)[rows].tolist()
-        for places in batches(lengths, _micro(self.config)):
-            index = rows[torch.tensor(places)]
-            yield index, rollout.rows(index)
+    def micro_step(self, batch: Batch, rows: Sequence[int], tokens: int) -> dict[str, float]:
+        """Gradients of some rows' share of a step; sums over their tokens."""
+        rl, roles, part = self.config.rl, self.roles, batch.rollout.packed(rows)
+        old_M, ref_M, advantage_M, value_M, return_M = (
+            batch.tokens(table, rows)
+            for table in (batch.logprob_BR, batch.ref_logprob_BR, batch.advantage_BR, batch.value_BR, batch.return_BR)
+        )
+        found: dict[str, float] = {}
+
+        def add(metrics: Mapping[str, Tensor]) -> None:
+            for name, value in metrics.items():
+                found[name] = found.get(name, 0.0) + float(value)
+
+        def token_loss(logprob_M: Tensor, some: slice) -> Tensor:
+            loss, metrics = policy_loss(logprob_M, old_M[some], advantage_M[some], rl.clip)
+            add({**metrics, "policy_loss": loss.detach()})
+            return loss + self.kl.coef * k3(logprob_M, ref_M[some]).sum() if rl.kl_in == "loss" else loss
+
+        hidden_MD = roles.policy.hidden(part, part.predicts_M, self.config.train.gradient_checkpointing)
+        head = lm_head(roles.policy.model)
+        loss = head_loss(hidden_MD, head, part.target_M, self.sampling.temperature, token_loss, rl.entropy_coef)
+        if roles.value is not None:
+            shared = not roles.value.owns_body
+            if not shared:  # its own pass: the policy's activations go first
+                self.accelerator.backward(loss / tokens)
+                hidden_MD = roles.value.hidden(part, part.predicts_M, self.config.train.gradient_checkpointing)
+            critic_loss, metrics = value_loss(roles.value.read(hidden_MD), value_M, return_M, rl.value_clip)
+            add({**metrics, "value_loss": critic_loss.detach()})
+            loss = rl.value_coef * critic_loss + (loss if shared else 0.0)
+        self.accelerator.backward(loss / tokens)
+        return found
+
+    def micro_batches(self, rollout: Rollout, rows: Sequence[int]) -> Iterator[list[int]]:
+        """Rows in micro-batches of like length."""
+        lengths = rollout.lengths
+        for places in batches([lengths[row] for row in rows], self.config.micro_batch_size):
+            yield [rows[place] for place in places]
 
 
-def _micro(config: PPOConfig) -> int:
-    return config.train.micro_batch_size or config.rollout.batch_size
+def _places(mask_BR: Tensor, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Row and column of the response tokens of some rows, in the order of `Rollout.packed(rows)`."""
+    row, column = mask_BR[rows].nonzero(as_tuple=True)
+    return torch.tensor(rows, device=mask_BR.device)[row], column
 
 
 def _endless(count: int, seed: int) -> Iterator[int]:

@@ -8,10 +8,10 @@ from trl.trainer.reward_trainer import RewardTrainer
 
 from rlhf import evaluate, training
 from rlhf.artifact import Artifact
-from rlhf.backends import score_head, trainable_kept
+from rlhf.backends import score_head, trainable_kept, trained_adapter
 from rlhf.data.chat import encode_preferences
 from rlhf.tracking import Tracker
-from rlhf.trunk import Role
+from rlhf.trunk import Role, trunk_of
 from rlhf.weights import Weights
 from stages.reward.config import RewardConfig
 
@@ -35,12 +35,12 @@ def run(config: RewardConfig, inputs: Mapping[str, Weights], out: Path, tracker:
         )
     metrics = training.run(trainer, tracker)
 
-    judge = Role(model.eval(), None, score_head(model))
+    judge = Role(model.eval(), trunk_of(model, job.how.dtype), trained_adapter(model), score_head(model))
     size = config.train.micro_batch_size or config.train.batch_size
     chosen = [pair["prompt_ids"] + pair["chosen_ids"] for pair in train]
-    shift = float(evaluate.score_rows(judge, chosen[:1000], job.chat.pad_id, size).mean()) if config.center else 0.0
+    shift = float(evaluate.score_rows(judge, chosen[:1000], size).mean()) if config.center else 0.0
     if held_out:
-        metrics |= evaluate.pair_metrics(judge, held_out, job.chat.pad_id, size)
+        metrics |= evaluate.pair_metrics(judge, held_out, size)
     return job.finish(model, out, {"train": ledger, "held_out": held_out_ledger}, metrics, shift)
 
 

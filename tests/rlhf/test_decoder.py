@@ -37,20 +37,20 @@ def theirs(model, batch: Packed) -> torch.Tensor:
 @pytest.mark.parametrize("model_type", OURS)
 def test_families_of_its_form_match(tmp_path: Path, model_type: str) -> None:
     model = trained("lora", random_model(tmp_path, model_type))
-    assert matches(model, 1e-5)
+    assert matches(model)
     torch.testing.assert_close(Decoder(model).hidden(packed(), POLICY), theirs(model, packed()), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("model_type", THEIRS)
 def test_families_of_another_form_are_left_to_transformers(tmp_path: Path, model_type: str) -> None:
-    assert not matches(trained("full", random_model(tmp_path, model_type)), 1e-5)
+    assert not matches(trained("full", random_model(tmp_path, model_type)))
 
 
 def test_a_model_that_only_looks_alike_is_found_out(tmp_path: Path) -> None:
     model = trained("full")
     for layer in model.model.layers:
         layer.mlp.act_fn = torch.nn.GELU()
-    assert has_form(model) and not matches(model, 1e-5)
+    assert has_form(model) and not matches(model)
 
 
 def test_dora_is_left_to_transformers() -> None:

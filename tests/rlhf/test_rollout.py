@@ -1,19 +1,20 @@
-"""Responses end at the stop token: masks, padding, and what counts as finished."""
+"""Responses end at the stop token, whatever engine drew them; what counts as finished, and what is packed."""
 
+import pytest
 import torch
 
-from rlhf.rollout import Rollout, cut, left_pad
+from rlhf import text
+from rlhf.backends import backend, trained_adapter
+from rlhf.packing import Packed
+from rlhf.rollout import CachedEngine, Engine, HFEngine, Rollout, Sampling, cut, engine_for, left_pad, sample
+from rlhf.trunk import Role, standalone, trunk_of
+from tests.rlhf.test_backends import KINDS, TINY, weights_of
 
 
 def test_cut_keeps_the_first_stop_token_and_nothing_after_it() -> None:
-    mask, finished = cut(torch.tensor([[5, 9, 9, 7], [5, 6, 7, 8], [8, 5, 5, 5]]), stop_ids=[9, 8])
-    assert mask.tolist() == [[1, 1, 0, 0], [1, 1, 1, 1], [1, 0, 0, 0]]
-    assert finished.tolist() == [True, True, True]
-
-
-def test_a_response_without_a_stop_token_is_unfinished() -> None:
-    mask, finished = cut(torch.tensor([[5, 6, 7]]), stop_ids=[9])
-    assert mask.tolist() == [[1, 1, 1]] and finished.tolist() == [False]
+    assert cut([5, 9, 9, 7], stop_ids=[9, 8]) == [5, 9]
+    assert cut([8, 5], stop_ids=[9, 8]) == [8]
+    assert cut([5, 6, 7], stop_ids=[9]) == [5, 6, 7]
 
 
 def test_left_pad() -> None:
@@ -22,15 +23,90 @@ def test_left_pad() -> None:
     assert mask.tolist() == [[1, 1, 1], [0, 0, 1]]
 
 
-def test_rows_drop_padding_that_none_of_them_needs() -> None:
-    rollout = Rollout(
-        torch.tensor([[1, 2, 3], [0, 0, 4]]),
-        torch.tensor([[1, 1, 1], [0, 0, 1]]),
-        torch.tensor([[5, 6, 7], [8, 0, 0]]),
-        torch.tensor([[1, 1, 1], [1, 0, 0]]),
-        torch.tensor([True, False]),
-    )
-    second = rollout.rows(torch.tensor([1]))
-    assert second.ids_BT.tolist() == [[4, 8]]
-    assert second.mask_BT.tolist() == [[1, 1]]
-    assert rollout.rows(torch.tensor([0, 1])).ids_BT.equal(rollout.ids_BT)
+def test_packed_rows_and_mask_by_hand() -> None:
+    rollout = Rollout([[1, 2, 3], [4]], [[5, 6], [7, 8, 9]], torch.tensor([True, False]))
+    assert rollout.mask_BR.tolist() == [[1, 1, 0], [1, 1, 1]]
+    assert rollout.lengths == [5, 4]
+    batch = rollout.packed([1, 0])
+    assert batch.ids_N.tolist() == [4, 7, 8, 9, 1, 2, 3, 5, 6]
+    assert batch.target_M.tolist() == [7, 8, 9, 5, 6]
+
+
+@pytest.fixture(scope="module")
+def policy():
+    weights = weights_of(TINY)
+    chat = text.load(weights)
+    return standalone(backend(KINDS["full"]), weights, chat), chat
+
+
+PROMPTS = ["My kettle arrived broken.", "Where is my lamp? I ordered it three weeks ago.", "Hi"]
+
+
+def asked(chat) -> list[list[int]]:
+    return [chat.prompt_ids([{"role": "user", "content": words}]) for words in PROMPTS]
+
+
+@pytest.mark.parametrize("kind", ["full", "lora", "qlora"])
+def test_engines_agree_on_the_likeliest_tokens(kind: str) -> None:
+    weights = weights_of(TINY)
+    chat = text.load(weights)
+    how = backend(KINDS[kind])
+    model = how.load(weights, chat)
+    if kind != "full":
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.data.normal_(std=0.02)
+    role = Role(model.eval(), trunk_of(model, torch.float32), trained_adapter(model))
+    ours, theirs = (sample(role, asked(chat), chat, Sampling(24, 0.0), engine) for engine in (None, HFEngine()))
+    assert ours.responses == theirs.responses and ours.finished_B.equal(theirs.finished_B)
+
+
+def test_rows_that_stop_leave_the_batch_and_disturb_no_other(policy) -> None:
+    role, chat = policy
+    prompts = asked(chat)
+    together = sample(role, prompts, chat, Sampling(48, 0.0))
+    assert len({len(row) for row in together.responses}) > 1, "rows must stop at different steps for this to say much"
+    for prompt, response in zip(prompts, together.responses, strict=True):
+        assert sample(role, [prompt], chat, Sampling(48, 0.0)).responses == [response]
+
+
+def test_logprobs_and_values_on_the_way_are_those_of_a_pass_of_their_own(policy) -> None:
+    role, chat = policy
+    critic = torch.nn.Linear(192, 1)
+    torch.manual_seed(0)
+    rollout = sample(role, asked(chat) * 4, chat, Sampling(24, 0.7), critic=critic)
+    assert rollout.logprob_M is not None and rollout.value_M is not None
+    batch = rollout.packed()
+    torch.testing.assert_close(rollout.logprob_M, role.logprobs(batch, 0.7)[0], rtol=0, atol=1e-4)
+    with torch.no_grad():
+        states = role.hidden(batch, batch.predicts_M)
+        torch.testing.assert_close(rollout.value_M, critic(states)[:, 0], rtol=0, atol=1e-4)
+
+
+def test_sampling_follows_the_distribution(policy) -> None:
+    """First tokens of many draws against their probabilities, by a chi-square of the ten likeliest."""
+    role, chat = policy
+    prompt = asked(chat)[0]
+    torch.manual_seed(0)
+    draws = 2000
+    first = [row[0] for row in sample(role, [prompt] * draws, chat, Sampling(1, 1.3)).responses]
+    batch = Packed.of([prompt], [len(prompt)], torch.device("cpu"))
+    with torch.no_grad():
+        logits = role.model.get_output_embeddings()(role.hidden(batch, batch.last_B))[0] / 1.3
+    probability = logits.softmax(-1)
+    expected = {token: draws * float(probability[token]) for token in probability.topk(10).indices.tolist()}
+    chi = sum((first.count(token) - count) ** 2 / count for token, count in expected.items())
+    assert chi < 29.6  # the 0.1 % point at 10 degrees of freedom
+
+
+@pytest.mark.parametrize("engine", [HFEngine(), CachedEngine()])
+def test_nothing_follows_a_stop_token(policy, engine: Engine) -> None:
+    role, chat = policy
+    rollout = sample(role, asked(chat), chat, Sampling(48), engine)
+    for response, finished in zip(rollout.responses, rollout.finished_B.tolist(), strict=True):
+        assert finished == (response[-1] in chat.stop_ids)
+        assert not set(response[:-1]) & set(chat.stop_ids)
+
+
+def test_every_role_has_an_engine(policy) -> None:
+    assert isinstance(engine_for(policy[0]), CachedEngine)

@@ -8,19 +8,24 @@ import torch
 from rlhf import text
 from rlhf.backends import backend
 from rlhf.config import Full, LoRA
-from rlhf.rollout import left_pad
-from rlhf.trunk import Roles, load
+from rlhf.decoder import Decoder
+from rlhf.packing import Packed
+from rlhf.trunk import Critic, Padded, Roles, active, load
 from rlhf.weights import Weights
 
 ROWS = [[2, 50, 60, 70, 3], [2, 80, 3, 90, 91, 92, 93, 3]]
 
 
-def roles_of(finished) -> tuple[Roles, Weights]:
+def batch(rows: list[list[int]] = ROWS) -> Packed:
+    return Packed.of(rows, [len(row) - 3 for row in rows], torch.device("cpu"))
+
+
+def roles_of(finished, critic: Critic = "reward") -> tuple[Roles, Weights]:
     recipe, _, made = finished
     policy, reward = Weights.of(made["sft"]), Weights.of(made["reward"])
     chat = text.load(policy)
     how = backend(recipe.stages["ppo"].backend)
-    return load(how, policy, reward, chat, critic=True), policy
+    return load(how, policy, reward, chat, critic), policy
 
 
 def test_adapters_share_a_trunk_and_full_models_do_not(finished) -> None:
@@ -40,50 +45,51 @@ def test_only_policy_and_value_train(finished) -> None:
 
 @torch.no_grad()
 def test_at_the_start_policy_is_reference_and_value_is_reward(finished) -> None:
-    roles, _ = roles_of(finished)
-    ids, mask = left_pad(ROWS, 1, torch.device("cpu"))
-    mine, _ = roles.policy.logprobs(ids, mask, 3, 1.0)
-    theirs, _ = roles.reference.logprobs(ids, mask, 3, 1.0)
+    roles, _ = roles_of(finished, "reward")
+    mine, theirs = (role.logprobs(batch(), 1.0)[0] for role in (roles.policy, roles.reference))
     torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-5)
-    shifted, whole = torch.cat([ids, ids[:, :1]], 1), torch.cat([mask, mask[:, :1].clone().fill_(1)], 1)
-    value = roles.value.values(shifted, whole, 1)[:, 0]  # the state before the token that was added: the whole row
-    torch.testing.assert_close(value, roles.reward.scores(ids, mask), rtol=0, atol=1e-4)
+    longer = Packed.of([[*row, 5] for row in ROWS], list(map(len, ROWS)), torch.device("cpu"))
+    # the state before the token that was added is that of the whole row
+    torch.testing.assert_close(roles.value.values(longer), roles.reward.scores(batch()), rtol=0, atol=1e-4)
 
 
 @torch.no_grad()
-def test_scores_and_logprobs_do_not_see_padding(finished) -> None:
+def test_scores_and_logprobs_do_not_see_their_neighbours(finished) -> None:
     roles, _ = roles_of(finished)
-    ids, mask = left_pad(ROWS, 1, torch.device("cpu"))
-    together = roles.reward.scores(ids, mask)
-    logprob, entropy = roles.policy.logprobs(ids, mask, 3, 0.7)
+    together = roles.reward.scores(batch())
+    logprob, entropy = (found.split(3) for found in roles.policy.logprobs(batch(), 0.7))
     for i, row in enumerate(ROWS):
-        one, ones = left_pad([row], 1, torch.device("cpu"))
-        torch.testing.assert_close(roles.reward.scores(one, ones)[0], together[i], rtol=0, atol=1e-4)
-        alone, calm = roles.policy.logprobs(one, ones, 3, 0.7)
-        torch.testing.assert_close(alone[0], logprob[i], rtol=0, atol=1e-4)
-        torch.testing.assert_close(calm[0], entropy[i], rtol=0, atol=1e-4)
+        one = batch([row])
+        torch.testing.assert_close(roles.reward.scores(one)[0], together[i], rtol=0, atol=1e-4)
+        alone, calm = roles.policy.logprobs(one, 0.7)
+        torch.testing.assert_close(alone, logprob[i], rtol=0, atol=1e-4)
+        torch.testing.assert_close(calm, entropy[i], rtol=0, atol=1e-4)
 
 
 @torch.no_grad()
-def test_right_padding_is_not_scored(finished) -> None:
+def test_both_trunks_compute_the_same(finished) -> None:
+    """Our packed decoder, and transformers' padded forward pass that stands in for families it does not know."""
     roles, _ = roles_of(finished)
-    row = torch.tensor([ROWS[0]])
-    padded = torch.cat([row, torch.ones(1, 3, dtype=torch.long)], 1)
-    mask = torch.cat([torch.ones_like(row), torch.zeros(1, 3, dtype=torch.long)], 1)
-    torch.testing.assert_close(
-        roles.reward.scores(padded, mask), roles.reward.scores(row, torch.ones_like(row)), atol=1e-5, rtol=0
-    )
+    for role in (roles.policy, roles.reference, roles.reward):
+        assert isinstance(role.trunk, Decoder)
+        padded = dataclasses.replace(role, trunk=Padded(role.model, torch.float32))
+        torch.testing.assert_close(role.hidden(batch()), padded.hidden(batch()), rtol=1e-3, atol=1e-4)
+
+
+def test_a_shared_critic_costs_a_head_and_starts_at_zero(finished) -> None:
+    roles, _ = roles_of(finished, "shared")
+    assert roles.value.trunk is roles.policy.trunk
+    assert sum(p.numel() for p in roles.value.parameters()) == 193
+    with torch.no_grad():
+        assert not roles.value.values(batch()).any()
 
 
 def test_a_role_leaves_the_trunk_as_it_found_it(finished) -> None:
     roles, _ = roles_of(finished)
-    ids, mask = left_pad(ROWS, 1, torch.device("cpu"))
-    with torch.no_grad():
-        before = roles.policy.logprobs(ids, mask, 3, 1.0)[0]
-        with roles.reward.active(), pytest.raises(RuntimeError):
-            raise RuntimeError
-        after = roles.policy.logprobs(ids, mask, 3, 1.0)[0]
-    assert torch.equal(before, after)
+    before = roles.policy.logprobs(batch(), 1.0)[0]
+    with active(roles.reward.model, roles.reward.adapter), pytest.raises(RuntimeError):
+        raise RuntimeError
+    assert torch.equal(before, roles.policy.logprobs(batch(), 1.0)[0])
 
 
 def test_a_judge_on_another_base_is_left_to_text(finished) -> None:
@@ -92,7 +98,7 @@ def test_a_judge_on_another_base_is_left_to_text(finished) -> None:
         pytest.skip("with full fine-tuning every role is a model of its own, whatever its base")
     policy = Weights.of(made["sft"])
     foreign = dataclasses.replace(Weights.of(made["reward"]), identity="another")
-    roles = load(backend(LoRA()), policy, foreign, text.load(policy), critic=True)
+    roles = load(backend(LoRA()), policy, foreign, text.load(policy), "reward")
     assert roles.reward is None
     assert roles.value is not None and not roles.value.head.weight.detach().any()
 

@@ -66,7 +66,7 @@ def test_ppo_starts_at_its_reference(finished) -> None:
     _, _, made = finished
     first, second = metrics_of(made["ppo"].folder)[:2]
     assert abs(first["kl"]) < 1e-3
-    assert abs(second["kl"]) > 1e-3  # and it moves
+    assert abs(second["kl"]) > 10 * abs(first["kl"])  # and it moves
 
 
 def test_reward_head_is_trained_saved_and_reloaded(finished) -> None:

@@ -1,0 +1,147 @@
+"""Generation on `Decoder`: keys and values in place, one token at a time.
+
+Prompts are read packed. Weights are made ready once for the many small steps: in float32 the layers that read the same
+input become one product with the adapters merged into a copy; in bf16 and in 4 bit, where merging would round or a
+copy would not fit, they stay as they are.
+"""
+
+# B rows that go on, N packed tokens of the prompts, H heads, G heads that share keys and values, E size of a head
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from rlhf.decoder import Decoder, attend, heads, linear, norm, rms_norm
+from rlhf.fused import GATE, PLAIN, Linear, project
+from rlhf.packing import Packed
+
+
+class Cache:
+    """Keys and values of the tokens so far. All prompts end at the same column, so that a step writes one column."""
+
+    def __init__(self, config: Any, batch: Packed, most: int, dtype: torch.dtype) -> None:
+        groups, size = config.num_key_value_heads, getattr(config, "head_dim", None)
+        size = size or config.hidden_size // config.num_attention_heads
+        self.width = max(batch.lengths)
+        shape = (config.num_hidden_layers, len(batch), groups, self.width + most, size)
+        self.keys = torch.zeros(shape, dtype=dtype, device=batch.device)
+        self.values = torch.zeros(shape, dtype=dtype, device=batch.device)
+        length_B = torch.tensor(batch.lengths, device=batch.device)
+        self.row_N = torch.arange(len(batch), device=batch.device).repeat_interleave(length_B)
+        self.column_N = (self.width - length_B)[self.row_N] + batch.position_N
+        before = torch.arange(shape[3], device=batch.device) < (self.width - length_B)[:, None]
+        self.bias = torch.zeros(before.shape, dtype=dtype, device=batch.device).masked_fill_(before, float("-inf"))
+
+    def fill(self, layer: int, k_NGE: Tensor, v_NGE: Tensor) -> None:
+        """Put the prompts' keys and values in place."""
+        self.keys[layer][self.row_N, :, self.column_N] = k_NGE
+        self.values[layer][self.row_N, :, self.column_N] = v_NGE
+
+    def keep(self, rows: Tensor) -> None:
+        """Only these rows go on."""
+        self.keys, self.values, self.bias = self.keys[:, rows], self.values[:, rows], self.bias[rows]
+
+    def attend(self, layer: int, column: int, q_BHE: Tensor, k_BGE: Tensor, v_BGE: Tensor, scale: float) -> Tensor:
+        """Write a column and attend to all up to it: (B, H · E)."""
+        keys, values = self.keys[layer], self.values[layer]
+        keys[:, :, column], values[:, :, column] = k_BGE, v_BGE
+        q = q_BHE.unflatten(1, (keys.shape[1], -1))
+        bias = self.bias[:, None, None, : column + 1]
+        scores = torch.matmul(q, keys[:, :, : column + 1].transpose(2, 3)).mul_(scale).add_(bias)
+        return torch.matmul(scores.softmax(-1), values[:, :, : column + 1]).flatten(1)
+
+
+class Layer(NamedTuple):
+    """A layer made ready for many small steps."""
+
+    module: Any
+    qkv: list[Linear]
+    out: list[Linear]
+    gated: list[Linear]
+    down: list[Linear]
+
+    @classmethod
+    def of(cls, module: Any, adapter: str | None, dtype: torch.dtype) -> "Layer":
+        """Weights of a module as the role `adapter` sees them."""
+        attention, mlp = module.self_attn, module.mlp
+        inputs = (
+            (attention.q_proj, attention.k_proj, attention.v_proj),
+            (attention.o_proj,),
+            (mlp.gate_proj, mlp.up_proj),
+            (mlp.down_proj,),
+        )
+        return cls(module, *(_ready([linear(one, adapter) for one in group], dtype) for group in inputs))
+
+    def read(
+        self, x: Tensor, batch: Packed, rotary: tuple[Tensor, Tensor], cache: Cache, index: int, last: bool
+    ) -> Tensor:
+        """Prompts through the layer; past the last layer's attention only their last tokens go on."""
+        q, k, v = heads(self.module.self_attn, *self._qkv(x), rotary)
+        cache.fill(index, k, v)
+        mixed = attend(q, k, v, batch, self.module.self_attn.scaling)
+        if last:
+            mixed, x = mixed[batch.last_B], x[batch.last_B]
+        return self._after(mixed, x)
+
+    def step(self, x: Tensor, rotary: tuple[Tensor, Tensor], cache: Cache, index: int, column: int) -> Tensor:
+        """One more token of each row."""
+        q, k, v = heads(self.module.self_attn, *self._qkv(x), rotary)
+        return self._after(cache.attend(index, column, q, k, v, self.module.self_attn.scaling), x)
+
+    def _qkv(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        attention = self.module.self_attn
+        outs = project((x,), norm(self.module.input_layernorm), self.qkv)
+        if len(outs) == 1:
+            outs = outs[0].split(
+                [one.out_features for one in (attention.q_proj, attention.k_proj, attention.v_proj)], -1
+            )
+        q, k, v = outs
+        return q, k, v
+
+    def _after(self, mixed: Tensor, x: Tensor) -> Tensor:
+        (x,) = project((mixed,), PLAIN, self.out, residual=x)
+        inner = project((x,), norm(self.module.post_attention_layernorm), self.gated)
+        (x,) = project(inner[0].chunk(2, -1) if len(inner) == 1 else inner, GATE, self.down, residual=x)
+        return x
+
+
+def _ready(linears: list[Linear], dtype: torch.dtype) -> list[Linear]:
+    """Layers that read the same input as one, with their adapters merged, where that is exact."""
+    if dtype.itemsize < 4:
+        return linears
+    bias = [one.bias for one in linears if one.bias is not None]
+    return [Linear(torch.cat([one.merged(dtype) for one in linears]), torch.cat(bias) if bias else None)]
+
+
+class Steps:
+    """Responses on their way. `hidden` is the last state of each row that goes on; `rows` says which those are."""
+
+    def __init__(self, decoder: Decoder, prompts: Sequence[list[int]], adapter: str | None, most: int) -> None:
+        """Read prompts, and be ready to go on for up to `most` tokens."""
+        self.decoder = decoder
+        self.layers = [Layer.of(module, adapter, decoder.dtype) for module in decoder.layers]
+        batch = Packed.of(prompts, list(map(len, prompts)), decoder.trunk.embed_tokens.weight.device)
+        self.cache = Cache(decoder.trunk.config, batch, most, decoder.dtype)
+        x = decoder.trunk.embed_tokens(batch.ids_N).to(decoder.dtype)
+        rotary = decoder.rotary(x, batch.position_N)
+        for i, layer in enumerate(self.layers):
+            x = layer.read(x, batch, rotary, self.cache, i, last=i + 1 == len(self.layers))
+        self.hidden = rms_norm(x, decoder.trunk.norm)
+        self.rows = torch.arange(len(batch), device=batch.device)
+        self.position_B = torch.tensor(batch.lengths, device=batch.device)
+        self.column = self.cache.width
+
+    def go_on(self, token_B: Tensor, live_B: Tensor) -> None:
+        """One step for the rows that are live; the others leave once they are a fifth."""
+        if int(live_B.sum()) <= 0.8 * len(live_B):
+            keep = live_B.nonzero()[:, 0]
+            token_B, self.rows, self.position_B = token_B[keep], self.rows[keep], self.position_B[keep]
+            self.cache.keep(keep)
+        x = self.decoder.trunk.embed_tokens(token_B).to(self.decoder.dtype)
+        rotary = self.decoder.rotary(x, self.position_B)
+        for i, layer in enumerate(self.layers):
+            x = layer.step(x, rotary, self.cache, i, self.column)
+        self.hidden = rms_norm(x, self.decoder.trunk.norm)
+        self.position_B, self.column = self.position_B + 1, self.column + 1
