@@ -97,6 +97,7 @@ def _run_stage(
     scratch.mkdir(parents=True)
     screen.stage(title, stage.stage)
     quiet_libraries()
+    _seed(stage.seed)
     program = importlib.import_module(stage.program)
     tracker = Tracker(
         scratch, screen, recipe.config.tracking, recipe=recipe.name, stage=stage.name, settings=settings, home=home
@@ -211,6 +212,13 @@ def quiet_libraries() -> None:
     for name in ("trl", "accelerate", "bitsandbytes", "peft", "torch.distributed"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl|peft|accelerate")
+
+
+def _seed(seed: int) -> None:
+    """Before anything is drawn: fresh adapters and heads are made before a trainer would set its own seed."""
+    from transformers import set_seed
+
+    set_seed(seed)
 
 
 def _versions() -> dict[str, str]:

@@ -6,8 +6,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import torch
-
 from rlhf import evaluate, rules, text
 from rlhf.artifact import Artifact
 from rlhf.backends import for_weights
@@ -24,7 +22,6 @@ from stages.evaluate.config import EvaluateConfig
 
 def run(config: EvaluateConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tracker) -> Artifact:
     """Measure everything whose inputs are named; answers of both policies go to `out/samples.jsonl`."""
-    torch.manual_seed(config.seed)
     metrics: dict[str, Any] = {}
     data: dict[str, Any] = {}
     rule = rules.load(config.rule) if config.rule else None

@@ -69,7 +69,6 @@ def run(config: PPOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
     accelerator = Accelerator(cpu=not torch.cuda.is_available())
     if accelerator.num_processes > 1:
         raise RecipeError("the RL stage runs on one process; start the recipe without a launcher")
-    torch.manual_seed(config.seed)
     job = training.Job.start(config, inputs, "prompts", accelerator.device)
     room = (text.positions(job.weights) or math.inf) - config.rollout.max_new_tokens
     if room < 8:

@@ -55,6 +55,13 @@ def test_a_torn_stage_is_run_again(tmp_path: Path) -> None:
     assert written(again["reward"]) == written(first["reward"])
 
 
+def test_the_same_recipe_makes_the_same_weights(tmp_path: Path) -> None:
+    one, two = (run(parse(short(tmp_path)), tmp_path / name, Screen(quiet=True)) for name in ("one", "two"))
+    for name in one:
+        for file in one[name].model.glob("*.safetensors"):
+            assert file.read_bytes() == (two[name].model / file.name).read_bytes(), file
+
+
 def test_a_run_folder_that_cannot_be_is_refused(tmp_path: Path) -> None:
     recipe = parse(short(tmp_path))
     (tmp_path / "taken").touch()
