@@ -99,15 +99,16 @@ def attend(q: Tensor, k: Tensor, v: Tensor, batch: Packed, scale: float) -> Tens
     """Causal attention within each sequence: (N, H, E) in, (N, H · E) out."""
     width = max(batch.lengths)
     even = min(batch.lengths) == width
-    groups = q.shape[1] // k.shape[1]
 
     def spread(t_NHE: Tensor) -> Tensor:
         if not even:
             t_NHE = t_NHE.new_zeros(len(batch) * width, *t_NHE.shape[1:]).index_copy(0, batch.slot_N, t_NHE)
         return t_NHE.view(len(batch), width, *t_NHE.shape[1:]).transpose(1, 2)
 
-    k, v = (spread(t) if groups == 1 else spread(t).repeat_interleave(groups, 1) for t in (k, v))
-    mixed = F.scaled_dot_product_attention(spread(q), k, v, is_causal=True, scale=scale)
+    grouped = q.shape[1] > k.shape[1]
+    mixed = F.scaled_dot_product_attention(
+        spread(q), spread(k), spread(v), is_causal=True, scale=scale, enable_gqa=grouped
+    )
     mixed = mixed.transpose(1, 2).flatten(2).flatten(0, 1)
     return mixed if even else mixed[batch.slot_N]
 

@@ -35,8 +35,8 @@ class RLConfig(Strict):
     gamma: float = Field(default=1.0, gt=0, le=1)
     """Discount."""
     lam: float = Field(default=1.0, ge=0, le=1)
-    """GAE's lambda: 1 is the Monte-Carlo return, 0 one-step bootstrapping. With one score at the end and a young critic,
-    bootstrapping mostly adds its errors: 1 gained more for each nat of KL on the quickstart."""
+    """GAE's lambda: 1 is the Monte-Carlo return, 0 one-step bootstrapping. With one score at the end and a young
+    critic, bootstrapping mostly adds its errors: 1 gained more for each nat of KL on the quickstart."""
     clip: float = Field(default=0.2, gt=0)
     """Clip range of the policy ratio."""
     value_clip: float | None = Field(default=0.2, gt=0)

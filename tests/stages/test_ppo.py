@@ -1,0 +1,122 @@
+"""The RL stage: every estimator, critic and place of the KL penalty; families our decoder does not know; its guards."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rlhf import trunk
+from rlhf.artifact import Artifact
+from rlhf.console import Screen
+from rlhf.errors import GuardError
+from rlhf.recipe import parse
+from rlhf.runner import run
+from rlhf.weights import Weights
+from tests.conftest import metrics_of, small_recipe
+from tests.rlhf.test_backends import random_model
+
+
+def chain(folder: Path, kind: str = "lora", **top: Any) -> dict[str, Any]:
+    """SFT, reward and PPO, few steps each."""
+    raw = small_recipe(folder, kind, **top)
+    raw["stages"] = {name: raw["stages"][name] for name in ("sft", "reward", "ppo")}
+    return raw
+
+
+@pytest.fixture(scope="module")
+def parents(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which SFT and reward have run."""
+    folder = tmp_path_factory.mktemp("ppo")
+    raw = chain(folder)
+    del raw["stages"]["ppo"]
+    run(parse(raw), folder, Screen(quiet=True))
+    return folder
+
+
+def ppo(folder: Path, **blocks: dict[str, Any]) -> Artifact:
+    """The PPO stage with some settings changed."""
+    raw = chain(folder)
+    for block, settings in blocks.items():
+        raw["stages"]["ppo"][block] |= settings
+    return run(parse(raw), folder, Screen(quiet=True), fresh=True, only="ppo")["ppo"]
+
+
+@pytest.mark.parametrize(
+    "rl",
+    [
+        {"critic": "shared"},
+        {"critic": "reward"},
+        {"critic": "policy", "lam": 0.9},
+        {"estimator": "rloo", "group": 2},
+        {"estimator": "grpo", "group": 4, "kl_in": "loss"},
+        {"estimator": "reinforce++", "kl_target": 3.0},
+        {"entropy_coef": 0.01, "whiten_rewards": True, "minibatches": 2, "value_clip": None},
+    ],
+    ids=lambda rl: "-".join(map(str, rl.values())),
+)
+def test_every_form_of_the_algorithm_starts_at_its_reference_and_moves(parents: Path, rl: dict[str, Any]) -> None:
+    first, second = metrics_of(ppo(parents, rl=rl).folder)
+    assert abs(first["kl"]) < 1e-3 < abs(first["ratio"])
+    assert abs(second["kl"]) > abs(first["kl"])
+    assert ("value_loss" in first) == (rl.get("estimator", "gae") == "gae")
+
+
+def test_micro_batches_and_checkpointing_change_no_number(parents: Path) -> None:
+    """One micro-batch, several, and recomputed activations: the same updates but for rounding."""
+    whole, parts, again = (
+        metrics_of(ppo(parents, train=train).folder)
+        for train in ({}, {"micro_batch_size": 3}, {"gradient_checkpointing": True})
+    )
+    for other in (parts, again):
+        for name in ("score", "policy_loss", "value_loss", "grad_norm", "kl"):
+            assert other[0][name] == pytest.approx(whole[0][name], rel=1e-3, abs=1e-5), name
+
+
+def test_updates_stop_at_the_bound_and_annealing_goes_on(parents: Path) -> None:
+    bound, _ = metrics_of(ppo(parents, rl={"epochs": 4, "max_update_kl": 1e-9}).folder)
+    free, _ = metrics_of(ppo(parents, rl={"epochs": 4}).folder)
+    assert 0 < bound["approx_kl"] < free["approx_kl"]
+    assert bound["lr"] > free["lr"]  # a mean over the steps taken: the two that were left come at lower rates
+
+
+@pytest.mark.parametrize("model_type", ["gpt2", "gemma2"])
+def test_a_family_that_our_decoder_does_not_know_is_trained_through_transformers(
+    tmp_path: Path, model_type: str
+) -> None:
+    base = random_model(tmp_path / "base", model_type)
+    (base / "chat_template.jinja").unlink(missing_ok=True)
+    made = run(parse(chain(tmp_path, model=str(base), template="chatml")), tmp_path, Screen(quiet=True))["ppo"]
+    first, second = metrics_of(made.folder)
+    assert abs(first["kl"]) < 1e-3 and first["ratio"] == pytest.approx(1, abs=0.2)
+    weights = Weights.of(made)
+    assert weights.adapter is not None and second["grad_norm"] > 0
+
+
+def test_a_wrong_reference_stops_the_run(parents: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An adapter of the reference that is not the policy's parent."""
+    load = trunk.load
+
+    def spoiled(*args: Any) -> trunk.Roles:
+        roles = load(*args)
+        with torch.no_grad():
+            for parameter in roles.reference.parameters():
+                parameter.mul_(0.5)
+        return roles
+
+    monkeypatch.setattr("stages.ppo.run.load_roles", spoiled)
+    with pytest.raises(GuardError, match="policy and reference, before the first update, differ by"):
+        ppo(parents)
+
+
+def test_a_number_that_is_not_finite_stops_the_run(parents: Path) -> None:
+    with pytest.raises(GuardError, match=r"is (nan|inf)"):
+        ppo(parents, train={"lr": 1e30, "warmup": 0})
+
+
+def test_metrics_say_what_the_run_did(parents: Path) -> None:
+    made = ppo(parents)
+    assert {"score", "kl", "entropy", "ratio", "clipped", "explained_variance", "response_length", "finished"} <= set(
+        json.loads((made.folder / "metrics.jsonl").read_text().split("\n")[0])
+    )
