@@ -18,6 +18,8 @@ from rlhf.errors import ArtifactError
 
 FORMAT = 1
 FILE = "artifact.json"
+CHECKPOINT = "checkpoint"
+"""Folder inside a stage's working folder from which an interrupted stage goes on."""
 
 
 @dataclass(frozen=True)
@@ -88,14 +90,14 @@ def write(artifact: Artifact, folder: Path) -> Artifact:
     """Write `artifact.json` after everything beside it is on disk; atomic."""
     for path in folder.rglob("*"):
         if path.is_file():
-            _sync(path)
+            sync(path)
     record = {"format": FORMAT, **asdict(artifact)}
     record.pop("folder")
     scratch = folder / f"{FILE}.partial"
     scratch.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
-    _sync(scratch)
+    sync(scratch)
     scratch.replace(folder / FILE)
-    _sync(folder)
+    sync(folder)
     return read(folder)
 
 
@@ -146,7 +148,8 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Have the disk hold what was written."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

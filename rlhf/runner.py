@@ -29,6 +29,8 @@ from rlhf.recipe import Recipe
 from rlhf.tracking import Tracker
 from rlhf.weights import Weights, find
 
+_KEY = "hash"
+"""File in a stage's working folder that holds the hash of what is being made."""
 _LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets")
 
 
@@ -66,7 +68,7 @@ def run(
             done[name] = old
             screen.say(f"✓ {title}  unchanged, skipped")
         elif wanted:
-            done[name] = _run_stage(stage, inputs, home, key, title, recipe, screen)
+            done[name] = _run_stage(stage, inputs, home, key, title, recipe, screen, fresh)
     return done
 
 
@@ -82,19 +84,34 @@ def _unchanged(home: Path, key: str, fresh: bool) -> Artifact | None:
     return None
 
 
+def _interrupted(scratch: Path, key: str) -> bool:
+    """Whether the same stage was at work here and left a checkpoint to go on from."""
+    begun = scratch / _KEY
+    return begun.is_file() and begun.read_text("utf-8") == key and (scratch / artifacts.CHECKPOINT).is_dir()
+
+
 def _scratch(home: Path) -> Path:
     """Where a stage is at work until it is finished."""
     return home.with_name(f".{home.name}.partial")
 
 
 def _run_stage(
-    stage: StageConfig, inputs: Mapping[str, Weights], home: Path, key: str, title: str, recipe: Recipe, screen: Screen
+    stage: StageConfig,
+    inputs: Mapping[str, Weights],
+    home: Path,
+    key: str,
+    title: str,
+    recipe: Recipe,
+    screen: Screen,
+    fresh: bool,
 ) -> Artifact:
     """Run one stage beside its place, and move it there when its artifact is on disk."""
     settings = stage.model_dump(mode="json")
     scratch = _scratch(home)
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
+    if fresh or not _interrupted(scratch, key):
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        (scratch / _KEY).write_text(key, encoding="utf-8")
     screen.stage(title, stage.stage)
     quiet_libraries()
     _seed(stage.seed)
@@ -109,7 +126,9 @@ def _run_stage(
     finally:
         tracker.close(metrics)
         screen.stop()
-    shutil.rmtree(scratch / "trainer", ignore_errors=True)
+    for passing in ("trainer", artifacts.CHECKPOINT):
+        shutil.rmtree(scratch / passing, ignore_errors=True)
+    (scratch / _KEY).unlink()
     parents = {where: weights.lineage for where, weights in inputs.items()}
     made = replace(made, hash=key, parents=parents, config=settings, versions=_versions(), base=_relative(made, home))
     artifacts.write(made, scratch)

@@ -50,6 +50,13 @@ class Tracker:
             self.screen.progress(step, steps, values)
         self._to_wandb(lambda run: run.log(dict(values), step=step))
 
+    def rewind(self, step: int) -> None:
+        """Forget what was logged after `step`: an interrupted stage goes on from there."""
+        kept = [line for line in self.path.read_text("utf-8").splitlines(True) if json.loads(line)["step"] <= step]
+        self._file.close()
+        self.path.write_text("".join(kept), encoding="utf-8")
+        self._file = self.path.open("a", encoding="utf-8")
+
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """A table of samples: to W&B; the stage keeps its own file."""
 

@@ -96,7 +96,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     config = stage_config(options)
     roles = load_roles(options, config, chat)
     loop = Timed(config, roles, None, chat, Accelerator(cpu=True))
-    loop.train([Prompt([], "")] * len(prompts), prompts, Quiet())  # type: ignore[arg-type]
+    loop.train([Prompt([], "")] * len(prompts), prompts, Quiet(), Path())  # type: ignore[arg-type]
 
     skip = 1 if options.updates > 2 else 0  # the first update also proves its invariants
     starts = [dict.fromkeys(spent, 0.0), *marks[:-1]]

@@ -78,6 +78,8 @@ class PPOTrainConfig(Optimisation):
     """Responses drawn over the whole stage."""
     value_lr: float | None = Field(default=None, gt=0)
     """Learning rate of the critic; when left out, the policy's, and at least 1e-3 for a shared critic, a fresh head."""
+    checkpoint_every: int = Field(default=10, ge=0)
+    """Rollouts between checkpoints, from which an interrupted stage goes on bit for bit; 0 for none."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"

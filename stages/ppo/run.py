@@ -12,6 +12,7 @@ Details and their sources: Huang et al. 2024, "The N Implementation Details of R
 
 # B episodes, R tokens of the longest response, M response tokens of some rows, D hidden size
 
+import itertools
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +25,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from transformers import get_scheduler
 
-from rlhf import text, training
+from rlhf import checkpoint, text, training
 from rlhf.artifact import Artifact
 from rlhf.backends import lm_head
 from rlhf.data.chat import ChatFormat, encode_prompts
@@ -81,7 +82,11 @@ def run(config: PPOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
     roles = load_roles(job.how, job.weights, reward, job.chat, critic)
     judge = None if roles.reward else RewardModel.load(reward, config.precision, config.micro_batch_size)
     loop = _Loop(config, roles, judge, job.chat, accelerator)
-    metrics = loop.train(records, prompts, tracker)
+    if state := checkpoint.load(out):
+        loop.restore(state)
+        tracker.rewind(loop.done)
+        tracker.screen.say(f"  going on after rollout {loop.done} of {loop.updates}")
+    metrics = loop.train(records, prompts, tracker, out)
     return job.finish(roles.policy.model, out, {"train": ledger}, metrics)
 
 
@@ -106,14 +111,19 @@ class _Loop:
         rl = config.rl
         self.kl = AdaptiveKL(rl.kl_coef, rl.kl_target, rl.kl_horizon) if rl.kl_target else FixedKL(rl.kl_coef)
         self.sampling = Sampling(config.rollout.max_new_tokens, config.rollout.temperature)
+        self.done, self.first_score = 0, math.nan
 
     # -------------------------------------------------------------------------------------------- the loop
 
-    def train(self, records: Sequence[Prompt], prompts: Sequence[list[int]], tracker: Tracker) -> dict[str, Any]:
-        rows = _endless(len(prompts), self.config.seed)
-        history: list[dict[str, float]] = []
-        for update in range(self.updates):
-            drawn = [next(rows) for _ in range(self.config.rollout.batch_size // self.config.rl.group)]
+    def train(
+        self, records: Sequence[Prompt], prompts: Sequence[list[int]], tracker: Tracker, out: Path
+    ) -> dict[str, Any]:
+        """Every rollout that is not done yet; metrics of the last one."""
+        size = self.config.rollout.batch_size // self.config.rl.group
+        rows = itertools.islice(_endless(len(prompts), self.config.seed), self.done * size, None)
+        metrics: dict[str, float] = {}
+        for update in range(self.done, self.updates):
+            drawn = [next(rows) for _ in range(size)]
             asked = [row for row in drawn for _ in range(self.config.rl.group)]
             # 1. rollout
             rollout = self.rollout([prompts[i] for i in asked])
@@ -125,10 +135,35 @@ class _Loop:
             metrics |= self.update(batch, first=update == 0)
             self.kl.update(metrics["kl"], self.config.rollout.batch_size)
             check_finite(metrics, update + 1)
-            history.append(metrics)
-            if update % self.config.train.log_every == 0 or update + 1 == self.updates:
-                tracker.log({"episodes": (update + 1) * len(asked), **metrics}, update + 1, self.updates)
-        return {**history[-1], "first_score": history[0]["score"], "updates": self.updates}
+            self.done = update + 1
+            self.first_score = metrics["score"] if update == 0 else self.first_score
+            if update % self.config.train.log_every == 0 or self.done == self.updates:
+                tracker.log({"episodes": self.done * len(asked), **metrics}, self.done, self.updates)
+            every = self.config.train.checkpoint_every
+            if every and self.done % every == 0 and self.done < self.updates:
+                checkpoint.save(out, self.state())
+        return {**metrics, "first_score": self.first_score, "updates": self.updates}
+
+    def state(self) -> dict[str, Any]:
+        """All that the rest of the run depends on, between two rollouts."""
+        return {
+            "done": self.done,
+            "first_score": self.first_score,
+            "kl_coef": self.kl.coef,
+            "trained": [parameter.detach() for parameter in self.trained],
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "random": checkpoint.random_state(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state`."""
+        self.done, self.first_score, self.kl.coef = state["done"], state["first_score"], state["kl_coef"]
+        for parameter, saved in zip(self.trained, state["trained"], strict=True):
+            parameter.data.copy_(saved)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        checkpoint.set_random_state(state["random"])
 
     # -------------------------------------------------------------------------------------------- 1. rollout
 

@@ -1,6 +1,7 @@
 """The RL stage: every estimator, critic and place of the KL penalty; families our decoder does not know; its guards."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from rlhf.errors import GuardError
 from rlhf.recipe import parse
 from rlhf.runner import run
 from rlhf.weights import Weights
+from stages.ppo.run import _Loop
 from tests.conftest import metrics_of, small_recipe
 from tests.rlhf.test_backends import random_model
 
@@ -108,6 +110,44 @@ def test_a_wrong_reference_stops_the_run(parents: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("stages.ppo.run.load_roles", spoiled)
     with pytest.raises(GuardError, match="policy and reference, before the first update, differ by"):
         ppo(parents)
+
+
+@pytest.mark.parametrize("kind", ["full", "lora", "qlora"])
+@pytest.mark.parametrize("critic", ["shared", "reward"])
+def test_an_interrupted_run_goes_on_bit_for_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, critic: str
+) -> None:
+    """Stopped after each of its rollouts in turn, and started again."""
+    raw = chain(tmp_path, kind)
+    raw["stages"]["ppo"]["rl"] |= {"critic": critic, "kl_target": 2.0, "minibatches": 2}
+    raw["stages"]["ppo"]["train"] |= {"episodes": 24, "checkpoint_every": 1}
+
+    def go() -> Artifact:
+        return run(parse(json.loads(json.dumps(raw))), tmp_path, Screen(quiet=True))["ppo"]
+
+    def weights(made: Artifact) -> dict[str, bytes]:
+        return {file.name: file.read_bytes() for file in made.model.glob("*.safetensors")}
+
+    whole = go()
+    expected, lines = weights(whole), metrics_of(whole.folder)
+    rollout = _Loop.rollout
+    shutil.rmtree(whole.folder)
+    for done in (1, 2):
+
+        def stopped(self: _Loop, prompts: Any, done: int = done) -> Any:
+            if self.done == done:
+                raise KeyboardInterrupt
+            return rollout(self, prompts)
+
+        monkeypatch.setattr(_Loop, "rollout", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            go()
+    monkeypatch.setattr(_Loop, "rollout", rollout)
+    again = go()
+    assert weights(again) == expected
+    keys = [key for key in lines[0] if key != "time"]
+    assert [[line[k] for k in keys] for line in metrics_of(again.folder)] == [[line[k] for k in keys] for line in lines]
+    assert not (again.folder / "checkpoint").exists()
 
 
 def test_a_number_that_is_not_finite_stops_the_run(parents: Path) -> None:

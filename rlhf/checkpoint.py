@@ -1,0 +1,42 @@
+"""Where a stage stands, so that an interrupted one goes on: written whole or not at all."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rlhf.artifact import CHECKPOINT, sync
+from rlhf.errors import ArtifactError
+
+
+def save(out: Path, state: dict[str, Any]) -> None:
+    """Replace the checkpoint under `out` by `state` (tensors, numbers, strings, lists and dictionaries of them)."""
+    folder = out / CHECKPOINT
+    folder.mkdir(exist_ok=True)
+    scratch = folder / "state.partial"
+    torch.save(state, scratch)
+    sync(scratch)
+    scratch.replace(folder / "state.pt")
+    sync(folder)
+
+
+def load(out: Path) -> dict[str, Any] | None:
+    """The state last saved under `out`, or None. Never runs code from the file."""
+    path = out / CHECKPOINT / "state.pt"
+    if not path.is_file():
+        return None
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ArtifactError(f"{path}: cannot be read ({error}); delete it, or run with --fresh") from None
+
+
+def random_state() -> dict[str, Any]:
+    """Of torch's generators, on the CPU and on every accelerator."""
+    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    torch.set_rng_state(state["cpu"])
+    if state["cuda"]:
+        torch.cuda.set_rng_state_all(state["cuda"])
