@@ -1,0 +1,148 @@
+"""Our RL stage beside the last PPO that TRL shipped (1.12) and the older, faster 0.9.6: in turn, one thread, fp32.
+
+Same model, reward model, prompts, batch and updates. The peers' side and the assets come from a folder outside this
+repository (`--peers`); their libraries are installed into virtual environments of their own under `--work`.
+
+python benchmarks/ppo/compare.py speed          # CPU-seconds an episode and peak memory above the loaded libraries
+python benchmarks/ppo/compare.py reward         # CPU-seconds to a fixed reward
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from common import ROOT, keep
+
+RATES = {"lora": 1e-3, "full": 1e-4}
+"""Learning rates of the speed comparison, as the peers' own script sets them."""
+TRL_112 = ["--no-deps", "trl==1.12.0"]
+TRL_096 = [
+    "torch==2.13.0", "trl==0.9.6", "transformers==4.41.2", "peft==0.11.1", "accelerate==0.33.0", "numpy<2",
+    "datasets<3", "pyarrow<18", "rich",
+]  # fmt: skip
+SHAPE = "v4096_h256_l6"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["speed", "reward"])
+    parser.add_argument("--peers", type=Path, default=ROOT.parent / "shared" / "bench" / "ppo_peers")
+    parser.add_argument("--work", type=Path, default=ROOT / ".bench")
+    parser.add_argument("--modes", nargs="+", default=["lora", "full"])
+    parser.add_argument("--engines", nargs="+", default=["trl112", "trl096", "rlhf"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--updates", type=int, default=5)
+    parser.add_argument("--target", type=float, default=0.5, help="reward to reach, of a moving mean of three updates")
+    parser.add_argument("--set", action="append", default=[], help="setting of our side, such as rl.critic=reward")
+    parser.add_argument("--lr", type=float, help="learning rate of our side")
+    parser.add_argument("--name", help="name of the result file")
+    options = parser.parse_args()
+    options.work = options.work.resolve()
+    bench = Bench(options)
+    runs = [bench.run(e, mode, seed) for seed in options.seeds for mode in options.modes for e in options.engines]
+    found = {mode: summary(options, [one for one in runs if one["mode"] == mode]) for mode in options.modes}
+    keep(options.name or f"ppo-{options.what}", {"settings": settings(options), "ratios": found, "runs": runs})
+
+
+def settings(options: argparse.Namespace) -> dict[str, Any]:
+    return {k: getattr(options, k) for k in ("what", "modes", "engines", "seeds", "updates", "target", "set", "lr")}
+
+
+class Bench:
+    """Sets up the peers once and runs one engine at a time."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.env = {**os.environ, "BENCH_ASSETS": str(options.work / "assets"), "OMP_NUM_THREADS": "1"}
+        self.env |= {"TQDM_DISABLE": "1", "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+        options.work.mkdir(exist_ok=True)
+        self.assets = options.work / "assets" / SHAPE
+        if not (self.assets / "done").exists():
+            print("building the peers' model and reward models (minutes)", file=sys.stderr)
+            subprocess.run([sys.executable, options.peers / "common.py"], env=self.env, check=True, stdout=sys.stderr)
+        self.python = {"rlhf": sys.executable}
+        if "trl112" in options.engines:
+            self.python["trl112"] = self._environment("trl112", TRL_112, shares=True)
+        if "trl096" in options.engines:
+            self.python["trl096"] = self._environment("trl096", TRL_096, shares=False)
+
+    def _environment(self, name: str, packages: list[str], shares: bool) -> str:
+        """A virtual environment; with `shares`, our own libraries lie behind its packages."""
+        folder = self.options.work / name
+        python = folder / "bin" / "python"
+        if not (folder / "done").exists():
+            subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+            subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True, stdout=sys.stderr)
+            if shares:
+                import torch
+
+                (site,) = (folder / "lib").glob("python*/site-packages")
+                (site / "shared.pth").write_text(f"{Path(torch.__file__).parent.parent}\n")
+            (folder / "done").touch()
+        return str(python)
+
+    def run(self, engine: str, mode: str, seed: int) -> dict[str, Any]:
+        """One engine in a process of its own; its last line."""
+        options = self.options
+        common = ["--mode", mode, "--updates", str(options.updates), "--batch", "16", "--seed", str(seed)]
+        rate = str(options.lr if engine == "rlhf" and options.lr else RATES[mode])
+        if engine == "rlhf":
+            words = [ROOT / "benchmarks" / "ppo" / "ours.py", "--peers", options.peers, "--assets", self.assets]
+            words += [*common, "--lr", rate, *(word for one in options.set for word in ("--set", one))]
+        else:
+            script = {"trl112": "trl_ppo_bench.py", "trl096": "trl096_ppo_bench.py"}[engine]
+            words = [options.peers / script, *common, "--lr", rate, "--quiet", "1"]
+        done = subprocess.run(
+            [self.python[engine], *words], env=self.env, cwd=options.work, capture_output=True, text=True
+        )
+        if done.returncode:
+            raise SystemExit(f"{engine} failed:\n{done.stderr[-3000:]}")
+        found = json.loads(done.stdout.splitlines()[-1])
+        print(f"{engine} {mode} seed {seed}: {found['med_cpu_per_ep']:.3f} CPU-s an episode", file=sys.stderr)
+        curve = [round(value, 3) for value in found["true_reward"]]
+        return {
+            "engine": engine,
+            "mode": mode,
+            "seed": seed,
+            "cpu_s_per_episode": found["med_cpu_per_ep"],
+            "peak_over_base_mb": found["peak_over_base_mb"],
+            "cpu_s_to_target": to_target(curve, found["upd_cpu"], options.target),
+            "true_reward": curve,
+            "kl": [round(value, 2) for value in found["kl"]],
+        }
+
+
+def to_target(curve: list[float], cpu_per_episode: list[float], target: float, batch: int = 16) -> float | None:
+    """CPU-seconds until the moving mean of three updates first reaches the target; None when it never does."""
+    for i in range(2, len(curve)):
+        if sum(curve[i - 2 : i + 1]) / 3 >= target:
+            return sum(cpu_per_episode[: i + 1]) * batch
+    return None
+
+
+def summary(options: argparse.Namespace, runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Each peer over us: medians of the seeds."""
+
+    def middle(engine: str, key: str) -> float | None:
+        values = [one[key] for one in runs if one["engine"] == engine]
+        return median(values) if values and None not in values else None
+
+    found: dict[str, Any] = {}
+    for peer in options.engines:
+        if peer == "rlhf":
+            continue
+        for key in ("cpu_s_per_episode", "peak_over_base_mb", "cpu_s_to_target"):
+            theirs, ours = middle(peer, key), middle("rlhf", key)
+            if theirs and ours:
+                found[f"{peer}/rlhf {key}"] = round(theirs / ours, 3)
+    return found
+
+
+if __name__ == "__main__":
+    main()
