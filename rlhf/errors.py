@@ -4,6 +4,7 @@
     ├── RecipeError      the recipe or an override is wrong
     ├── DataError        a file of examples is wrong: file, line, field
     ├── ArtifactError    a model or a stage's output is missing, torn or of the wrong kind
+    ├── RewardError      what scores responses does not answer, or answers nonsense
     └── GuardError       a run-time invariant broke: training on would make a silently wrong model (exit code 4)
 
 Anything else that escapes is a bug of ours (exit code 1).
@@ -29,6 +30,10 @@ class DataError(RLHFError):
 
 class ArtifactError(RLHFError):
     """A model or a stage's output is missing, torn or of the wrong kind."""
+
+
+class RewardError(RLHFError):
+    """What scores responses does not answer, or answers nonsense."""
 
 
 class GuardError(RLHFError):

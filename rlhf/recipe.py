@@ -257,7 +257,7 @@ def _check_chain(stages: Mapping[str, StageConfig], places: "_Places") -> Iterat
         for where, (ref, role) in stage.references().items():
             if ref.stage is None:
                 continue
-            at = f"{places(('stages', name, where))}: stage '{name}': {where} names '{ref.stage}'"
+            at = f"{places(('stages', name, *where.split('.')))}: stage '{name}': {where} names '{ref.stage}'"
             fitting = [n for n in names[:position] if stages[n].makes == role]
             choice = f"stages before it that make a {role}: {', '.join(map(repr, fitting)) or 'none'}"
             if ref.stage not in stages:

@@ -1,22 +1,18 @@
-"""A reward model with its own text format: text is the meeting point when policy and judge differ in tokenizer."""
+"""A reward model by itself, with its own text format: conversations in, scores out."""
 
 from collections.abc import Sequence
-from typing import Any
-
-from torch import Tensor
 
 from rlhf import text
 from rlhf.backends import for_weights
 from rlhf.data.chat import ChatFormat
 from rlhf.errors import ArtifactError
 from rlhf.evaluate import encode_conversations, score_rows
-from rlhf.rollout import Rollout
 from rlhf.trunk import Role, standalone
 from rlhf.weights import Weights
 
 
 class RewardModel:
-    """Scores conversations, and rollouts of a policy whose text format may be another."""
+    """Scores conversations."""
 
     def __init__(self, role: Role, chat: ChatFormat, batch_size: int = 16) -> None:
         self.role, self.chat, self.batch_size = role, chat, batch_size
@@ -33,15 +29,3 @@ class RewardModel:
         """One score a conversation; the last message is the assistant's."""
         rows = encode_conversations(self.chat, conversations)
         return score_rows(self.role, rows, self.batch_size).tolist()
-
-    def score_rollout(self, prompts: Sequence[Any], rollout: Rollout, chat: ChatFormat) -> Tensor:
-        """Score each response of a rollout, (B,): on the policy's own tokens where the formats agree, else as text."""
-        if text.same(chat, self.chat):
-            rows = [p + r for p, r in zip(rollout.prompts, rollout.responses, strict=True)]
-        else:
-            talks = [
-                [*p.messages, {"role": "assistant", "content": t}]
-                for p, t in zip(prompts, rollout.texts(chat), strict=True)
-            ]
-            rows = encode_conversations(self.chat, talks)
-        return score_rows(self.role, rows, self.batch_size).to(rollout.finished_B.device)

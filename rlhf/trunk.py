@@ -6,7 +6,7 @@ holds a role cannot tell whether it shares its trunk. Roles run without dropout:
 
 # B sequences, N packed tokens, M response tokens of all sequences, D hidden size
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -137,16 +137,17 @@ class Role:
 
 @dataclass
 class Roles:
-    """The four roles of reinforcement learning from a reward model; `value` only when the estimator needs a critic."""
+    """The roles of reinforcement learning; `value` only when the estimator needs a critic."""
 
     policy: Role
     reference: Role
-    reward: Role | None
+    rewards: dict[str, Role]
+    """Reward models that share the policy's base and tokens, by name."""
     value: Role | None
 
     def freeze(self) -> None:
         """Only policy and value train. Adding an adapter re-enables gradients elsewhere, so this is said last."""
-        everyone = [role for role in (self.policy, self.reference, self.reward, self.value) if role is not None]
+        everyone = [self.policy, self.reference, *self.rewards.values(), *([self.value] if self.value else [])]
         for role in everyone:
             role.model.eval()
             for parameter in role.model.parameters():
@@ -176,25 +177,28 @@ class _Loader:
         return self.trunks[id(model)]
 
 
-def load(backend: Backend, policy: Weights, reward: Weights, chat: ChatFormat, critic: Critic | None) -> Roles:
+def load(
+    backend: Backend, policy: Weights, rewards: Mapping[str, Weights], chat: ChatFormat, critic: Critic | None
+) -> Roles:
     """Put the roles on one trunk where the backend can, on models of their own where it cannot.
 
     The reference is the policy's parent: its adapter, or a frozen copy. A critic `shared` is a head on the policy's
-    own states, zero at first; `reward` starts from the reward model (Stiennon et al. 2020), shifted as its scores
-    are; `policy` from the policy with a zero head. A reward model on another base, or one that reads other tokens, is
-    left out (`reward` is None: score text instead), and a critic cannot start from it.
+    own states, zero at first; `reward` starts from the first reward model (Stiennon et al. 2020), shifted as its
+    scores are; `policy` from the policy with a zero head. A reward model on another base, or one that reads other
+    tokens, is left out (score text instead), and a critic cannot start from it.
     """
     load_ = _Loader(backend, chat, backend.load(policy, chat))
     reference = load_.role("reference", policy)
-    fits = backend.takes(reward, policy) and text.same(chat, text.load(reward))
-    judge = load_.role("reward", reward, head=True) if fits else None
+    fit = {n: w for n, w in rewards.items() if backend.takes(w, policy) and text.same(chat, text.load(w))}
+    judges = {name: load_.role(f"reward_{name}", weights, head=True) for name, weights in fit.items()}
     actor = Role(load_.model, load_.trunk(load_.model), trained_adapter(load_.model))
     value = None
     if critic == "shared":
         value = Role(actor.model, actor.trunk, actor.adapter, _zero_head(actor.model), owns_body=False)
     elif critic is not None:
-        value = load_.role("value", reward if fits and critic == "reward" else policy, head=True, trains=True)
-    roles = Roles(actor, reference, judge, value)
+        start = next(iter(fit.values()), policy) if critic == "reward" else policy
+        value = load_.role("value", start, head=True, trains=True)
+    roles = Roles(actor, reference, judges, value)
     roles.freeze()
     return roles
 

@@ -3,9 +3,10 @@
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from rlhf import artifact as artifacts
 from rlhf.artifact import Artifact, Text
@@ -42,6 +43,8 @@ class Weights:
     text: Text | None = None
     """How the parent formatted text; None for a model from outside."""
     trust_remote_code: bool = False
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    """What the stage that made them measured; empty for a model from outside."""
     lineage: str = ""
     """Hash of the artifact, or of the base and its tokenizer: what a child's hash depends on."""
 
@@ -69,6 +72,7 @@ class Weights:
             quantisation=artifact.base.quantisation,
             text=artifact.text,
             trust_remote_code=artifact.base.trust_remote_code,
+            metrics=artifact.metrics,
             lineage=artifact.hash,
         )
 

@@ -46,6 +46,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
     from rlhf.data.chat import ChatFormat
     from rlhf.data.records import Prompt
+    from rlhf.rewards import RoleReward, WeightedSum
     from rlhf.runner import quiet_libraries
     from stages.ppo import run as stage
 
@@ -95,7 +96,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
     config = stage_config(options)
     roles = load_roles(options, config, chat)
-    loop = Timed(config, roles, None, chat, Accelerator(cpu=True))
+    reward = WeightedSum({"judge": (RoleReward(roles.rewards["judge"], config.micro_batch_size), 1.0)})
+    loop = Timed(config, roles, reward, chat, Accelerator(cpu=True))
     loop.train([Prompt([], "")] * len(prompts), prompts, Quiet(), Path())  # type: ignore[arg-type]
 
     skip = 1 if options.updates > 2 else 0  # the first update also proves its invariants
@@ -175,7 +177,7 @@ def load_roles(options: argparse.Namespace, config: Any, chat: Any) -> Any:
     )  # fmt: skip
     trunk.text.load = lambda *_: chat  # both read the same tokens: there is no chat template here
     how = backend(config.backend, config.precision, torch.device("cpu"))
-    return trunk.load(how, policy, reward, chat, config.rl.critic)
+    return trunk.load(how, policy, {"judge": reward}, chat, config.rl.critic)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """Settings of reinforcement learning against a reward model."""
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
-from rlhf.config import ModelRef, Optimisation, Role, Strict, TrainingStage
+from rlhf.config import ModelRef, Optimisation, Role, RuleConfig, Strict, TrainingStage
 
 
 class RolloutConfig(Strict):
@@ -86,6 +86,28 @@ class PPOTrainConfig(Optimisation):
     """Learning rate over the stage."""
 
 
+class RewardSource(Strict):
+    """One of several things that score a response: a model, a rule, or a server."""
+
+    model: ModelRef | None = None
+    """A reward model."""
+    rule: RuleConfig | None = None
+    """A Python function `(messages, response) -> float`."""
+    url: str | None = Field(default=None, pattern=r"^https?://")
+    """A server that takes {"conversations": [...]} and answers {"scores": [...]}."""
+    weight: float = 1.0
+    """What its score is multiplied by in the sum."""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "RewardSource":
+        if sum(kind is not None for kind in (self.model, self.rule, self.url)) != 1:
+            raise ValueError("name exactly one of `model`, `rule` and `url`")
+        return self
+
+
+RewardName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+
+
 class PPOConfig(TrainingStage):
     """Reinforcement learning from a reward model: PPO, RLOO, GRPO or REINFORCE++. Makes a policy."""
 
@@ -94,14 +116,24 @@ class PPOConfig(TrainingStage):
     default_lr: ClassVar[float] = 1e-6
 
     stage: Literal["ppo"] = "ppo"
-    reward_model: ModelRef
+    reward_model: ModelRef | None = None
     """What scores responses."""
+    rewards: dict[RewardName, RewardSource] = Field(default_factory=dict)
+    """Further things that score responses, by name; the score is the weighted sum of all."""
     rl: RLConfig = RLConfig()
     """The algorithm."""
     rollout: RolloutConfig = RolloutConfig()
     """How responses are drawn."""
     train: PPOTrainConfig = PPOTrainConfig()
     """How it steps."""
+
+    @model_validator(mode="after")
+    def _something_scores(self) -> "PPOConfig":
+        if not self.sources:
+            raise ValueError("nothing scores responses: name a `reward_model`, or a model, rule or url in `rewards`")
+        if self.rl.critic == "reward" and all(source.model is None for source in self.sources.values()):
+            raise ValueError("rl.critic 'reward' starts from a reward model, and there is none")
+        return self
 
     @model_validator(mode="after")
     def _batches_divide(self) -> "PPOConfig":
@@ -111,6 +143,12 @@ class PPOConfig(TrainingStage):
                 f"= {self.rl.group} × {self.rl.minibatches}"
             )
         return self
+
+    @property
+    def sources(self) -> dict[str, RewardSource]:
+        """Everything that scores responses, by the field that names it."""
+        first = {"reward_model": RewardSource(model=self.reward_model)} if self.reward_model else {}
+        return first | {f"rewards.{name}": source for name, source in self.rewards.items()}
 
     @property
     def value_lr(self) -> float:
@@ -123,4 +161,5 @@ class PPOConfig(TrainingStage):
         return self.train.micro_batch_size or self.rollout.batch_size
 
     def references(self) -> dict[str, tuple[ModelRef, Role]]:
-        return {"model": (self.model, "policy"), "reward_model": (self.reward_model, "reward")}
+        judges = {field: source.model for field, source in self.sources.items() if source.model is not None}
+        return {"model": (self.model, "policy"), **{field: (ref, "reward") for field, ref in judges.items()}}

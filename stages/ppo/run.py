@@ -25,7 +25,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from transformers import get_scheduler
 
-from rlhf import checkpoint, text, training
+from rlhf import checkpoint, rules, text, training
 from rlhf.artifact import Artifact
 from rlhf.backends import lm_head
 from rlhf.data.chat import ChatFormat, encode_prompts
@@ -34,6 +34,7 @@ from rlhf.errors import DataError, GuardError, RecipeError
 from rlhf.evaluate import batches
 from rlhf.fused import head_loss
 from rlhf.reward_model import RewardModel
+from rlhf.rewards import EndpointReward, Reward, RoleReward, RuleReward, TextReward, WeightedSum
 from rlhf.rl import advantages
 from rlhf.rl.kl import AdaptiveKL, FixedKL, k1, k3
 from rlhf.rl.losses import policy_loss, value_loss
@@ -43,7 +44,7 @@ from rlhf.tracking import Tracker, check_finite
 from rlhf.trunk import Roles
 from rlhf.trunk import load as load_roles
 from rlhf.weights import Weights
-from stages.ppo.config import PPOConfig
+from stages.ppo.config import PPOConfig, RewardSource
 
 
 @dataclass
@@ -52,11 +53,13 @@ class Batch:
 
     rollout: Rollout
     mask_BR: Tensor
-    score_B: Tensor
     logprob_BR: Tensor
     ref_logprob_BR: Tensor
     value_BR: Tensor
     """Zero where there is no critic."""
+    score_B: Tensor = field(default_factory=lambda: torch.empty(0))
+    scores: dict[str, Tensor] = field(default_factory=dict)
+    """What each reward says by itself."""
     advantage_BR: Tensor = field(default_factory=lambda: torch.empty(0))
     return_BR: Tensor = field(default_factory=lambda: torch.empty(0))
 
@@ -77,11 +80,16 @@ def run(config: PPOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
     records, prompts, ledger = encode_prompts(job.split.train, job.chat, int(min(config.data.max_length, room)))
     if not prompts:
         raise DataError(f"stage '{config.name}': no prompt to train on")
-    reward = inputs["reward_model"]
     critic = config.rl.critic if config.rl.estimator == "gae" else None
-    roles = load_roles(job.how, job.weights, reward, job.chat, critic)
-    judge = None if roles.reward else RewardModel.load(reward, config.precision, config.micro_batch_size)
-    loop = _Loop(config, roles, judge, job.chat, accelerator)
+    judges = {_short(where): inputs[where] for where, source in config.sources.items() if source.model is not None}
+    roles = load_roles(job.how, job.weights, judges, job.chat, critic)
+    reward = WeightedSum(
+        {
+            _short(where): (_reward(config, source, _short(where), judges, roles, job.chat), source.weight)
+            for where, source in config.sources.items()
+        }
+    )
+    loop = _Loop(config, roles, reward, job.chat, accelerator)
     if state := checkpoint.load(out):
         loop.restore(state)
         tracker.rewind(loop.done)
@@ -90,13 +98,31 @@ def run(config: PPOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
     return job.finish(roles.policy.model, out, {"train": ledger}, metrics)
 
 
+def _short(where: str) -> str:
+    return where.removeprefix("rewards.")
+
+
+def _reward(
+    config: PPOConfig, source: RewardSource, name: str, judges: Mapping[str, Weights], roles: Roles, chat: ChatFormat
+) -> Reward:
+    """What a source of the recipe stands for."""
+    size = config.micro_batch_size
+    if source.rule is not None:
+        return RuleReward(rules.load(source.rule), chat)
+    if source.url is not None:
+        return EndpointReward(source.url, chat)
+    if name in roles.rewards:
+        return RoleReward(roles.rewards[name], size)
+    return TextReward(RewardModel.load(judges[name], config.precision, size), chat)
+
+
 class _Loop:
     """The state of the loop: roles, optimizer, schedule and the KL controller."""
 
     def __init__(
-        self, config: PPOConfig, roles: Roles, judge: RewardModel | None, chat: ChatFormat, accelerator: Accelerator
+        self, config: PPOConfig, roles: Roles, reward: WeightedSum, chat: ChatFormat, accelerator: Accelerator
     ) -> None:
-        self.config, self.roles, self.judge, self.chat, self.accelerator = config, roles, judge, chat, accelerator
+        self.config, self.roles, self.reward, self.chat, self.accelerator = config, roles, reward, chat, accelerator
         self.updates = math.ceil(config.train.episodes / config.rollout.batch_size)
         groups: list[dict[str, Any]] = [{"params": roles.policy.parameters(), "lr": config.lr}]
         if roles.value is not None:
@@ -184,9 +210,8 @@ class _Loop:
         their own. A response without a stop token gets a constant instead of its score (detail 4.2).
         """
         mask_BR = rollout.mask_BR
-        score_B = torch.zeros(len(rollout), device=mask_BR.device)
         logprob_BR, ref_BR, value_BR = (torch.zeros_like(mask_BR, dtype=torch.float32) for _ in range(3))
-        batch = Batch(rollout, mask_BR, score_B, logprob_BR, ref_BR, value_BR)
+        batch = Batch(rollout, mask_BR, logprob_BR, ref_BR, value_BR)
         drawn = self.config.precision == "fp32" and rollout.logprob_M is not None
         roles, temperature = self.roles, self.sampling.temperature
         if drawn and rollout.logprob_M is not None:
@@ -197,8 +222,6 @@ class _Loop:
             part = rollout.packed(rows)
             places = _places(mask_BR, rows)
             ref_BR[places] = roles.reference.logprobs(part, temperature)[0]
-            if roles.reward is not None:
-                score_B[rows] = roles.reward.scores(part)
             if not drawn or first:
                 mine_M = roles.policy.logprobs(part, temperature)[0]
                 if drawn:
@@ -208,8 +231,8 @@ class _Loop:
                 logprob_BR[places] = mine_M
             if roles.value is not None and (not drawn or rollout.value_M is None):
                 value_BR[places] = roles.value.values(part)
-        if self.judge is not None:
-            score_B = self.judge.score_rollout(records, rollout, self.chat)
+        batch.scores = self.reward.each(records, rollout)
+        score_B = self.reward.total(batch.scores)
         if self.config.rl.missing_stop_score is not None:
             score_B = torch.where(rollout.finished_B, score_B, self.config.rl.missing_stop_score)
         batch.score_B = score_B
@@ -259,6 +282,7 @@ class _Loop:
             "response_length": float(mask_BR.sum(1).float().mean()),
             "finished": float(batch.rollout.finished_B.float().mean()),
             **explained,
+            **({f"score/{n}": float(s.mean()) for n, s in batch.scores.items()} if len(batch.scores) > 1 else {}),
         }
 
     # -------------------------------------------------------------------------------------------- 4. updates

@@ -25,18 +25,23 @@ def roles_of(finished, critic: Critic = "reward") -> tuple[Roles, Weights]:
     policy, reward = Weights.of(made["sft"]), Weights.of(made["reward"])
     chat = text.load(policy)
     how = backend(recipe.stages["ppo"].backend)
-    return load(how, policy, reward, chat, critic), policy
+    return load(how, policy, {"judge": reward}, chat, critic), policy
 
 
 def test_adapters_share_a_trunk_and_full_models_do_not(finished) -> None:
     roles, _ = roles_of(finished)
-    models = {id(role.model) for role in (roles.policy, roles.reference, roles.reward, roles.value)}
+    models = {id(role.model) for role in (roles.policy, roles.reference, roles.rewards["judge"], roles.value)}
     assert len(models) == (4 if finished[0].config.backend.kind == "full" else 1)
 
 
 def test_only_policy_and_value_train(finished) -> None:
     roles, _ = roles_of(finished)
-    for role, trains in ((roles.policy, True), (roles.value, True), (roles.reference, False), (roles.reward, False)):
+    for role, trains in (
+        (roles.policy, True),
+        (roles.value, True),
+        (roles.reference, False),
+        (roles.rewards["judge"], False),
+    ):
         assert {p.requires_grad for p in role.parameters()} == {trains}
     everything = {id(p) for role in (roles.policy, roles.value) for p in role.parameters()}
     leaked = [n for n, p in roles.policy.model.named_parameters() if p.requires_grad and id(p) not in everything]
@@ -50,17 +55,17 @@ def test_at_the_start_policy_is_reference_and_value_is_reward(finished) -> None:
     torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-5)
     longer = Packed.of([[*row, 5] for row in ROWS], list(map(len, ROWS)), torch.device("cpu"))
     # the state before the token that was added is that of the whole row
-    torch.testing.assert_close(roles.value.values(longer), roles.reward.scores(batch()), rtol=0, atol=1e-4)
+    torch.testing.assert_close(roles.value.values(longer), roles.rewards["judge"].scores(batch()), rtol=0, atol=1e-4)
 
 
 @torch.no_grad()
 def test_scores_and_logprobs_do_not_see_their_neighbours(finished) -> None:
     roles, _ = roles_of(finished)
-    together = roles.reward.scores(batch())
+    together = roles.rewards["judge"].scores(batch())
     logprob, entropy = (found.split(3) for found in roles.policy.logprobs(batch(), 0.7))
     for i, row in enumerate(ROWS):
         one = batch([row])
-        torch.testing.assert_close(roles.reward.scores(one)[0], together[i], rtol=0, atol=1e-4)
+        torch.testing.assert_close(roles.rewards["judge"].scores(one)[0], together[i], rtol=0, atol=1e-4)
         alone, calm = roles.policy.logprobs(one, 0.7)
         torch.testing.assert_close(alone, logprob[i], rtol=0, atol=1e-4)
         torch.testing.assert_close(calm, entropy[i], rtol=0, atol=1e-4)
@@ -70,7 +75,7 @@ def test_scores_and_logprobs_do_not_see_their_neighbours(finished) -> None:
 def test_both_trunks_compute_the_same(finished) -> None:
     """Our packed decoder, and transformers' padded forward pass that stands in for families it does not know."""
     roles, _ = roles_of(finished)
-    for role in (roles.policy, roles.reference, roles.reward):
+    for role in (roles.policy, roles.reference, roles.rewards["judge"]):
         assert isinstance(role.trunk, Decoder)
         padded = dataclasses.replace(role, trunk=Padded(role.model, torch.float32))
         torch.testing.assert_close(role.hidden(batch()), padded.hidden(batch()), rtol=1e-3, atol=1e-4)
@@ -87,7 +92,7 @@ def test_a_shared_critic_costs_a_head_and_starts_at_zero(finished) -> None:
 def test_a_role_leaves_the_trunk_as_it_found_it(finished) -> None:
     roles, _ = roles_of(finished)
     before = roles.policy.logprobs(batch(), 1.0)[0]
-    with active(roles.reward.model, roles.reward.adapter), pytest.raises(RuntimeError):
+    with active(roles.rewards["judge"].model, roles.rewards["judge"].adapter), pytest.raises(RuntimeError):
         raise RuntimeError
     assert torch.equal(before, roles.policy.logprobs(batch(), 1.0)[0])
 
@@ -98,8 +103,8 @@ def test_a_judge_on_another_base_is_left_to_text(finished) -> None:
         pytest.skip("with full fine-tuning every role is a model of its own, whatever its base")
     policy = Weights.of(made["sft"])
     foreign = dataclasses.replace(Weights.of(made["reward"]), identity="another")
-    roles = load(backend(LoRA()), policy, foreign, text.load(policy), "reward")
-    assert roles.reward is None
+    roles = load(backend(LoRA()), policy, {"judge": foreign}, text.load(policy), "reward")
+    assert not roles.rewards
     assert roles.value is not None and not roles.value.head.weight.detach().any()
 
 

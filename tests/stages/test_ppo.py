@@ -11,12 +11,12 @@ import torch
 from rlhf import trunk
 from rlhf.artifact import Artifact
 from rlhf.console import Screen
-from rlhf.errors import GuardError
+from rlhf.errors import GuardError, RecipeError
 from rlhf.recipe import parse
 from rlhf.runner import run
 from rlhf.weights import Weights
 from stages.ppo.run import _Loop
-from tests.conftest import metrics_of, small_recipe
+from tests.conftest import SHOP, metrics_of, small_recipe
 from tests.rlhf.test_backends import random_model
 
 
@@ -153,6 +153,25 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
 def test_a_number_that_is_not_finite_stops_the_run(parents: Path) -> None:
     with pytest.raises(GuardError, match=r"is (nan|inf)"):
         ppo(parents, train={"lr": 1e30, "warmup": 0})
+
+
+def test_several_rewards_are_summed_and_told_apart(parents: Path) -> None:
+    raw = chain(parents)
+    rule = {"file": str(SHOP / "rule.py"), "function": "gold_score"}
+    raw["stages"]["ppo"]["rewards"] = {"gold": {"rule": rule, "weight": 0.1}}
+    raw["stages"]["ppo"]["rl"]["missing_stop_score"] = None
+    first, _ = metrics_of(run(parse(raw), parents, Screen(quiet=True), fresh=True, only="ppo")["ppo"].folder)
+    assert first["score"] == pytest.approx(first["score/reward_model"] + 0.1 * first["score/gold"], abs=1e-5)
+
+
+def test_a_rule_alone_needs_no_reward_model(tmp_path: Path) -> None:
+    raw = chain(tmp_path)
+    del raw["stages"]["reward"], raw["stages"]["ppo"]["reward_model"]
+    with pytest.raises(RecipeError, match="nothing scores responses"):
+        parse(json.loads(json.dumps(raw)))
+    raw["stages"]["ppo"]["rewards"] = {"gold": {"rule": {"file": str(SHOP / "rule.py"), "function": "gold_score"}}}
+    made = run(parse(raw), tmp_path, Screen(quiet=True))["ppo"]
+    assert made.parents.keys() == {"model"}
 
 
 def test_metrics_say_what_the_run_did(parents: Path) -> None:

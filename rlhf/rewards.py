@@ -1,0 +1,124 @@
+"""What a response is worth: a reward model on the trunk or on its own, a rule, an HTTP endpoint, or a sum of them."""
+
+# B responses
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from rlhf import text
+from rlhf.data.chat import ChatFormat
+from rlhf.data.records import Prompt
+from rlhf.errors import RewardError
+from rlhf.evaluate import batches, conversations, encode_conversations, score_rows
+from rlhf.reward_model import RewardModel
+from rlhf.rollout import Rollout
+from rlhf.rules import Rule
+from rlhf.trunk import Role
+
+
+class Reward(Protocol):
+    """Judges the responses of a rollout."""
+
+    def score(self, prompts: Sequence[Prompt], rollout: Rollout) -> Tensor:
+        """One score a response, (B,) float32, on the rollout's device."""
+        ...
+
+
+@dataclass
+class RoleReward:
+    """A reward model that reads the policy's own tokens."""
+
+    role: Role
+    batch_size: int
+
+    @torch.no_grad()
+    def score(self, prompts: Sequence[Prompt], rollout: Rollout) -> Tensor:
+        scores_B = torch.empty(len(rollout), device=rollout.finished_B.device)
+        for rows in batches(rollout.lengths, self.batch_size):
+            scores_B[rows] = self.role.scores(rollout.packed(rows))
+        return scores_B
+
+
+class TextReward:
+    """A reward model with a base or a tokenizer of its own; text is the meeting point."""
+
+    def __init__(self, judge: RewardModel, chat: ChatFormat) -> None:
+        self.judge, self.chat = judge, chat
+        self.same_tokens = text.same(chat, judge.chat)
+
+    def score(self, prompts: Sequence[Prompt], rollout: Rollout) -> Tensor:
+        if self.same_tokens:
+            rows = [p + r for p, r in zip(rollout.prompts, rollout.responses, strict=True)]
+        else:
+            rows = encode_conversations(self.judge.chat, conversations(prompts, rollout.texts(self.chat)))
+            # a response that was cut short does not end for the judge either
+            rows = [r if done else r[:-1] for r, done in zip(rows, rollout.finished_B.tolist(), strict=True)]
+        return score_rows(self.judge.role, rows, self.judge.batch_size).to(rollout.finished_B.device)
+
+
+@dataclass
+class RuleReward:
+    """A Python function of the messages and the response's text."""
+
+    rule: Rule
+    chat: ChatFormat
+
+    def score(self, prompts: Sequence[Prompt], rollout: Rollout) -> Tensor:
+        pairs = zip(prompts, rollout.texts(self.chat), strict=True)
+        return torch.tensor([self.rule(p.messages, words) for p, words in pairs], device=rollout.finished_B.device)
+
+
+@dataclass
+class EndpointReward:
+    """A server that is sent `{"conversations": [[{role, content}, …], …]}` and answers `{"scores": [number, …]}`."""
+
+    url: str
+    chat: ChatFormat
+    timeout_s: float = 60.0
+    tries: int = 3
+
+    def score(self, prompts: Sequence[Prompt], rollout: Rollout) -> Tensor:
+        talks = conversations(prompts, rollout.texts(self.chat))
+        scores = self._ask(json.dumps({"conversations": talks}).encode(), len(talks))
+        return torch.tensor(scores, dtype=torch.float32, device=rollout.finished_B.device)
+
+    def _ask(self, body: bytes, count: int) -> list[float]:
+        request = urllib.request.Request(self.url, body, {"Content-Type": "application/json"})
+        for left in reversed(range(self.tries)):
+            try:
+                with urllib.request.urlopen(request, timeout=self.timeout_s) as answer:
+                    scores = json.loads(answer.read())["scores"]
+                if len(scores) != count:
+                    raise RewardError(f"{self.url}: {len(scores)} scores for {count} conversations")
+                return [float(score) for score in scores]
+            except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+                if not left:
+                    raise RewardError(f"{self.url}: no answer in {self.tries} tries ({error})") from None
+            except (ValueError, KeyError, TypeError) as error:
+                raise RewardError(f'{self.url}: expected {{"scores": [number, …]}} ({type(error).__name__})') from None
+        raise AssertionError("unreachable")
+
+
+@dataclass
+class WeightedSum:
+    """Several rewards, each times its weight."""
+
+    rewards: Mapping[str, tuple[Reward, float]]
+
+    def score(self, prompts: Sequence[Prompt], rollout: Rollout) -> Tensor:
+        return self.total(self.each(prompts, rollout))
+
+    def each(self, prompts: Sequence[Prompt], rollout: Rollout) -> dict[str, Tensor]:
+        """Each reward's own scores, (B,)."""
+        return {name: reward.score(prompts, rollout) for name, (reward, _) in self.rewards.items()}
+
+    def total(self, each: Mapping[str, Tensor]) -> Tensor:
+        """The sum, (B,)."""
+        return torch.stack([self.rewards[name][1] * scores for name, scores in each.items()]).sum(0)

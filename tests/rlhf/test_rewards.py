@@ -1,0 +1,118 @@
+"""What scores responses: rules, servers, sums; models on the trunk and as text agree."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+import torch
+
+from rlhf import text
+from rlhf.data.records import Prompt
+from rlhf.errors import RewardError
+from rlhf.reward_model import RewardModel
+from rlhf.rewards import EndpointReward, RoleReward, RuleReward, TextReward, WeightedSum
+from rlhf.rollout import Rollout
+from rlhf.weights import Weights
+from tests.rlhf.test_backends import TINY
+
+
+@pytest.fixture
+def judged(finished):
+    """A reward model, and a rollout of two answers of which the second does not end."""
+    _, _, made = finished
+    weights = Weights.of(made["reward"])
+    chat = text.load(weights)
+    prompts = [Prompt([{"role": "user", "content": words}], "") for words in ("Where is my lamp?", "Hello")]
+    answers = [[*chat.text_ids("We are sorry."), chat.stop_ids[0]], chat.text_ids("Hi, how are")]
+    rollout = Rollout([chat.prompt_ids(p.messages) for p in prompts], answers, torch.tensor([True, False]))
+    return weights, chat, prompts, rollout
+
+
+def test_tokens_and_text_are_scored_alike(judged) -> None:
+    """The same judge on the policy's tokens, on a model of its own, and by way of text."""
+    weights, chat, prompts, rollout = judged
+    judge = RewardModel.load(weights)
+    on_tokens, by_text = TextReward(judge, chat), TextReward(judge, chat)
+    assert on_tokens.same_tokens
+    by_text.same_tokens = False
+    expected = RoleReward(judge.role, 1).score(prompts, rollout)
+    for reward in (on_tokens, by_text):
+        torch.testing.assert_close(reward.score(prompts, rollout), expected, rtol=0, atol=1e-4)
+
+
+def test_rules_and_weights(judged) -> None:
+    _, chat, prompts, rollout = judged
+    words = RuleReward(lambda messages, response: float(len(response.split())), chat)
+    asked = RuleReward(lambda messages, response: float(len(messages)), chat)
+    both = WeightedSum({"words": (words, 0.5), "asked": (asked, -1.0)})
+    assert words.score(prompts, rollout).tolist() == [3.0, 3.0]
+    assert both.score(prompts, rollout).tolist() == [0.5, 0.5]
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[str, dict]]:
+    """A server that answers what `answer` says and keeps what it was asked."""
+    seen: dict = {"answer": lambda talks: {"scores": [float(len(t[-1]["content"])) for t in talks]}, "fail": 0}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            talks = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["conversations"]
+            seen["talks"] = talks
+            if seen["fail"]:
+                seen["fail"] -= 1
+                self.send_error(503)
+                return
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(seen["answer"](talks)).encode())
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Quiet."""
+
+    httpd = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=httpd.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{httpd.server_port}/score", seen
+    httpd.shutdown()
+    httpd.server_close()
+
+
+TALKS = [Prompt([{"role": "user", "content": words}], "") for words in ("Where?", "Hello")]
+
+
+def told(text_format, *answers: str) -> Rollout:
+    return Rollout([[1], [1]], [text_format.text_ids(words) for words in answers], torch.tensor([True, True]))
+
+
+@pytest.fixture(scope="module")
+def chat():
+    return text.load(Weights(base=TINY, name="tiny", identity="", tokenizer=TINY))
+
+
+def test_a_server_scores_conversations(chat, server) -> None:
+    url, seen = server
+    seen["fail"] = 2  # the third try answers
+    assert EndpointReward(url, chat).score(TALKS, told(chat, "We are sorry.", "Hi")).tolist() == [13.0, 2.0]
+    assert seen["talks"][1] == [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}]
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ({"scores": [1.0]}, "1 scores for 2 conversations"),
+        ({"score": 1}, "expected"),
+        ({"scores": ["a", "b"]}, "expected"),
+        ([], "expected"),
+    ],
+)
+def test_a_server_that_answers_nonsense_is_named(chat, server, answer: object, words: str) -> None:
+    url, seen = server
+    seen["answer"] = lambda _: answer
+    with pytest.raises(RewardError, match=f"{url}.*{words}"):
+        EndpointReward(url, chat).score(TALKS, told(chat, "a", "b"))
+
+
+def test_a_server_that_is_not_there_is_named(chat) -> None:
+    with pytest.raises(RewardError, match="no answer in 2 tries"):
+        EndpointReward("http://127.0.0.1:9/score", chat, tries=2).score(TALKS, told(chat, "a", "b"))
