@@ -41,11 +41,14 @@ def main() -> None:
     if options.judge:
         overrides.append(f"evaluate.reward_model={options.judge}")
     result, seconds = run_recipe(f"hh-{options.recipe}.lora", *overrides, out=options.out)
+    shown = [f"model={Path(options.model).name}", f"data.path={Path(options.data).name}", *overrides[2:]]
+    if options.judge:  # the run it comes from, not where that lies
+        shown[-1] = f"evaluate.reward_model={'/'.join(Path(options.judge).parts[-3:])}"
     curves = {name: metrics_of(stage) for name, stage in result["stages"].items() if name != "evaluate"}
     keep(
         f"hh-{options.recipe}",
         {
-            "overrides": [f"model={Path(options.model).name}", f"data.path={Path(options.data).name}", *overrides[2:]],
+            "overrides": shown,
             "seconds": round(seconds),
             "stages": without_paths(result),
             "curves": curves,
