@@ -120,6 +120,9 @@ class PPOConfig(TrainingStage):
     """What scores responses."""
     rewards: dict[RewardName, RewardSource] = Field(default_factory=dict)
     """Further things that score responses, by name; the score is the weighted sum of all."""
+    gate: Literal["off", "warn", "refuse"] = "warn"
+    """What to do when the reward looks easily gamed: held-out accuracy no better than chance, scores that follow
+    length, degenerate answers that outscore the policy's own."""
     rl: RLConfig = RLConfig()
     """The algorithm."""
     rollout: RolloutConfig = RolloutConfig()

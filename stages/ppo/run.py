@@ -25,7 +25,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from transformers import get_scheduler
 
-from rlhf import checkpoint, rules, text, training
+from rlhf import checkpoint, gate, rules, text, training
 from rlhf.artifact import Artifact
 from rlhf.backends import lm_head
 from rlhf.data.chat import ChatFormat, encode_prompts
@@ -90,12 +90,40 @@ def run(config: PPOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
         }
     )
     loop = _Loop(config, roles, reward, job.chat, accelerator)
-    if state := checkpoint.load(out):
+    state = checkpoint.load(out)
+    if state is None and config.gate != "off":
+        _look_at_reward(config, judges, loop, records, prompts, tracker)
+    if state is not None:
         loop.restore(state)
         tracker.rewind(loop.done)
         tracker.screen.say(f"  going on after rollout {loop.done} of {loop.updates}")
     metrics = loop.train(records, prompts, tracker, out)
     return job.finish(roles.policy.model, out, {"train": ledger}, metrics)
+
+
+def _look_at_reward(
+    config: PPOConfig,
+    judges: Mapping[str, Weights],
+    loop: "_Loop",
+    records: Sequence[Prompt],
+    prompts: Sequence[list[int]],
+    tracker: Tracker,
+) -> None:
+    """Say, or refuse to go on, when the reward looks easily gamed. Leaves the random state as it was."""
+    signs = [f"{name}: {sign}" for name, judge in judges.items() for sign in gate.training_signs(judge.metrics)]
+    before = checkpoint.random_state()
+    rollout = loop.rollout(prompts[:_PROBED])
+    checkpoint.set_random_state(before)
+    found, shares = gate.probe_signs(loop.reward, records[:_PROBED], rollout, loop.chat)
+    tracker.log(shares, 0)
+    if signs + found and config.gate == "refuse":
+        raise GuardError("the reward looks easily gamed: " + "; ".join(signs + found))
+    for sign in signs + found:
+        tracker.screen.say(f"  warning: {sign}")
+
+
+_PROBED = 32
+"""Prompts on which the reward is looked at."""
 
 
 def _short(where: str) -> str:

@@ -174,6 +174,21 @@ def test_a_rule_alone_needs_no_reward_model(tmp_path: Path) -> None:
     assert made.parents.keys() == {"model"}
 
 
+def test_a_reward_that_is_easily_gamed_is_said_or_refused(
+    parents: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = tmp_path / "short.py"
+    short.write_text("def score(messages, response):\n    return -float(len(response))\n")
+    raw = chain(parents)
+    raw["stages"]["ppo"]["rewards"] = {"short": {"rule": {"file": str(short), "trust_code": True}, "weight": 100}}
+    raw["stages"]["ppo"]["gate"] = "warn"
+    run(parse(json.loads(json.dumps(raw))), parents, Screen(quiet=True), fresh=True, only="ppo")
+    assert "warning: an empty answer scores above the policy's own answer" in capsys.readouterr().err
+    raw["stages"]["ppo"]["gate"] = "refuse"
+    with pytest.raises(GuardError, match=r"the reward looks easily gamed: .*an empty answer"):
+        run(parse(raw), parents, Screen(quiet=True), fresh=True, only="ppo")
+
+
 def test_metrics_say_what_the_run_did(parents: Path) -> None:
     made = ppo(parents)
     assert {"score", "kl", "entropy", "ratio", "clipped", "explained_variance", "response_length", "finished"} <= set(
