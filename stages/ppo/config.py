@@ -45,8 +45,9 @@ class RLConfig(Strict):
     """Weight of the critic's loss."""
     kl_coef: float = Field(default=0.05, ge=0)
     """Penalty a nat of KL to the reference, per token."""
-    kl_in: Literal["reward", "loss"] = "reward"
-    """`reward`: k1 at each token inside the reward; `loss`: k3 beside the policy's loss (Shao et al. 2024, eq. 4)."""
+    kl_in: Literal["reward", "loss"] | None = None
+    """`reward`: k1 at each token inside the reward; `loss`: k3 beside the policy's loss (Shao et al. 2024, eq. 4).
+    Left out: `loss` for `grpo`, `reward` for the others, as their authors have it."""
     entropy_coef: float = Field(default=0.0, ge=0)
     """Bonus a nat of entropy, per token."""
     kl_target: float | None = Field(default=None, gt=0)
@@ -59,6 +60,11 @@ class RLConfig(Strict):
     """Replaces the score of a response that did not finish; null leaves the score."""
     max_update_kl: float | None = Field(default=None, gt=0)
     """Stop the passes over a rollout once the mean KL per token from the old policy passes this."""
+
+    @property
+    def kl_in_loss(self) -> bool:
+        """Whether the KL penalty stands in the loss and not in the reward."""
+        return (self.kl_in or ("loss" if self.estimator == "grpo" else "reward")) == "loss"
 
     @model_validator(mode="after")
     def _settings_agree(self) -> "RLConfig":

@@ -282,7 +282,7 @@ class _Loop:
         """Fill in advantages and returns; metrics of the rollout."""
         rl, mask_BR = self.config.rl, batch.mask_BR
         kl_BR = k1(batch.logprob_BR, batch.ref_logprob_BR) * mask_BR
-        in_reward = self.kl.coef if rl.kl_in == "reward" else 0.0
+        in_reward = 0.0 if rl.kl_in_loss else self.kl.coef
         reward_BR = advantages.token_rewards(batch.score_B, kl_BR, mask_BR, in_reward)
         if rl.whiten_rewards:
             reward_BR = whiten(reward_BR, mask_BR, keep_mean=True)
@@ -368,7 +368,7 @@ class _Loop:
         def token_loss(logprob_M: Tensor, some: slice) -> Tensor:
             loss, metrics = policy_loss(logprob_M, old_M[some], advantage_M[some], rl.clip)
             add({**metrics, "policy_loss": loss.detach()})
-            return loss + self.kl.coef * k3(logprob_M, ref_M[some]).sum() if rl.kl_in == "loss" else loss
+            return loss + self.kl.coef * k3(logprob_M, ref_M[some]).sum() if rl.kl_in_loss else loss
 
         hidden_MD = roles.policy.hidden(part, part.predicts_M, self.config.train.gradient_checkpointing)
         head = lm_head(roles.policy.model)

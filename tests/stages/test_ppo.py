@@ -48,11 +48,11 @@ def ppo(folder: Path, **blocks: dict[str, Any]) -> Artifact:
 @pytest.mark.parametrize(
     "rl",
     [
-        {"critic": "shared"},
+        {"critic": "shared", "kl_in": "loss"},
         {"critic": "reward"},
         {"critic": "policy", "lam": 0.9},
         {"estimator": "rloo", "group": 2},
-        {"estimator": "grpo", "group": 4, "kl_in": "loss"},
+        {"estimator": "grpo", "group": 4},
         {"estimator": "reinforce++", "kl_target": 3.0},
         {"entropy_coef": 0.01, "whiten_rewards": True, "minibatches": 2, "value_clip": None},
     ],
