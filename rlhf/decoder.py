@@ -9,6 +9,7 @@ believed but measured: see `matches`.
 
 # N packed tokens, B sequences, T tokens of the longest, H heads, G heads that share keys and values, E size of a head
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -39,15 +40,30 @@ class Decoder:
         self, batch: Packed, adapter: str | None, rows: Tensor | None = None, checkpointing: bool = False
     ) -> Tensor:
         """Last hidden states of the tokens `rows` (all when None), (rows, D). `adapter`: none, or one by name."""
-        x = self.trunk.embed_tokens(batch.ids_N).to(self.dtype)
+        x = self.trunk.embed_tokens(batch.ids_N) if batch.lower_ND is None else batch.lower_ND
+        x = x.to(self.dtype)
         rotary = self.rotary(x, batch.position_N)
-        for i, layer in enumerate(self.layers):
+        for i, layer in enumerate(self.layers[batch.depth :], batch.depth):
             ends = rows if i + 1 == len(self.layers) else None
             if checkpointing and torch.is_grad_enabled():
                 x = checkpoint(block, x, layer, adapter, batch, rotary, ends, use_reentrant=False)
             else:
                 x = block(x, layer, adapter, batch, rotary, ends)
         return rms_norm(x, self.trunk.norm)
+
+    @torch.no_grad()
+    def lower(self, batch: Packed, adapter: str | None, depth: int) -> Packed:
+        """The batch with what its first `depth` layers, which must not train, make of the tokens: (N, D)."""
+        x = self.trunk.embed_tokens(batch.ids_N).to(self.dtype)
+        rotary = self.rotary(x, batch.position_N)
+        for layer in self.layers[:depth]:
+            x = block(x, layer, adapter, batch, rotary, None)
+        return replace(batch, depth=depth, lower_ND=x)
+
+    def bottom(self, depth: int) -> list[nn.Parameter]:
+        """Parameters of the embeddings and the first `depth` layers, of every adapter."""
+        modules = [self.trunk.embed_tokens, *self.layers[:depth]] if depth else []
+        return [parameter for module in modules for parameter in module.parameters()]
 
     def rotary(self, x: Tensor, position_N: Tensor) -> tuple[Tensor, Tensor]:
         """Cosines and signed sines at each position, (N, 1, E)."""
@@ -97,6 +113,9 @@ def rotate(x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
 
 def attend(q: Tensor, k: Tensor, v: Tensor, batch: Packed, scale: float) -> Tensor:
     """Causal attention within each sequence: (N, H, E) in, (N, H · E) out."""
+    dtype = q.dtype
+    if q.device.type == "cpu":  # in bf16 the backward pass is twice as slow there, and no less memory-bound
+        q, k, v = q.float(), k.float(), v.float()
     width = max(batch.lengths)
     even = min(batch.lengths) == width
 
@@ -109,7 +128,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, batch: Packed, scale: float) -> Tens
     mixed = F.scaled_dot_product_attention(
         spread(q), spread(k), spread(v), is_causal=True, scale=scale, enable_gqa=grouped
     )
-    mixed = mixed.transpose(1, 2).flatten(2).flatten(0, 1)
+    mixed = mixed.to(dtype).transpose(1, 2).flatten(2).flatten(0, 1)
     return mixed if even else mixed[batch.slot_N]
 
 

@@ -18,6 +18,10 @@ class Packed:
     lengths: tuple[int, ...]
     starts: tuple[int, ...]
     """Of each sequence, the first token of its response; its length where it has none."""
+    depth: int = 0
+    """Bottom layers of the trunk that `lower_ND` stands for."""
+    lower_ND: Tensor | None = None
+    """What the first `depth` layers make of the tokens, where that is known already."""
 
     @classmethod
     def of(cls, rows: Sequence[Sequence[int]], starts: Sequence[int], device: torch.device) -> "Packed":

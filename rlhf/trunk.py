@@ -19,6 +19,7 @@ from rlhf import fused, text
 from rlhf.backends import Backend, decoder, lm_head, trained_adapter
 from rlhf.data.chat import ChatFormat
 from rlhf.decoder import Decoder, matches
+from rlhf.errors import RecipeError
 from rlhf.packing import Packed
 from rlhf.weights import Weights
 
@@ -110,9 +111,13 @@ class Role:
         return self.trunk.hidden(batch, self.adapter, rows, checkpointing)
 
     @torch.no_grad()
-    def logprobs(self, batch: Packed, temperature: float) -> tuple[Tensor, Tensor]:
-        """Log-probabilities of the response tokens and the entropies there, both (M,) float32."""
-        hidden_MD = self.hidden(batch, batch.predicts_M)
+    def logprobs(self, batch: Packed, temperature: float, hidden_MD: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Log-probabilities of the response tokens and the entropies there, both (M,) float32.
+
+        `hidden_MD`: the states before the response tokens, where they are at hand.
+        """
+        if hidden_MD is None:
+            hidden_MD = self.hidden(batch, batch.predicts_M)
         return fused.logprobs(hidden_MD, lm_head(self.model), batch.target_M, temperature)
 
     def values(self, batch: Packed) -> Tensor:
@@ -145,8 +150,12 @@ class Roles:
     """Reward models that share the policy's base and tokens, by name."""
     value: Role | None
 
-    def freeze(self) -> None:
-        """Only policy and value train. Adding an adapter re-enables gradients elsewhere, so this is said last."""
+    def freeze(self, depth: int = 0) -> None:
+        """Only policy and value train, and of the policy only what lies above its first `depth` layers.
+
+        Adding an adapter re-enables gradients elsewhere, so this is said last. Raises RecipeError where the trunk is
+        not one of ours, or has no layer above `depth`.
+        """
         everyone = [self.policy, self.reference, *self.rewards.values(), *([self.value] if self.value else [])]
         for role in everyone:
             role.model.eval()
@@ -156,6 +165,12 @@ class Roles:
             trains = role is self.policy or role is self.value
             for parameter in role.parameters():
                 parameter.requires_grad_(trains)
+        if depth:
+            trunk = self.policy.trunk
+            if not isinstance(trunk, Decoder) or depth >= len(trunk.layers):
+                raise RecipeError(f"freeze_layers {depth}: there is no such layer, or the model's family is not known")
+            for parameter in trunk.bottom(depth):
+                parameter.requires_grad_(False)
 
 
 @dataclass
@@ -178,7 +193,12 @@ class _Loader:
 
 
 def load(
-    backend: Backend, policy: Weights, rewards: Mapping[str, Weights], chat: ChatFormat, critic: Critic | None
+    backend: Backend,
+    policy: Weights,
+    rewards: Mapping[str, Weights],
+    chat: ChatFormat,
+    critic: Critic | None,
+    frozen_layers: int = 0,
 ) -> Roles:
     """Put the roles on one trunk where the backend can, on models of their own where it cannot.
 
@@ -199,7 +219,7 @@ def load(
         start = next(iter(fit.values()), policy) if critic == "reward" else policy
         value = load_.role("value", start, head=True, trains=True)
     roles = Roles(actor, reference, judges, value)
-    roles.freeze()
+    roles.freeze(frozen_layers)
     return roles
 
 

@@ -177,7 +177,7 @@ def load_roles(options: argparse.Namespace, config: Any, chat: Any) -> Any:
     )  # fmt: skip
     trunk.text.load = lambda *_: chat  # both read the same tokens: there is no chat template here
     how = backend(config.backend, config.precision, torch.device("cpu"))
-    return trunk.load(how, policy, {"judge": reward}, chat, config.rl.critic)
+    return trunk.load(how, policy, {"judge": reward}, chat, config.rl.critic, config.train.freeze_layers)
 
 
 if __name__ == "__main__":

@@ -86,6 +86,9 @@ class PPOTrainConfig(Optimisation):
     """Learning rate of the critic; when left out, the policy's, and at least 1e-3 for a shared critic, a fresh head."""
     checkpoint_every: int = Field(default=10, ge=0)
     """Rollouts between checkpoints, from which an interrupted stage goes on bit for bit; 0 for none."""
+    freeze_layers: int = Field(default=0, ge=0)
+    """Bottom layers that do not train: what they make of a token is computed once a rollout and serves the reference,
+    a shared critic and every pass. Faster and smaller, and something else than training all layers."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
@@ -142,6 +145,12 @@ class PPOConfig(TrainingStage):
             raise ValueError("nothing scores responses: name a `reward_model`, or a model, rule or url in `rewards`")
         if self.rl.critic == "reward" and all(source.model is None for source in self.sources.values()):
             raise ValueError("rl.critic 'reward' starts from a reward model, and there is none")
+        return self
+
+    @model_validator(mode="after")
+    def _critic_reads_what_trains(self) -> "PPOConfig":
+        if self.train.freeze_layers and self.rl.estimator == "gae" and self.rl.critic != "shared":
+            raise ValueError("train.freeze_layers freezes the policy's bottom: the critic must be `shared`")
         return self
 
     @model_validator(mode="after")

@@ -16,7 +16,7 @@ import itertools
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,11 @@ from rlhf.artifact import Artifact
 from rlhf.backends import lm_head
 from rlhf.data.chat import ChatFormat, encode_prompts
 from rlhf.data.records import Prompt
+from rlhf.decoder import Decoder
 from rlhf.errors import DataError, GuardError, RecipeError
 from rlhf.evaluate import batches
 from rlhf.fused import head_loss
+from rlhf.packing import Packed
 from rlhf.reward_model import RewardModel
 from rlhf.rewards import EndpointReward, Reward, RoleReward, RuleReward, TextReward, WeightedSum
 from rlhf.rl import advantages
@@ -63,6 +65,24 @@ class Batch:
     advantage_BR: Tensor = field(default_factory=lambda: torch.empty(0))
     return_BR: Tensor = field(default_factory=lambda: torch.empty(0))
 
+    lower: dict[int, Tensor] = field(default_factory=dict)
+    """Of each row, what the frozen bottom layers make of its tokens, (T, D)."""
+    depth: int = 0
+
+    def keep_lower(self, rows: Sequence[int], part: Packed) -> Packed:
+        """Remember what the bottom layers made of some rows; gives them back."""
+        if part.lower_ND is not None:
+            self.depth = part.depth
+            self.lower |= dict(zip(rows, part.lower_ND.split(list(part.lengths)), strict=True))
+        return part
+
+    def packed(self, rows: Sequence[int]) -> Packed:
+        """Some rows side by side, from above the bottom layers where these are frozen."""
+        part = self.rollout.packed(rows)
+        return (
+            replace(part, depth=self.depth, lower_ND=torch.cat([self.lower[i] for i in rows])) if self.lower else part
+        )
+
     def tokens(self, table_BR: Tensor, rows: Sequence[int]) -> Tensor:
         """What a table says of the response tokens of some rows, in the order of `Rollout.packed(rows)`: (M,)."""
         return table_BR[rows][self.mask_BR[rows].bool()]
@@ -82,7 +102,7 @@ def run(config: PPOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
         raise DataError(f"stage '{config.name}': no prompt to train on")
     critic = config.rl.critic if config.rl.estimator == "gae" else None
     judges = {_short(where): inputs[where] for where, source in config.sources.items() if source.model is not None}
-    roles = load_roles(job.how, job.weights, judges, job.chat, critic)
+    roles = load_roles(job.how, job.weights, judges, job.chat, critic, config.train.freeze_layers)
     reward = WeightedSum(
         {
             _short(where): (_reward(config, source, _short(where), judges, roles, job.chat), source.weight)
@@ -155,6 +175,8 @@ class _Loop:
         groups: list[dict[str, Any]] = [{"params": roles.policy.parameters(), "lr": config.lr}]
         if roles.value is not None:
             groups.append({"params": roles.value.parameters(), "lr": config.value_lr})
+        for group in groups:
+            group["params"] = [p for p in group["params"] if p.requires_grad]
         self.trained: list[nn.Parameter] = [p for group in groups for p in group["params"]]
         # Adam's eps 1e-5 and annealing to zero: Huang et al. 2022, details 3 and 4
         self.optimizer = torch.optim.AdamW(groups, eps=1e-5, weight_decay=config.train.weight_decay, fused=True)
@@ -247,17 +269,20 @@ class _Loop:
             if rollout.value_M is not None:
                 value_BR[mask_BR.bool()] = rollout.value_M
         for rows in self.micro_batches(rollout, range(len(rollout))):
-            part = rollout.packed(rows)
+            part = batch.keep_lower(rows, self.lower(rollout.packed(rows)))
             places = _places(mask_BR, rows)
             ref_BR[places] = roles.reference.logprobs(part, temperature)[0]
             if not drawn or first:
-                mine_M = roles.policy.logprobs(part, temperature)[0]
+                hidden_MD = roles.policy.hidden(part, part.predicts_M)
+                mine_M = roles.policy.logprobs(part, temperature, hidden_MD)[0]
+                if roles.value is not None and not roles.value.owns_body:
+                    value_BR[places] = roles.value.read(hidden_MD)
                 if drawn:
                     self.check_same("generation and training", mine_M, batch.tokens(logprob_BR, rows))
                 if first:
                     self.check_same("policy and reference, before the first update,", mine_M, ref_BR[places])
                 logprob_BR[places] = mine_M
-            if roles.value is not None and (not drawn or rollout.value_M is None):
+            if roles.value is not None and roles.value.owns_body:
                 value_BR[places] = roles.value.values(part)
         batch.scores = self.reward.each(records, rollout)
         score_B = self.reward.total(batch.scores)
@@ -265,6 +290,14 @@ class _Loop:
             score_B = torch.where(rollout.finished_B, score_B, self.config.rl.missing_stop_score)
         batch.score_B = score_B
         return batch
+
+    def lower(self, part: Packed) -> Packed:
+        """The rows with what the frozen bottom layers make of them, where there are any."""
+        policy, depth = self.roles.policy, self.config.train.freeze_layers
+        if not depth:
+            return part
+        assert isinstance(policy.trunk, Decoder)
+        return policy.trunk.lower(part, policy.adapter, depth)
 
     def check_same(self, who: str, left_M: Tensor, right_M: Tensor) -> None:
         """A wrong reference or a wrong rollout would train on without a word."""
@@ -354,7 +387,7 @@ class _Loop:
 
     def micro_step(self, batch: Batch, rows: Sequence[int], tokens: int) -> dict[str, float]:
         """Gradients of some rows' share of a step; sums over their tokens."""
-        rl, roles, part = self.config.rl, self.roles, batch.rollout.packed(rows)
+        rl, roles, part = self.config.rl, self.roles, batch.packed(rows)
         old_M, ref_M, advantage_M, value_M, return_M = (
             batch.tokens(table, rows)
             for table in (batch.logprob_BR, batch.ref_logprob_BR, batch.advantage_BR, batch.value_BR, batch.return_BR)

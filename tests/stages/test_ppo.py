@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from rlhf import trunk
 from rlhf.artifact import Artifact
@@ -74,6 +75,28 @@ def test_micro_batches_and_checkpointing_change_no_number(parents: Path) -> None
     for other in (parts, again):
         for name in ("score", "policy_loss", "value_loss", "grad_norm", "kl"):
             assert other[0][name] == pytest.approx(whole[0][name], rel=1e-3, abs=1e-5), name
+
+
+@pytest.mark.parametrize("kind", ["full", "lora", "qlora"])
+def test_frozen_layers_stay_and_the_rest_trains_as_if_nothing_were_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    raw = chain(tmp_path, kind)
+    raw["stages"]["ppo"]["train"]["freeze_layers"] = 2
+
+    def go() -> Artifact:
+        return run(parse(json.loads(json.dumps(raw))), tmp_path, Screen(quiet=True), fresh=True)["ppo"]
+
+    made = go()
+    file = "model.safetensors" if kind == "full" else "adapter_model.safetensors"
+    parent, child = (load_file(tmp_path / kind / "stages" / name / "model" / file) for name in ("sft", "ppo"))
+    moved = {key for key in child if not torch.equal(child[key], parent[key])}
+    assert moved and all("layers.2." in key or "layers.3." in key or "norm" in key for key in moved)
+    kept = [{k: v for k, v in line.items() if k != "time"} for line in metrics_of(made.folder)]
+    monkeypatch.setattr(_Loop, "lower", lambda self, part: part)  # every pass through all layers
+    again = [{k: v for k, v in line.items() if k != "time"} for line in metrics_of(go().folder)]
+    for one, other in zip(kept, again, strict=True):
+        assert one == pytest.approx(other, rel=1e-3, abs=1e-4)
 
 
 def test_updates_stop_at_the_bound_and_annealing_goes_on(parents: Path) -> None:
