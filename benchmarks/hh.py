@@ -14,7 +14,7 @@ SHORT = {
         "sft.data.max_length=128", "sft.train.max_steps=32", "sft.train.micro_batch_size=8",
         "data.eval_fraction=0.2", "reward.data.max_length=160", "reward.train.micro_batch_size=8",
         "ppo.data.max_length=96", "ppo.rollout.batch_size=32", "ppo.rollout.max_new_tokens=40",
-        "ppo.train.episodes=960", "ppo.rl.minibatches=1",
+        "ppo.train.episodes=640", "ppo.seed=1", "ppo.rl.minibatches=1",
         "evaluate.prompts.max_length=96", "evaluate.preferences.max_length=160",
         "evaluate.demonstrations.max_length=128",
         "evaluate.max_prompts=96", "evaluate.max_new_tokens=40",
