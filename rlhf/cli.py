@@ -82,7 +82,7 @@ def check(
         print(f"note: {note}")
     for name, stage in checked.stages.items():
         sources = ", ".join(f"{k}: {r.stage or r.name}" for k, (r, _) in stage.references().items())
-        print(f"{name:<12} {stage.stage:<10} makes a {stage.makes:<11} from {sources}")
+        print(f"{name:<12} {stage.stage:<10} → {stage.makes:<11} from {sources}")
     print(f"{checked.name}: {len(checked.stages)} stages, all valid")
     if as_json:
         print(json.dumps({"recipe": checked.name, "valid": True, "config": checked.resolved()}))
