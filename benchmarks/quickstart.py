@@ -21,9 +21,8 @@ def one(kind: str, seed: int, out: Path) -> dict[str, Any]:
     result, seconds = run_recipe("quickstart", f"seed={seed}", f"backend.kind={kind}", f"name={kind}-{seed}", out=out)
     stages = {name: metrics_of(stage)[-1]["time"] for name, stage in result["stages"].items() if name != "evaluate"}
     evaluation = {key: round(result["evaluation"][key], 4) for key in KEPT}
-    curve = [
-        (line["step"], round(line["score"], 3), round(line["kl"], 2)) for line in metrics_of(result["stages"]["ppo"])
-    ]
+    rollouts = [line for line in metrics_of(result["stages"]["ppo"]) if "score" in line]
+    curve = [(line["step"], round(line["score"], 3), round(line["kl"], 2)) for line in rollouts]
     samples = samples_of(result["stages"]["evaluate"], 3)
     return {
         "backend": kind,

@@ -72,6 +72,8 @@ class Artifact:
     metrics: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    files: dict[str, int] = field(default_factory=dict)
+    """Sizes of what is in `model/`."""
     folder: Path = Path()
     """Where it was read from; not stored."""
 
@@ -93,6 +95,8 @@ def write(artifact: Artifact, folder: Path) -> Artifact:
             sync(path)
     record = {"format": FORMAT, **asdict(artifact)}
     record.pop("folder")
+    record["files"] = _sizes(folder)
+    record["seal"] = digest(record)
     scratch = folder / f"{FILE}.partial"
     scratch.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
     sync(scratch)
@@ -122,6 +126,8 @@ def read(folder: Path) -> Artifact:
     except (OSError, ValueError) as error:
         raise ArtifactError(f"{path}: cannot be read: {error}; run the stage again") from None
     try:
+        if record.pop("seal") != digest(record):
+            raise ArtifactError(f"{path}: was changed after it was written; run the stage again")
         if record.pop("format") != FORMAT:
             raise ArtifactError(f"{path}: written by another version of rlhf; run the stage again")
         base, text = record.pop("base"), record.pop("text")
@@ -135,11 +141,17 @@ def read(folder: Path) -> Artifact:
 
 
 def finished(folder: Path) -> Artifact | None:
-    """The artifact in a folder, or None where no stage finished; a torn one never happened."""
+    """The artifact in a folder, or None where no stage finished whole; a torn or damaged one never happened."""
     try:
-        return read(folder)
+        made = read(folder)
     except ArtifactError:
         return None
+    return made if _sizes(folder) == made.files else None
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    files = sorted(path for path in (folder / "model").rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.stat().st_size for path in files}
 
 
 def digest(value: Any) -> str:

@@ -339,7 +339,11 @@ def _load_adapter(model: Any, name: str, weights: Weights) -> None:
         state = load_file(path)
     except Exception as error:
         raise ArtifactError(f"{path}: cannot be read: {error}") from None
-    result = peft.set_peft_model_state_dict(model, state, adapter_name=name)
+    try:
+        result = peft.set_peft_model_state_dict(model, state, adapter_name=name)
+    except RuntimeError as error:
+        first = str(error).strip().splitlines()[-1].strip()
+        raise ArtifactError(f"{path}: does not fit its adapter_config.json: {first}") from None
     missing = [key for key in result.missing_keys if f".{name}." in key]
     if result.unexpected_keys or missing:
         odd = (list(result.unexpected_keys) + missing)[0]

@@ -44,11 +44,37 @@ def main() -> None:
     try:
         app()
     except RLHFError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("interrupted; run the same command again: finished stages are skipped", file=sys.stderr)
-        sys.exit(3)
+        _fail(str(error), error.exit_code)
+    except SystemExit as leaving:  # typer's own: 130 for an interrupt, 2 for words it does not know
+        if leaving.code == 130:
+            _fail("interrupted; run the same command again: it goes on from what is finished", 3)
+        if leaving.code and "--json" in sys.argv:
+            _fail("the command's words are wrong; see above", 2)
+        raise
+
+
+def _fail(words: str, exit_code: int) -> None:
+    """Say what went wrong, to a machine too where one listens, and leave."""
+    print(words if exit_code == 3 else f"error: {words}", file=sys.stderr)
+    if "--json" in sys.argv:
+        print(json.dumps({"error": words, "exit_code": exit_code}))
+    sys.exit(exit_code)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from rlhf import __version__
+
+        print(f"rlhf {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None: ...
 
 
 # ------------------------------------------------------------------------------------------------ recipes
@@ -197,7 +223,7 @@ def score(
 def chat(
     model: Model,
     prompt: Annotated[str | None, typer.Option(help="Answer once instead of a conversation.")] = None,
-    temperature: Annotated[float, typer.Option(help="0 takes the likeliest token.")] = 0.7,
+    temperature: Annotated[float, typer.Option(min=0, help="0 takes the likeliest token.")] = 0.7,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of an answer.")] = 256,
     seed: Annotated[int, typer.Option(help="Seed of sampling.")] = 0,
     as_json: AsJson = False,
@@ -247,7 +273,7 @@ def _weights(model: str) -> "Weights":
 
 def _ask() -> str:
     try:
-        return input("> ").strip()
+        return input("> ").encode("utf-8", "replace").decode().strip()
     except EOFError:
         return ""
 

@@ -3,6 +3,7 @@
 Every field has its bounds in the type and its meaning in the docstring below it; both end up in the JSON schema.
 """
 
+import ast
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -109,7 +110,12 @@ class QLoRA(LoRA):
     """Quantise the quantisation constants too: 0.4 bits a weight less."""
 
 
-BackendConfig = Annotated[Full | LoRA | QLoRA, Field(discriminator="kind")]
+def _kind_alone(backend: Any) -> Any:
+    return {"kind": backend} if isinstance(backend, str) else backend
+
+
+BackendConfig = Annotated[Full | LoRA | QLoRA, Field(discriminator="kind"), BeforeValidator(_kind_alone)]
+"""`backend: qlora` is short for `backend: {kind: qlora}`."""
 
 
 # ------------------------------------------------------------------------------------------------ data
@@ -161,6 +167,20 @@ class RuleConfig(Strict):
     def _code_is_trusted(self) -> "RuleConfig":
         if not (self.trust_code or is_shipped(self.file)):
             raise ValueError(f"{self.file} is Python code from outside rlhf; read it, then set trust_code: true")
+        return self
+
+    @model_validator(mode="after")
+    def _function_is_there(self) -> "RuleConfig":
+        """Read from the source, which is not run for that."""
+        try:
+            names = {getattr(node, "name", None) for node in ast.parse(self.file.read_bytes()).body}
+        except OSError:
+            return self  # a missing file is told with its place
+        except SyntaxError as error:
+            raise ValueError(f"{self.file}:{error.lineno}: {error.msg}") from None
+        if self.function not in names:
+            known = ", ".join(sorted(name for name in names if name and not name.startswith("_")))
+            raise ValueError(f"{self.file} has no function '{self.function}'; it has: {known}")
         return self
 
 

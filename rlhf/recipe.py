@@ -29,8 +29,9 @@ from rlhf.config import (
     TrackingConfig,
     TrainingStage,
 )
-from rlhf.data.files import nearby
-from rlhf.errors import RecipeError, did_you_mean
+from rlhf.data.files import ending, nearby
+from rlhf.errors import RecipeError, RLHFError, did_you_mean
+from rlhf.registry import resolve
 from rlhf.resources import recipe_names, resource
 
 INHERITED = ("model", "backend", "seed", "precision", "template")
@@ -100,6 +101,8 @@ def one_stage(kind: str, settings: dict[str, Any], overrides: Sequence[str], nam
     """A recipe of a single stage, from flags; an override may leave out the stage's name (`train.lr=1e-4`)."""
     own = stage_kinds()[kind].model_fields
     full = [f"{kind}.{o}" if o.split("=")[0].split(".")[0] in own else o for o in overrides]
+    if "data" not in settings and not any(o.startswith(f"{kind}.data") for o in full):
+        raise RecipeError("name the examples: --data FILE, or give a recipe")
     if "model" not in settings and not any(o.startswith(f"{kind}.model") for o in full):
         raise RecipeError("name a model to start from: --model (see `rlhf registry`), or give a recipe")
     return parse({"name": name, "stages": {kind: settings}}, full)
@@ -256,6 +259,10 @@ def _check_chain(stages: Mapping[str, StageConfig], places: "_Places") -> Iterat
     for position, (name, stage) in enumerate(stages.items()):
         for where, (ref, role) in stage.references().items():
             if ref.stage is None:
+                try:
+                    resolve(ref, places.path.parent if places.path else None)
+                except RLHFError as error:
+                    yield f"{places(('stages', name, *where.split('.')))}: stage '{name}': {error}"
                 continue
             at = f"{places(('stages', name, *where.split('.')))}: stage '{name}': {where} names '{ref.stage}'"
             fitting = [n for n in names[:position] if stages[n].makes == role]
@@ -299,6 +306,11 @@ def _check_parent(stage: StageConfig, parent: StageConfig, where: str, at: str, 
 def _check_files(stages: Mapping[str, StageConfig], places: "_Places") -> Iterator[str]:
     for name, stage in stages.items():
         for keys, value in _leaves(stage):
+            if isinstance(value, Path) and value.is_file() and keys[-1] in ("path", "eval_path"):
+                try:
+                    ending(value)
+                except RLHFError as error:
+                    yield f"{places(('stages', name, *keys))}: stage '{name}': {error}"
             if isinstance(value, Path) and not value.is_file():
                 yield f"{places(('stages', name, *keys))}: {'.'.join((name, *keys))}: no file {value}{nearby(value)}"
 

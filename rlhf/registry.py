@@ -280,6 +280,8 @@ def resolve(ref: ModelRef, folder: Path | None = None) -> ModelSource:
             return _on_disk(ref, model)
     if places:
         raise RecipeError(f"model '{ref.name}': {_why_no_model(places[0])}")
+    if any(any((place / path.parts[0]).glob("*/stages")) for place in (folder or Path(), Path())):
+        raise RecipeError(f"model '{ref.name}': there is no such stage or run in {path.parts[0]}")
     if _HUB_ID.fullmatch(ref.name):
         return _on_hub(ref, ref.name)
     raise RecipeError(_unknown(ref.name))

@@ -133,6 +133,8 @@ def _run_stage(
     made = replace(made, hash=key, parents=parents, config=settings, versions=_versions(), base=_relative(made, home))
     artifacts.write(made, scratch)
     made = artifacts.commit(scratch, home)
+    for line in _rows_lost(made):
+        screen.say(f"  {line}")
     screen.done(summary(made))
     return made
 
@@ -151,7 +153,22 @@ def summary(made: Artifact) -> str:
         "score",
         "eval_rewards/accuracies",
     )
-    return "  ".join(f"{name} {number(made.metrics[name])}" for name in first if name in made.metrics)
+    shown = {name: number(made.metrics[name]) for name in first if name in made.metrics}
+    errors = {
+        name: f" ± {number(made.metrics[f'{name}_stderr'])}" for name in shown if f"{name}_stderr" in made.metrics
+    }
+    return "  ".join(f"{name} {value}{errors.get(name, '')}" for name, value in shown.items())
+
+
+def _rows_lost(made: Artifact) -> list[str]:
+    """What became of rows that were not used as they are."""
+    lines = []
+    for what, books in made.data.items():
+        if isinstance(books, dict) and (books.get("dropped") or books.get("cut")):
+            reasons = [f"{count} dropped ({reason})" for reason, count in books["dropped"].items()]
+            reasons += [f"{books['cut']} cut to fit"] if books.get("cut") else []
+            lines.append(f"{what}: of {books['rows']} rows " + ", ".join(reasons))
+    return lines
 
 
 def stage_hash(stage: StageConfig, inputs: Mapping[str, Weights]) -> str:

@@ -35,6 +35,7 @@ class Tracker:
         self.screen = screen
         self._file = self.path.open("a", encoding="utf-8")
         self._start = time.time()
+        self._step = 0
         self._wandb = _start_wandb(config.wandb, folder, recipe, stage, settings) if config.wandb else None
         if self._wandb is not None and self._wandb.settings.mode == "offline":
             kept = (home or folder) / Path(self._wandb.dir).parent.relative_to(folder.resolve())
@@ -42,6 +43,7 @@ class Tracker:
 
     def log(self, metrics: Mapping[str, Any], step: int, steps: int | None = None) -> None:
         """Record numbers at a step; shown on screen when `steps`, the last step to come, is given."""
+        self._step = step
         values = {key: _plain(value) for key, value in metrics.items()}
         record = {"step": step, "time": round(time.time() - self._start, 3), **values}
         self._file.write(json.dumps(record) + "\n")
@@ -53,6 +55,7 @@ class Tracker:
     def rewind(self, step: int) -> None:
         """Forget what was logged after `step`: an interrupted stage goes on from there."""
         kept = [line for line in self.path.read_text("utf-8").splitlines(True) if json.loads(line)["step"] <= step]
+        self._start -= json.loads(kept[-1])["time"] if kept else 0.0
         self._file.close()
         self.path.write_text("".join(kept), encoding="utf-8")
         self._file = self.path.open("a", encoding="utf-8")
@@ -63,7 +66,7 @@ class Tracker:
         def send(run: Any) -> None:
             import wandb
 
-            run.log({name: wandb.Table(columns=list(columns), data=[list(row) for row in rows])})
+            run.log({name: wandb.Table(columns=list(columns), data=[list(row) for row in rows])}, step=self._step)
 
         self._to_wandb(send)
 

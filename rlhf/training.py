@@ -102,7 +102,10 @@ def dataset(rows: list[dict[str, Any]]) -> Dataset | None:
 def training_set(rows: list[dict[str, Any]], ledger: Mapping[str, Any]) -> Dataset:
     """Tokenised rows to train on. Raises DataError, with the ledger, when none is left."""
     if not rows:
-        raise DataError(f"no row is left to train on: {dict(ledger)}; look at data.eval_fraction and data.max_length")
+        lost = ", ".join(f"{count} {reason}" for reason, count in ledger["dropped"].items())
+        raise DataError(
+            f"no row is left to train on ({lost or 'all are held out'}); look at data.eval_fraction and data.max_length"
+        )
     return Dataset.from_list(rows)
 
 

@@ -185,7 +185,8 @@ def nearby(path: Path) -> str:
         return f"; there is no folder {_short(path.parent)}"
     siblings = [p.name for p in path.parent.iterdir() if p.is_file()]
     hint = did_you_mean(path.name, siblings)
-    return hint if "did you mean" in hint or len(siblings) <= 12 else ""
+    alike = [name for name in siblings if name.endswith(path.suffix)]
+    return hint if "did you mean" in hint else did_you_mean(path.name, alike) if len(alike) <= 12 else ""
 
 
 def _short(path: Path) -> str:

@@ -16,7 +16,7 @@ from rlhf.errors import DataError
 R = TypeVar("R", bound=Record, covariant=True)
 
 _TOLD = 20
-"""Wrong rows named in an error; the rest are counted."""
+"""Different faults told in an error; the rest are counted."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class _Intake:
     rows: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     formats: Counter[str] = field(default_factory=Counter)
-    faults: list[str] = field(default_factory=list)
+    faults: list[tuple[str, str]] = field(default_factory=list)
 
     def take(self, rows: files.Rows, most: int | None) -> list[Any]:
         """The usable records among rows, the first `most` of them."""
@@ -97,7 +97,7 @@ class _Intake:
             except UnusableError as reason:
                 self.dropped[str(reason)] += 1
             except DataError as fault:
-                self.faults.append(f"{where}: {fault}")
+                self.faults.append((where, str(fault)))
             if len(records) == most:
                 break
         return records
@@ -122,8 +122,12 @@ class _Intake:
     def check(self, data: DataConfig) -> None:
         """Raises DataError for wrong rows, or when no row is left."""
         if self.faults:
-            more = f"\n… and {len(self.faults) - _TOLD} more" if len(self.faults) > _TOLD else ""
-            told = "\n".join(self.faults[:_TOLD])
+            alike: dict[str, list[str]] = {}
+            for where, fault in self.faults:
+                alike.setdefault(fault, []).append(where)
+            lines = [f"{w[0]}: {fault}" + f" (and {len(w) - 1} more rows)" * (len(w) > 1) for fault, w in alike.items()]
+            more = f"\n… and {len(lines) - _TOLD} more" if len(lines) > _TOLD else ""
+            told = "\n".join(lines[:_TOLD])
             raise DataError(f"{len(self.faults)} of {self.rows} rows cannot be read as {self.kind}:\n{told}{more}")
         if self.rows == self.dropped.total():
             reasons = ", ".join(f"{count} × {reason}" for reason, count in self.dropped.items()) or "the file is empty"

@@ -54,6 +54,18 @@ def test_a_stage_is_replaced_whole(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["sft"]
 
 
+def test_an_edited_record_or_a_damaged_file_is_found_out(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "weights").write_bytes(b"12345")
+    assert artifacts.write(MADE, tmp_path).files == {"model/weights": 5}
+    (tmp_path / "model" / "weights").write_bytes(b"1234")
+    assert artifacts.finished(tmp_path) is None
+    path = tmp_path / artifacts.FILE
+    path.write_text(path.read_text().replace('"loss": 0.5', '"loss": 0.1'))
+    with pytest.raises(ArtifactError, match="was changed after it was written"):
+        artifacts.read(tmp_path)
+
+
 def test_digest_ignores_order_of_keys_and_sees_values() -> None:
     assert artifacts.digest({"a": 1, "b": [2]}) == artifacts.digest({"b": [2], "a": 1})
     assert artifacts.digest({"a": 1}) != artifacts.digest({"a": 2})

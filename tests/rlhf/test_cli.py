@@ -1,6 +1,7 @@
 """The command: fast where nothing is computed, clear where something is wrong, JSON where a machine asks."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -76,3 +77,25 @@ def test_just_a_reward_model_then_the_same_scores_in_every_process(tmp_path: Pat
     scores = json.loads(first.stdout.splitlines()[-1])["scores"]
     assert len(scores) == 5 and len(set(scores)) == 5
     assert scores == json.loads(second.stdout.splitlines()[-1])["scores"]
+
+
+def test_errors_are_told_to_machines_too() -> None:
+    done = rlhf("check", "quickstart", "ppo.x=1", "--json")
+    assert done.returncode == 2
+    assert "unknown key" in json.loads(done.stdout.splitlines()[-1])["error"]
+
+
+def test_an_interrupt_is_a_word_and_exit_code_3(tmp_path) -> None:
+    words = [sys.executable, "-m", "rlhf", "run", "quickstart", "--out", str(tmp_path)]
+    going = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert going.stdout is not None
+    while "▶ sft" not in going.stdout.readline():
+        assert going.poll() is None
+    going.send_signal(signal.SIGINT)
+    _, told = going.communicate(timeout=60)
+    assert going.returncode == 3
+    assert "run the same command again" in told
+
+
+def test_version() -> None:
+    assert rlhf("--version").stdout.startswith("rlhf 0.")

@@ -28,7 +28,7 @@ def test_code_from_outside_needs_trust(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        ("import nowhere_to_be_found", "does not run: ModuleNotFoundError"),
+        ("import nowhere_to_be_found\ndef score(m, r): ...", "does not run: ModuleNotFoundError"),
         ("def score(messages, response):\n    return messages[7]", "failed on the response 'four': IndexError"),
         ("def score(messages, response):\n    return None", "failed on the response 'four': TypeError"),
     ],
@@ -39,6 +39,11 @@ def test_a_rule_that_fails_is_told_as_the_users_own(tmp_path: Path, code: str, w
         rules.load(RuleConfig(file=tmp_path / "mine.py", trust_code=True))([], "four")
 
 
-def test_a_missing_function_is_named() -> None:
-    with pytest.raises(RecipeError, match=r"no function 'gold'; it has: .*gold_score"):
-        rules.load(RuleConfig(file=SHOP / "rule.py", function="gold"))
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [("def gold(messages, response): ...", "has no function 'score'; it has: gold"), ("def score(", r"mine\.py:1: ")],
+)
+def test_a_missing_function_is_named_before_anything_runs(tmp_path: Path, code: str, words: str) -> None:
+    (tmp_path / "mine.py").write_text(code + "\n")
+    with pytest.raises(ValidationError, match=words):
+        RuleConfig(file=tmp_path / "mine.py", trust_code=True)

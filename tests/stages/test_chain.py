@@ -6,12 +6,14 @@ import math
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from rlhf import artifact as artifacts
 from rlhf import text
 from rlhf.backends import for_weights, merged
 from rlhf.console import Screen
 from rlhf.data.load import load
+from rlhf.export import export
 from rlhf.recipe import parse
 from rlhf.reward_model import RewardModel
 from rlhf.runner import run
@@ -123,6 +125,21 @@ def test_merged_model_equals_the_live_one(finished) -> None:
     with torch.no_grad():
         gap = (live.model(ids).logits.log_softmax(-1) - whole(ids).logits.log_softmax(-1)).abs().max()
     assert gap < (1e-3 if recipe.config.backend.kind == "qlora" else 1e-4)
+
+
+def test_an_exported_reward_model_scores_as_others_would_use_it(finished, tmp_path) -> None:
+    """transformers alone, with the exported chat template: the scores of `rlhf score`, before they are centred."""
+    _, _, made = finished
+    weights = Weights.of(made["reward"])
+    talk = [{"role": "user", "content": "Where is my lamp?"}, {"role": "assistant", "content": "On its way."}]
+    export(weights, tmp_path / "merged", "fp32")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "merged")
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "merged", num_labels=1).eval()
+    ids = tokenizer.apply_chat_template(talk, return_tensors="pt", return_dict=False)
+    with torch.no_grad():
+        score = float(model(ids).logits[0, 0])
+    (expected,) = RewardModel.load(weights).score([talk])
+    assert score - weights.score_shift == pytest.approx(expected, abs=2e-3)
 
 
 def test_unchanged_stages_are_skipped_and_changed_ones_run_again(tmp_path) -> None:

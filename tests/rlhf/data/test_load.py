@@ -91,11 +91,18 @@ def test_all_wrong_rows_are_told_at_once(write: Write) -> None:
     assert told[4].startswith(f"{path}:6: row: broken JSON")
 
 
-def test_twenty_wrong_rows_are_named(write: Write) -> None:
+def test_twenty_different_faults_are_named(write: Write) -> None:
     with pytest.raises(DataError) as caught:
-        load(config(write("x.jsonl", "{\n" * 25)), "prompts")
+        load(config(write("x.jsonl", "".join("{" + " " * i + "\n" for i in range(25)))), "prompts")
     told = str(caught.value).split("\n")
     assert len(told) == 22 and told[-1] == "… and 5 more"
+
+
+def test_a_fault_of_many_rows_is_told_once(write: Write) -> None:
+    with pytest.raises(DataError) as caught:
+        load(config(write("x.jsonl", "{\n" * 25)), "prompts")
+    _, told = str(caught.value).split("\n")
+    assert "x.jsonl:1: " in told and told.endswith("(and 24 more rows)")
 
 
 def test_nothing_usable(write: Write) -> None:
