@@ -66,6 +66,17 @@ class Rollout:
         return [decode(chat, row) for row in self.responses]
 
 
+class Request(NamedTuple):
+    """What an engine is asked for: one response after each prompt."""
+
+    prompts: Sequence[list[int]]
+    """Token ids."""
+    sampling: Sampling
+    chat: ChatFormat
+    critic: nn.Linear | None = None
+    """Reads the states on the way, where the engine sees them."""
+
+
 class Drawn(NamedTuple):
     """What an engine gives back, a row for each prompt."""
 
@@ -80,15 +91,8 @@ class Drawn(NamedTuple):
 class Engine(Protocol):
     """Anything that can draw responses from a role."""
 
-    def generate(
-        self,
-        role: Role,
-        prompts: Sequence[list[int]],
-        sampling: Sampling,
-        chat: ChatFormat,
-        critic: nn.Linear | None = None,
-    ) -> Drawn:
-        """Draw one response after each prompt. `critic` reads the states on the way."""
+    def generate(self, role: Role, request: Request) -> Drawn:
+        """Draw the responses."""
         ...
 
 
@@ -101,14 +105,8 @@ class HFEngine:
     """transformers' own `generate`."""
 
     @torch.no_grad()
-    def generate(
-        self,
-        role: Role,
-        prompts: Sequence[list[int]],
-        sampling: Sampling,
-        chat: ChatFormat,
-        critic: nn.Linear | None = None,
-    ) -> Drawn:
+    def generate(self, role: Role, request: Request) -> Drawn:
+        prompts, sampling, chat, _ = request
         draw = sampling.temperature > 0
         config = GenerationConfig(
             max_new_tokens=sampling.max_new_tokens,
@@ -133,15 +131,9 @@ class CachedEngine:
     """Our decoder with keys and values in place; rows that have stopped leave the batch."""
 
     @torch.inference_mode()
-    def generate(
-        self,
-        role: Role,
-        prompts: Sequence[list[int]],
-        sampling: Sampling,
-        chat: ChatFormat,
-        critic: nn.Linear | None = None,
-    ) -> Drawn:
+    def generate(self, role: Role, request: Request) -> Drawn:
         assert isinstance(role.trunk, Decoder)
+        prompts, sampling, chat, critic = request
         steps = Steps(role.trunk, prompts, role.adapter, sampling.max_new_tokens)
         head = lm_head(role.model)
         stop_S = torch.tensor(chat.stop_ids, device=role.device)
@@ -183,7 +175,7 @@ def sample(
     critic: nn.Linear | None = None,
 ) -> Rollout:
     """Draw one response for each prompt (token ids). The same stop set ends generation and defines `finished`."""
-    drawn = (engine or engine_for(role)).generate(role, prompts, sampling, chat, critic)
+    drawn = (engine or engine_for(role)).generate(role, Request(prompts, sampling, chat, critic))
     responses = [cut(row, chat.stop_ids) for row in drawn.responses]
     finished_B = torch.tensor([row[-1] in chat.stop_ids for row in responses], device=role.device)
     return Rollout([list(row) for row in prompts], responses, finished_B, drawn.logprob_M, drawn.value_M)
