@@ -258,13 +258,14 @@ def _check_chain(stages: Mapping[str, StageConfig], places: "_Places") -> Iterat
     names = list(stages)
     for position, (name, stage) in enumerate(stages.items()):
         for where, (ref, role) in stage.references().items():
+            place = f"{places(('stages', name, *where.split('.')))}: stage '{name}'"
             if ref.stage is None:
                 try:
                     resolve(ref, places.path.parent if places.path else None)
                 except RLHFError as error:
-                    yield f"{places(('stages', name, *where.split('.')))}: stage '{name}': {error}"
+                    yield f"{place}: {error}"
                 continue
-            at = f"{places(('stages', name, *where.split('.')))}: stage '{name}': {where} names '{ref.stage}'"
+            at = f"{place}: {where} names '{ref.stage}'"
             fitting = [n for n in names[:position] if stages[n].makes == role]
             choice = f"stages before it that make a {role}: {', '.join(map(repr, fitting)) or 'none'}"
             if ref.stage not in stages:

@@ -110,13 +110,12 @@ def run(config: PPOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
         }
     )
     loop = _Loop(config, roles, reward, job.chat, accelerator)
-    state = checkpoint.load(out)
-    if state is None and config.gate != "off":
-        _look_at_reward(config, judges, loop, records, prompts, tracker)
-    if state is not None:
+    if state := checkpoint.load(out):
         loop.restore(state)
         tracker.rewind(loop.done)
         tracker.screen.say(f"  going on after rollout {loop.done} of {loop.updates}")
+    elif config.gate != "off":
+        _look_at_reward(config, judges, loop, records, prompts, tracker)
     metrics = loop.train(records, prompts, tracker, out)
     return job.finish(roles.policy.model, out, {"train": ledger}, metrics)
 
