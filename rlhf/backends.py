@@ -5,10 +5,12 @@ With LoRA and QLoRA the base is frozen and every role is an adapter on it; with 
 """
 
 import logging
+import tempfile
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -76,12 +78,24 @@ class Backend(ABC):
     def takes(self, weights: Weights, beside: Weights) -> bool:
         """Whether `role` can make a role of `weights` beside a model loaded from `beside`."""
 
+    exact = True
+    """Whether frozen roles compute what the model they copy does."""
+    offloads = False
+    """Whether frozen models wait in main memory."""
+
 
 # ------------------------------------------------------------------------------------------------ full
 
 
 class FullBackend(Backend):
     """Every weight trains. Its output is the base of what follows."""
+
+    def __init__(
+        self, config: settings.Full | None = None, precision: str = "fp32", device: torch.device | None = None
+    ) -> None:
+        super().__init__(precision, device)
+        self.config = config or settings.Full()
+        self.exact, self.offloads = self.config.frozen_bits is None, self.config.offload
 
     def load(self, weights: Weights, chat: ChatFormat, head: Head = "lm") -> PreTrainedModel:
         model = merged(weights, chat, head) if weights.adapter else _base(weights, chat, head, torch.float32)
@@ -91,10 +105,23 @@ class FullBackend(Backend):
     def role(
         self, model: nn.Module, name: str, weights: Weights, chat: ChatFormat, trains: bool = False
     ) -> tuple[nn.Module, str | None]:
-        return self.load(weights, chat, "score" if weights.head else "lm"), None
+        head: Head = "score" if weights.head else "lm"
+        return (self.load if trains else self.frozen)(weights, chat, head), None
+
+    def frozen(self, weights: Weights, chat: ChatFormat, head: Head = "lm") -> PreTrainedModel:
+        """A copy that does not train: in the arithmetic's own precision, or quantised."""
+        if self.config.frozen_bits is None:
+            where = torch.device("cpu") if self.offloads else self.device
+            model = merged(weights, chat, head).to(device=where, dtype=self.dtype)  # type: ignore[arg-type]
+        else:
+            how = _nf4(self.dtype) if self.config.frozen_bits == 4 else _int8()
+            with _whole(weights, chat, head) as whole:
+                model = _quantised(whole, chat, head, self.dtype, how, self.device)
+        return model.eval().requires_grad_(False)
 
     def trainer_reference(self, weights: Weights, chat: ChatFormat) -> PreTrainedModel | None:
-        return self.load(weights, chat).eval().requires_grad_(False)
+        model = self.frozen(weights, chat)
+        return model.to(self.device) if self.offloads else model  # type: ignore[arg-type]
 
     def save(self, model: nn.Module, out: Path) -> None:
         whole = _unwrapped(model)
@@ -205,7 +232,7 @@ class QLoRABackend(LoRABackend):
         return DOUBLE if self.config.double_quant else "nf4"
 
     def _base(self, weights: Weights, chat: ChatFormat, head: Head) -> PreTrainedModel:
-        return _quantised(weights, chat, head, self.dtype, self.config.double_quant, self.device)
+        return _quantised(weights, chat, head, self.dtype, _nf4(self.dtype, self.config.double_quant), self.device)
 
 
 def backend(
@@ -216,13 +243,13 @@ def backend(
         return QLoRABackend(config, precision, device)
     if isinstance(config, settings.LoRA):
         return LoRABackend(config, precision, device)
-    return FullBackend(precision, device)
+    return FullBackend(config, precision, device)
 
 
 def for_weights(weights: Weights, precision: str = "fp32") -> Backend:
     """The backend that loads `weights` as they were trained."""
     if weights.adapter is None:
-        return FullBackend(precision)
+        return FullBackend(precision=precision)
     if not weights.quantisation:
         return LoRABackend(settings.LoRA(), precision)
     return QLoRABackend(settings.QLoRA(double_quant=weights.quantisation == DOUBLE), precision)
@@ -237,8 +264,8 @@ def merged(
     """Base and adapter as one plain model on the CPU; a QLoRA adapter goes into the base it saw, dequantised."""
     model = _base(weights, chat, head, dtype)
     if weights.quantisation:
-        double = weights.quantisation == DOUBLE
-        _dequantise_into(model, _quantised(weights, chat, head, dtype, double, torch.device("cpu")))
+        how = _nf4(dtype, weights.quantisation == DOUBLE)
+        _dequantise_into(model, _quantised(weights, chat, head, dtype, how, torch.device("cpu")))
     if weights.adapter is None:
         return model
     import peft
@@ -281,24 +308,49 @@ def _base(weights: Weights, chat: ChatFormat, head: Head, dtype: torch.dtype, **
     return model
 
 
-def _quantised(
-    weights: Weights, chat: ChatFormat, head: Head, dtype: torch.dtype, double_quant: bool, device: torch.device
-) -> PreTrainedModel:
-    with _quiet_loading():
-        from bitsandbytes.nn import modules as quantised_layers
-        from transformers import BitsAndBytesConfig
+@contextmanager
+def _whole(weights: Weights, chat: ChatFormat, head: Head) -> Iterator[Weights]:
+    """The same weights without an adapter; for a while in a folder of their own where there was one."""
+    if weights.adapter is None:
+        yield weights
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        merged(weights, chat, head).save_pretrained(folder)
+        yield replace(weights, base=Path(folder), adapter=None)
 
-    # An eval-mode forward on a CPU with AVX512-BF16 repacks 4-bit weights in place, after which gradients are wrong
-    # (bitsandbytes 0.50). Off before any model is loaded.
-    quantised_layers.has_avx512bf16 = lambda: False  # type: ignore[attr-defined, reportPrivateImportUsage]
-    config = BitsAndBytesConfig(
+
+_WHOLE_PARTS = ["lm_head", "embed_out", "score"]
+"""Heads stay whole: they are small and most sensitive."""
+
+
+def _nf4(dtype: torch.dtype, double_quant: bool = True) -> Any:
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=double_quant,
         bnb_4bit_compute_dtype=dtype,
-        llm_int8_skip_modules=["lm_head", "embed_out", "score"],  # heads stay whole: they are small and most sensitive
+        llm_int8_skip_modules=_WHOLE_PARTS,
     )
-    return _base(weights, chat, head, dtype, quantization_config=config, device_map={"": device})
+
+
+def _int8() -> Any:
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=_WHOLE_PARTS)
+
+
+def _quantised(
+    weights: Weights, chat: ChatFormat, head: Head, dtype: torch.dtype, how: Any, device: torch.device
+) -> PreTrainedModel:
+    with _quiet_loading():
+        from bitsandbytes.nn import modules as quantised_layers
+
+    # An eval-mode forward on a CPU with AVX512-BF16 repacks 4-bit weights in place, after which gradients are wrong
+    # (bitsandbytes 0.50). Off before any model is loaded.
+    quantised_layers.has_avx512bf16 = lambda: False  # type: ignore[attr-defined, reportPrivateImportUsage]
+    return _base(weights, chat, head, dtype, quantization_config=how, device_map={"": device})
 
 
 def _init_head(model: PreTrainedModel, weights: Weights) -> None:

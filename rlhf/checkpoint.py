@@ -1,28 +1,30 @@
 """Where a stage stands, so that an interrupted one goes on: written whole or not at all."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from rlhf.artifact import CHECKPOINT, sync
 from rlhf.errors import ArtifactError
 
 
-def save(out: Path, state: dict[str, Any]) -> None:
-    """Replace the checkpoint under `out` by `state` (tensors, numbers, strings, lists and dictionaries of them)."""
+def save(out: Path, state: dict[str, Any], name: str = "state") -> None:
+    """Replace a checkpoint under `out` by `state` (tensors, numbers, strings, lists and dictionaries of them)."""
     folder = out / CHECKPOINT
     folder.mkdir(exist_ok=True)
-    scratch = folder / "state.partial"
+    scratch = folder / f"{name}.partial"
     torch.save(state, scratch)
     sync(scratch)
-    scratch.replace(folder / "state.pt")
+    scratch.replace(folder / f"{name}.pt")
     sync(folder)
 
 
-def load(out: Path) -> dict[str, Any] | None:
+def load(out: Path, name: str = "state") -> dict[str, Any] | None:
     """The state last saved under `out`, or None. Never runs code from the file."""
-    path = out / CHECKPOINT / "state.pt"
+    path = out / CHECKPOINT / f"{name}.pt"
     if not path.is_file():
         return None
     try:
@@ -40,3 +42,9 @@ def set_random_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["cpu"])
     if state["cuda"]:
         torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def copy_into(parameters: Sequence[nn.Parameter], saved: Sequence[Tensor]) -> None:
+    """Give parameters the values that were saved of them."""
+    for parameter, value in zip(parameters, saved, strict=True):
+        parameter.data.copy_(value)

@@ -80,6 +80,16 @@ class Full(Strict):
 
     lr_scale: ClassVar[float] = 1.0
     kind: Literal["full"] = "full"
+    frozen_bits: Literal[4, 8] | None = None
+    """Hold frozen copies (reference, reward models) in 4 or 8 bit: smaller, and near what they copy but not equal."""
+    offload: bool = False
+    """Keep frozen copies in main memory; in the RL stage each comes to the accelerator only while it is read."""
+
+    @model_validator(mode="after")
+    def _one_saving(self) -> "Full":
+        if self.frozen_bits and self.offload:
+            raise ValueError("set `frozen_bits` or `offload`, not both: quantised weights do not move between devices")
+        return self
 
 
 class LoRA(Strict):

@@ -92,7 +92,7 @@ def perplexity(policy: Role, rows: Sequence[Encoded], size: int) -> dict[str, fl
     """Mean loss of the assistant's tokens, in nats, and its exponential."""
     total, count = 0.0, 0
     for index in batches([len(row.ids) for row in rows], size):
-        logprob_M, _ = policy.logprobs(Packed.of([rows[i].ids for i in index], [1] * len(index), policy.device), 1.0)
+        logprob_M = policy.logprobs(Packed.of([rows[i].ids for i in index], [1] * len(index), policy.device), 1.0)
         said_M = torch.tensor([said for i in index for said in rows[i].assistant_mask[1:]], device=policy.device)
         total -= float((logprob_M * said_M).sum())
         count += int(said_M.sum())
@@ -104,7 +104,7 @@ def perplexity(policy: Role, rows: Sequence[Encoded], size: int) -> dict[str, fl
 def kl_per_response(policy: Role, reference: Role, rollout: Rollout, temperature: float) -> Tensor:
     """log p(response) - log q(response) of each sampled response, in nats, (B,): its mean estimates the sequence KL."""
     batch = rollout.packed()
-    gap_M = policy.logprobs(batch, temperature)[0] - reference.logprobs(batch, temperature)[0]
+    gap_M = policy.logprobs(batch, temperature) - reference.logprobs(batch, temperature)
     return torch.stack([part.sum() for part in gap_M.split([len(row) for row in rollout.responses])])
 
 

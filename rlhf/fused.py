@@ -267,15 +267,14 @@ ROWS = 512
 
 
 @torch.no_grad()
-def logprobs(hidden_ND: Tensor, head: Head, target_N: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Log-probability of each target and entropy where it was drawn, both (N,) float32."""
-    found, entropies = [], []
+def logprobs(hidden_ND: Tensor, head: Head, target_N: Tensor, temperature: float) -> Tensor:
+    """Log-probability of each target, (N,) float32."""
+    found = []
     for rows in range(0, len(target_N), ROWS):
-        logits, _ = head.logits(hidden_ND[rows : rows + ROWS], temperature)
-        log_NV = torch.log_softmax(logits, -1)
-        found.append(log_NV.gather(1, target_N[rows : rows + ROWS, None])[:, 0])
-        entropies.append(-torch.einsum("nv,nv->n", log_NV.exp(), log_NV))
-    return torch.cat(found), torch.cat(entropies)
+        logits_NV, _ = head.logits(hidden_ND[rows : rows + ROWS], temperature)
+        drawn_N = logits_NV.gather(1, target_N[rows : rows + ROWS, None])[:, 0]
+        found.append(drawn_N - logits_NV.logsumexp(-1))
+    return torch.cat(found)
 
 
 TokenLoss = Callable[[Tensor, slice], Tensor]

@@ -41,8 +41,9 @@ class RoleReward:
     @torch.no_grad()
     def score(self, prompts: Sequence[Prompt], rollout: Rollout) -> Tensor:
         scores_B = torch.empty(len(rollout), device=rollout.finished_B.device)
-        for rows in batches(rollout.lengths, self.batch_size):
-            scores_B[rows] = self.role.scores(rollout.packed(rows))
+        with self.role.present():
+            for rows in batches(rollout.lengths, self.batch_size):
+                scores_B[rows] = self.role.scores(rollout.packed(rows))
         return scores_B
 
 

@@ -13,6 +13,7 @@ from transformers import GenerationConfig
 from rlhf.backends import lm_head
 from rlhf.data.chat import ChatFormat
 from rlhf.decoder import Decoder
+from rlhf.errors import RecipeError
 from rlhf.fused import Head
 from rlhf.packing import Packed
 from rlhf.stepping import Steps
@@ -96,9 +97,12 @@ class Engine(Protocol):
         ...
 
 
-def engine_for(role: Role) -> Engine:
-    """The fastest engine for a role."""
-    return CachedEngine() if isinstance(role.trunk, Decoder) else HFEngine()
+def engine_for(role: Role, name: str = "auto") -> Engine:
+    """The engine of a name; `auto` is the fastest one for a role. Raises RecipeError where it cannot serve the role."""
+    known = isinstance(role.trunk, Decoder)
+    if name == "cached" and not known:
+        raise RecipeError("engine 'cached' does not know this model's family; use 'hf'")
+    return CachedEngine() if known and name != "hf" else HFEngine()
 
 
 class HFEngine:

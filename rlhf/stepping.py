@@ -40,7 +40,7 @@ class Cache:
         self.values[layer][self.row_N, :, self.column_N] = v_NGE
 
     def keep(self, rows: Tensor) -> None:
-        """Only these rows go on."""
+        """Only these rows go on; one that is named more than once does so more than once."""
         self.keys, self.values, self.bias = self.keys[:, rows], self.values[:, rows], self.bias[rows]
 
     def attend(self, layer: int, column: int, q_BHE: Tensor, k_BGE: Tensor, v_BGE: Tensor, scale: float) -> Tensor:
@@ -119,18 +119,24 @@ class Steps:
     """Responses on their way. `hidden` is the last state of each row that goes on; `rows` says which those are."""
 
     def __init__(self, decoder: Decoder, prompts: Sequence[list[int]], adapter: str | None, most: int) -> None:
-        """Read prompts, and be ready to go on for up to `most` tokens."""
+        """Read prompts, each once however often it is asked, and be ready to go on for up to `most` tokens."""
         self.decoder = decoder
         self.layers = [Layer.of(module, adapter, decoder.dtype) for module in decoder.layers]
-        batch = Packed.of(prompts, list(map(len, prompts)), decoder.trunk.embed_tokens.weight.device)
+        places: dict[tuple[int, ...], int] = {}
+        asked = [places.setdefault(tuple(prompt), len(places)) for prompt in prompts]
+        batch = Packed.of(list(places), list(map(len, places)), decoder.trunk.embed_tokens.weight.device)
         self.cache = Cache(decoder.trunk.config, batch, most, decoder.dtype)
         x = decoder.trunk.embed_tokens(batch.ids_N).to(decoder.dtype)
         rotary = decoder.rotary(x, batch.position_N)
         for i, layer in enumerate(self.layers):
             x = layer.read(x, batch, rotary, self.cache, i, last=i + 1 == len(self.layers))
         self.hidden = rms_norm(x, decoder.trunk.norm)
-        self.rows = torch.arange(len(batch), device=batch.device)
         self.position_B = torch.tensor(batch.lengths, device=batch.device)
+        if len(asked) > len(places):
+            row_B = torch.tensor(asked, device=batch.device)
+            self.cache.keep(row_B)
+            self.hidden, self.position_B = self.hidden[row_B], self.position_B[row_B]
+        self.rows = torch.arange(len(asked), device=batch.device)
         self.column = self.cache.width
 
     def go_on(self, token_B: Tensor, live_B: Tensor) -> None:

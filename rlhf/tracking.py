@@ -91,13 +91,11 @@ class Tracker:
             self._wandb = None
 
 
-def check_finite(metrics: Mapping[str, Any], step: int) -> None:
-    """Raise GuardError when a loss, reward or gradient norm is NaN or infinite."""
+def check_finite(metrics: Mapping[str, Any], where: str) -> None:
+    """Raise GuardError when a loss, reward or gradient norm is NaN or infinite. `where`: which step, which rows."""
     for name, value in metrics.items():
         if isinstance(value, float) and not math.isfinite(value):
-            raise GuardError(
-                f"step {step}: {name} is {value}; lower the learning rate, or look at the rows of this step"
-            )
+            raise GuardError(f"{where}: {name} is {value}; lower the learning rate, or look at these rows")
 
 
 def _start_wandb(config: WandB, folder: Path, recipe: str, stage: str, settings: Mapping[str, Any]) -> Any | None:

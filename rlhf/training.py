@@ -76,7 +76,7 @@ class _Report(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         if logs and "train_runtime" not in logs:
-            check_finite(logs, state.global_step)
+            check_finite(logs, f"step {state.global_step}")
             self.tracker.log(logs, state.global_step, state.max_steps if "loss" in logs else None)
 
 

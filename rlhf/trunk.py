@@ -101,6 +101,23 @@ class Role:
     head: nn.Linear | None = None
     owns_body: bool = True
     """Whether adapter or model are this role's alone; false for a critic that reads the policy's states."""
+    exact: bool = True
+    """Whether it computes what the weights it was loaded from do; false for a quantised copy of whole weights."""
+    visits: torch.device | None = None
+    """Where the model works, when it waits elsewhere in between."""
+
+    @contextmanager
+    def present(self) -> Iterator[None]:
+        """Have the model at hand; one that waits in main memory comes for as long as this lasts."""
+        if self.visits is None:
+            yield
+            return
+        home = self.device
+        self.model.to(self.visits)
+        try:
+            yield
+        finally:
+            self.model.to(home)
 
     @property
     def device(self) -> torch.device:
@@ -111,8 +128,8 @@ class Role:
         return self.trunk.hidden(batch, self.adapter, rows, checkpointing)
 
     @torch.no_grad()
-    def logprobs(self, batch: Packed, temperature: float, hidden_MD: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Log-probabilities of the response tokens and the entropies there, both (M,) float32.
+    def logprobs(self, batch: Packed, temperature: float, hidden_MD: Tensor | None = None) -> Tensor:
+        """Log-probabilities of the response tokens, (M,) float32.
 
         `hidden_MD`: the states before the response tokens, where they are at hand.
         """
@@ -183,8 +200,11 @@ class _Loader:
     trunks: dict[int, Trunk] = field(default_factory=dict)
 
     def role(self, name: str, weights: Weights, head: bool = False, trains: bool = False) -> Role:
-        model, adapter = self.backend.role(self.model, name, weights, self.chat, trains)
-        return Role(model, self.trunk(model), adapter, _head(weights, model) if head else None)
+        how = self.backend
+        model, adapter = how.role(self.model, name, weights, self.chat, trains)
+        visits = how.device if how.offloads and not trains else None
+        score = _head(weights, model, how.device) if head else None
+        return Role(model, self.trunk(model), adapter, score, exact=how.exact or trains, visits=visits)
 
     def trunk(self, model: nn.Module) -> Trunk:
         if id(model) not in self.trunks:
@@ -214,7 +234,7 @@ def load(
     actor = Role(load_.model, load_.trunk(load_.model), trained_adapter(load_.model))
     value = None
     if critic == "shared":
-        value = Role(actor.model, actor.trunk, actor.adapter, _zero_head(actor.model), owns_body=False)
+        value = Role(actor.model, actor.trunk, actor.adapter, _zero_head(actor.model, backend.device), owns_body=False)
     elif critic is not None:
         start = next(iter(fit.values()), policy) if critic == "reward" else policy
         value = load_.role("value", start, head=True, trains=True)
@@ -226,21 +246,20 @@ def load(
 def standalone(backend: Backend, weights: Weights, chat: ChatFormat) -> Role:
     """A frozen model on its own: a policy, or a reward model with its head."""
     model = backend.load(weights, chat, "score" if weights.head else "lm").eval().requires_grad_(False)
-    head = _head(weights, model) if weights.head else None
+    head = _head(weights, model, backend.device) if weights.head else None
     return Role(model, trunk_of(model, backend.dtype), trained_adapter(model), head)
 
 
-def _head(weights: Weights, model: Any) -> nn.Linear:
+def _head(weights: Weights, model: Any, device: torch.device) -> nn.Linear:
     """The saved score head, in float32, with the artifact's shift as its bias; zero when there is none."""
-    head = _zero_head(model)
+    head = _zero_head(model, device)
     if weights.head is not None:
         nn.init.constant_(head.bias, -weights.score_shift)
         head.weight.data.copy_(load_file(weights.head)["weight"])
     return head
 
 
-def _zero_head(model: Any) -> nn.Linear:
-    device = next(model.parameters()).device
+def _zero_head(model: Any, device: torch.device) -> nn.Linear:
     head = nn.Linear(model.config.get_text_config().hidden_size, 1, device=device, dtype=torch.float32)
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)

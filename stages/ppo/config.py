@@ -16,6 +16,9 @@ class RolloutConfig(Strict):
     """Most tokens of a response."""
     temperature: float = Field(default=1.0, gt=0)
     """Sampling temperature; policy and reference log-probabilities are at this temperature too."""
+    engine: Literal["auto", "cached", "hf"] = "auto"
+    """What draws them: `cached`, our decoder with keys and values in place; `hf`, transformers' generate; `auto`, the
+    faster one that knows the model's family."""
 
 
 class RLConfig(Strict):
@@ -58,6 +61,8 @@ class RLConfig(Strict):
     """Scale rewards to unit variance, keeping their mean."""
     missing_stop_score: float | None = -1.0
     """Replaces the score of a response that did not finish; null leaves the score."""
+    kl_budget: float | None = Field(default=None, gt=0)
+    """End the stage once a rollout's mean KL per response passes this many nats."""
     max_update_kl: float | None = Field(default=None, gt=0)
     """Stop the passes over a rollout once the mean KL per token from the old policy passes this."""
 
@@ -114,6 +119,22 @@ class RewardSource(Strict):
         return self
 
 
+class WatchConfig(Strict):
+    """Looks at held-out prompts while the policy trains, with a judge that it is not trained on."""
+
+    judge: RewardSource | None = None
+    """Another reward model, a rule or a server. Left out: the training reward itself, which cannot tell whether it is
+    being gamed."""
+    every: int = Field(default=5, ge=1)
+    """Rollouts between looks; there is one before the first and one after the last too."""
+    prompts: int = Field(default=64, ge=2)
+    """Most held-out prompts (`data.eval_fraction`, `data.eval_path`) to answer."""
+    keep_best: bool = True
+    """The stage's output is the policy of the judge's best look, not that of the last rollout."""
+    patience: int | None = Field(default=None, ge=1)
+    """Stop when for this many looks the judge has not passed its best while the reward has: over-optimisation."""
+
+
 RewardName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 
 
@@ -132,6 +153,8 @@ class PPOConfig(TrainingStage):
     gate: Literal["off", "warn", "refuse"] = "warn"
     """What to do when the reward looks easily gamed: held-out accuracy no better than chance, scores that follow
     length, degenerate answers that outscore the policy's own."""
+    watch: WatchConfig | None = None
+    """Look at held-out prompts on the way, keep the best policy, stop when its reward is being gamed."""
     rl: RLConfig = RLConfig()
     """The algorithm."""
     rollout: RolloutConfig = RolloutConfig()
@@ -169,6 +192,12 @@ class PPOConfig(TrainingStage):
         return first | {f"rewards.{name}": source for name, source in self.rewards.items()}
 
     @property
+    def judges(self) -> dict[str, RewardSource]:
+        """All of these and the watch's judge."""
+        judge = self.watch.judge if self.watch else None
+        return self.sources | ({"watch.judge": judge} if judge else {})
+
+    @property
     def value_lr(self) -> float:
         """The critic's learning rate."""
         return self.train.value_lr or (max(self.lr, 1e-3) if self.rl.critic == "shared" else self.lr)
@@ -179,5 +208,5 @@ class PPOConfig(TrainingStage):
         return self.train.micro_batch_size or self.rollout.batch_size
 
     def references(self) -> dict[str, tuple[ModelRef, Role]]:
-        judges = {field: source.model for field, source in self.sources.items() if source.model is not None}
-        return {"model": (self.model, "policy"), **{field: (ref, "reward") for field, ref in judges.items()}}
+        models = {field: source.model for field, source in self.judges.items() if source.model is not None}
+        return {"model": (self.model, "policy"), **{field: (ref, "reward") for field, ref in models.items()}}

@@ -1,91 +1,32 @@
-"""Reinforcement learning from a reward model: one explicit loop for PPO, RLOO, GRPO and REINFORCE++.
+"""Reinforcement learning from a reward: PPO, RLOO, GRPO and REINFORCE++, one explicit loop for all (loop.py).
 
-They differ in the advantage estimator and in whether there is a critic. Each update:
-
-    1. rollout      the policy answers a batch of prompts
-    2. score        the reward model judges each finished answer
-    3. advantages   KL to the reference enters the reward, token by token; the estimator turns rewards into advantages
-    4. updates      several clipped passes over the batch, in micro-batches of like length
-
-Details and their sources: Huang et al. 2024, "The N Implementation Details of RLHF with PPO".
+They differ in the advantage estimator and in whether there is a critic. Details and their sources: Huang et al. 2024,
+"The N Implementation Details of RLHF with PPO".
 """
 
-# B episodes, R tokens of the longest response, M response tokens of some rows, D hidden size
-
-import itertools
 import math
-import random
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
-from transformers import get_scheduler
 
 from rlhf import checkpoint, gate, rules, text, training
 from rlhf.artifact import Artifact
-from rlhf.backends import lm_head
-from rlhf.data.chat import ChatFormat, encode_prompts
+from rlhf.data.chat import encode_prompts
 from rlhf.data.records import Prompt
-from rlhf.decoder import Decoder
 from rlhf.errors import DataError, GuardError, RecipeError
-from rlhf.evaluate import batches
-from rlhf.fused import head_loss
-from rlhf.packing import Packed
 from rlhf.reward_model import RewardModel
 from rlhf.rewards import EndpointReward, Reward, RoleReward, RuleReward, TextReward, WeightedSum
-from rlhf.rl import advantages
-from rlhf.rl.kl import AdaptiveKL, FixedKL, k1, k3
-from rlhf.rl.losses import policy_loss, value_loss
-from rlhf.rl.masked import masked_mean, masked_var, whiten
-from rlhf.rollout import Rollout, Sampling, sample
-from rlhf.tracking import Tracker, check_finite
+from rlhf.rollout import Sampling
+from rlhf.tracking import Tracker
 from rlhf.trunk import Roles
 from rlhf.trunk import load as load_roles
 from rlhf.weights import Weights
-from stages.ppo.config import PPOConfig, RewardSource
-
-
-@dataclass
-class Batch:
-    """A scored rollout, ready for updates. Tables are (B, R), zero past each response, and detached."""
-
-    rollout: Rollout
-    mask_BR: Tensor
-    logprob_BR: Tensor
-    ref_logprob_BR: Tensor
-    value_BR: Tensor
-    """Zero where there is no critic."""
-    score_B: Tensor = field(default_factory=lambda: torch.empty(0))
-    scores: dict[str, Tensor] = field(default_factory=dict)
-    """What each reward says by itself."""
-    advantage_BR: Tensor = field(default_factory=lambda: torch.empty(0))
-    return_BR: Tensor = field(default_factory=lambda: torch.empty(0))
-
-    lower: dict[int, Tensor] = field(default_factory=dict)
-    """Of each row, what the frozen bottom layers make of its tokens, (T, D)."""
-    depth: int = 0
-
-    def keep_lower(self, rows: Sequence[int], part: Packed) -> Packed:
-        """Remember what the bottom layers made of some rows; gives them back."""
-        if part.lower_ND is not None:
-            self.depth = part.depth
-            self.lower |= dict(zip(rows, part.lower_ND.split(list(part.lengths)), strict=True))
-        return part
-
-    def packed(self, rows: Sequence[int]) -> Packed:
-        """Some rows side by side, from above the bottom layers where these are frozen."""
-        part = self.rollout.packed(rows)
-        return (
-            replace(part, depth=self.depth, lower_ND=torch.cat([self.lower[i] for i in rows])) if self.lower else part
-        )
-
-    def tokens(self, table_BR: Tensor, rows: Sequence[int]) -> Tensor:
-        """What a table says of the response tokens of some rows, in the order of `Rollout.packed(rows)`: (M,)."""
-        return table_BR[rows][self.mask_BR[rows].bool()]
+from stages.ppo.config import PPOConfig
+from stages.ppo.loop import Loop
+from stages.ppo.watch import Watch
 
 
 def run(config: PPOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tracker) -> Artifact:
@@ -94,36 +35,44 @@ def run(config: PPOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
     if accelerator.num_processes > 1:
         raise RecipeError("the RL stage runs on one process; start the recipe without a launcher")
     job = training.Job.start(config, inputs, "prompts", accelerator.device)
-    room = (text.positions(job.weights) or math.inf) - config.rollout.max_new_tokens
-    if room < 8:
-        raise RecipeError(f"stage '{config.name}': rollout.max_new_tokens leaves no room for a prompt in this model")
-    records, prompts, ledger = encode_prompts(job.split.train, job.chat, int(min(config.data.max_length, room)))
+    most = _prompt_room(config, job)
+    records, prompts, ledger = encode_prompts(job.split.train, job.chat, most)
     if not prompts:
         raise DataError(f"stage '{config.name}': no prompt to train on")
+    judges = {_short(where): inputs[where] for where, source in config.judges.items() if source.model is not None}
     critic = config.rl.critic if config.rl.estimator == "gae" else None
-    judges = {_short(where): inputs[where] for where, source in config.sources.items() if source.model is not None}
     roles = load_roles(job.how, job.weights, judges, job.chat, critic, config.train.freeze_layers)
-    reward = WeightedSum(
-        {
-            _short(where): (_reward(config, source, _short(where), judges, roles, job.chat), source.weight)
-            for where, source in config.sources.items()
-        }
-    )
-    loop = _Loop(config, roles, reward, job.chat, accelerator)
-    if state := checkpoint.load(out):
+    sources = _Sources(config, judges, roles, job)
+    reward = WeightedSum({_short(w): (sources.reward(w), source.weight) for w, source in config.sources.items()})
+    loop = Loop(config, roles, reward, job.chat, accelerator, _watch(config, job, reward, sources, most))
+    state = checkpoint.load(out)
+    if state is not None:
         loop.restore(state)
-        tracker.rewind(loop.done)
         tracker.screen.say(f"  going on after rollout {loop.done} of {loop.updates}")
-    elif config.gate != "off":
+    tracker.rewind(loop.done if state is not None else -1)
+    if state is None and config.gate != "off":
         _look_at_reward(config, judges, loop, records, prompts, tracker)
     metrics = loop.train(records, prompts, tracker, out)
     return job.finish(roles.policy.model, out, {"train": ledger}, metrics)
 
 
+def _prompt_room(config: PPOConfig, job: training.Job) -> int:
+    """Most tokens of a prompt."""
+    room = (text.positions(job.weights) or math.inf) - config.rollout.max_new_tokens
+    if room < 8:
+        raise RecipeError(f"stage '{config.name}': rollout.max_new_tokens leaves no room for a prompt in this model")
+    return int(min(config.data.max_length, room))
+
+
+def _short(where: str) -> str:
+    """Name of a source from the field that names it, as an adapter may be called."""
+    return where.removeprefix("rewards.").replace(".", "-")
+
+
 def _look_at_reward(
     config: PPOConfig,
     judges: Mapping[str, Weights],
-    loop: "_Loop",
+    loop: Loop,
     records: Sequence[Prompt],
     prompts: Sequence[list[int]],
     tracker: Tracker,
@@ -145,298 +94,38 @@ _PROBED = 32
 """Prompts on which the reward is looked at."""
 
 
-def _short(where: str) -> str:
-    return where.removeprefix("rewards.")
+@dataclass
+class _Sources:
+    """Makes what scores responses of what the recipe says does."""
+
+    config: PPOConfig
+    judges: Mapping[str, Weights]
+    roles: Roles
+    job: training.Job
+
+    def reward(self, where: str) -> Reward:
+        """What the source in a field of the recipe stands for."""
+        source, name = self.config.judges[where], _short(where)
+        chat, size = self.job.chat, self.config.micro_batch_size
+        if source.rule is not None:
+            return RuleReward(rules.load(source.rule), chat)
+        if source.url is not None:
+            return EndpointReward(source.url, chat)
+        if name in self.roles.rewards:
+            return RoleReward(self.roles.rewards[name], size)
+        return TextReward(RewardModel.load(self.judges[name], self.config.precision, size), chat)
 
 
-def _reward(
-    config: PPOConfig, source: RewardSource, name: str, judges: Mapping[str, Weights], roles: Roles, chat: ChatFormat
-) -> Reward:
-    """What a source of the recipe stands for."""
-    size = config.micro_batch_size
-    if source.rule is not None:
-        return RuleReward(rules.load(source.rule), chat)
-    if source.url is not None:
-        return EndpointReward(source.url, chat)
-    if name in roles.rewards:
-        return RoleReward(roles.rewards[name], size)
-    return TextReward(RewardModel.load(judges[name], config.precision, size), chat)
-
-
-class _Loop:
-    """The state of the loop: roles, optimizer, schedule and the KL controller."""
-
-    def __init__(
-        self, config: PPOConfig, roles: Roles, reward: WeightedSum, chat: ChatFormat, accelerator: Accelerator
-    ) -> None:
-        self.config, self.roles, self.reward, self.chat, self.accelerator = config, roles, reward, chat, accelerator
-        self.updates = math.ceil(config.train.episodes / config.rollout.batch_size)
-        groups: list[dict[str, Any]] = [{"params": roles.policy.parameters(), "lr": config.lr}]
-        if roles.value is not None:
-            groups.append({"params": roles.value.parameters(), "lr": config.value_lr})
-        for group in groups:
-            group["params"] = [p for p in group["params"] if p.requires_grad]
-        self.trained: list[nn.Parameter] = [p for group in groups for p in group["params"]]
-        # Adam's eps 1e-5 and annealing to zero: Huang et al. 2022, details 3 and 4
-        self.optimizer = torch.optim.AdamW(groups, eps=1e-5, weight_decay=config.train.weight_decay, fused=True)
-        self.steps_an_update = config.rl.epochs * config.rl.minibatches
-        steps = self.updates * self.steps_an_update
-        warmup = int(steps * config.train.warmup)
-        self.schedule = get_scheduler(training.schedule_name(config.train), self.optimizer, warmup, steps)
-        rl = config.rl
-        self.kl = AdaptiveKL(rl.kl_coef, rl.kl_target, rl.kl_horizon) if rl.kl_target else FixedKL(rl.kl_coef)
-        self.sampling = Sampling(config.rollout.max_new_tokens, config.rollout.temperature)
-        self.done, self.first_score = 0, math.nan
-
-    # -------------------------------------------------------------------------------------------- the loop
-
-    def train(
-        self, records: Sequence[Prompt], prompts: Sequence[list[int]], tracker: Tracker, out: Path
-    ) -> dict[str, Any]:
-        """Every rollout that is not done yet; metrics of the last one."""
-        size = self.config.rollout.batch_size // self.config.rl.group
-        rows = itertools.islice(_endless(len(prompts), self.config.seed), self.done * size, None)
-        metrics: dict[str, float] = {}
-        for update in range(self.done, self.updates):
-            drawn = [next(rows) for _ in range(size)]
-            asked = [row for row in drawn for _ in range(self.config.rl.group)]
-            # 1. rollout
-            rollout = self.rollout([prompts[i] for i in asked])
-            # 2. score
-            batch = self.score(rollout, [records[i] for i in asked], first=update == 0)
-            # 3. advantages
-            metrics = self.advantages(batch)
-            # 4. updates
-            metrics |= self.update(batch, first=update == 0)
-            self.kl.update(metrics["kl"], self.config.rollout.batch_size)
-            check_finite(metrics, update + 1)
-            self.done = update + 1
-            self.first_score = metrics["score"] if update == 0 else self.first_score
-            if update % self.config.train.log_every == 0 or self.done == self.updates:
-                tracker.log({"episodes": self.done * len(asked), **metrics}, self.done, self.updates)
-            every = self.config.train.checkpoint_every
-            if every and self.done % every == 0 and self.done < self.updates:
-                checkpoint.save(out, self.state())
-        return {**metrics, "first_score": self.first_score, "updates": self.updates}
-
-    def state(self) -> dict[str, Any]:
-        """All that the rest of the run depends on, between two rollouts."""
-        return {
-            "done": self.done,
-            "first_score": self.first_score,
-            "kl_coef": self.kl.coef,
-            "trained": [parameter.detach() for parameter in self.trained],
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "random": checkpoint.random_state(),
-        }
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state`."""
-        self.done, self.first_score, self.kl.coef = state["done"], state["first_score"], state["kl_coef"]
-        for parameter, saved in zip(self.trained, state["trained"], strict=True):
-            parameter.data.copy_(saved)
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-        checkpoint.set_random_state(state["random"])
-
-    # -------------------------------------------------------------------------------------------- 1. rollout
-
-    def rollout(self, prompts: Sequence[list[int]]) -> Rollout:
-        """The policy's answers. A critic that reads the policy's states does so on the way."""
-        value = self.roles.value
-        critic = value.head if value is not None and not value.owns_body else None
-        return sample(self.roles.policy, prompts, self.chat, self.sampling, critic=critic)
-
-    # -------------------------------------------------------------------------------------------- 2. score
-
-    @torch.no_grad()
-    def score(self, rollout: Rollout, records: Sequence[Prompt], first: bool) -> Batch:
-        """Judge every response, and take the log-probabilities and values that the updates start from.
-
-        In float32 those of generation are the training pass's own but for rounding, which the first rollout proves,
-        and are not computed again. In bf16 they are not (Huang et al. 2024, detail 5.1), and come from a pass of
-        their own. A response without a stop token gets a constant instead of its score (detail 4.2).
-        """
-        mask_BR = rollout.mask_BR
-        logprob_BR, ref_BR, value_BR = (torch.zeros_like(mask_BR, dtype=torch.float32) for _ in range(3))
-        batch = Batch(rollout, mask_BR, logprob_BR, ref_BR, value_BR)
-        drawn = self.config.precision == "fp32" and rollout.logprob_M is not None
-        roles, temperature = self.roles, self.sampling.temperature
-        if drawn and rollout.logprob_M is not None:
-            logprob_BR[mask_BR.bool()] = rollout.logprob_M
-            if rollout.value_M is not None:
-                value_BR[mask_BR.bool()] = rollout.value_M
-        for rows in self.micro_batches(rollout, range(len(rollout))):
-            part = batch.keep_lower(rows, self.lower(rollout.packed(rows)))
-            places = _places(mask_BR, rows)
-            ref_BR[places] = roles.reference.logprobs(part, temperature)[0]
-            if not drawn or first:
-                hidden_MD = roles.policy.hidden(part, part.predicts_M)
-                mine_M = roles.policy.logprobs(part, temperature, hidden_MD)[0]
-                if roles.value is not None and not roles.value.owns_body:
-                    value_BR[places] = roles.value.read(hidden_MD)
-                if drawn:
-                    self.check_same("generation and training", mine_M, batch.tokens(logprob_BR, rows))
-                if first:
-                    self.check_same("policy and reference, before the first update,", mine_M, ref_BR[places])
-                logprob_BR[places] = mine_M
-            if roles.value is not None and roles.value.owns_body:
-                value_BR[places] = roles.value.values(part)
-        batch.scores = self.reward.each(records, rollout)
-        score_B = self.reward.total(batch.scores)
-        if self.config.rl.missing_stop_score is not None:
-            score_B = torch.where(rollout.finished_B, score_B, self.config.rl.missing_stop_score)
-        batch.score_B = score_B
-        return batch
-
-    def lower(self, part: Packed) -> Packed:
-        """The rows with what the frozen bottom layers make of them, where there are any."""
-        policy, depth = self.roles.policy, self.config.train.freeze_layers
-        if not depth:
-            return part
-        assert isinstance(policy.trunk, Decoder)
-        return policy.trunk.lower(part, policy.adapter, depth)
-
-    def check_same(self, who: str, left_M: Tensor, right_M: Tensor) -> None:
-        """A wrong reference or a wrong rollout would train on without a word."""
-        gap = float((left_M - right_M).abs().max())
-        if gap > self.tolerance:
-            raise GuardError(f"{who} differ by {gap:.2g} nats at some token: a wrong adapter or model was loaded")
-
-    @property
-    def tolerance(self) -> float:
-        return 1e-3 if self.config.precision == "fp32" else 0.1
-
-    # -------------------------------------------------------------------------------------------- 3. advantages
-
-    def advantages(self, batch: Batch) -> dict[str, float]:
-        """Fill in advantages and returns; metrics of the rollout."""
-        rl, mask_BR = self.config.rl, batch.mask_BR
-        kl_BR = k1(batch.logprob_BR, batch.ref_logprob_BR) * mask_BR
-        in_reward = 0.0 if rl.kl_in_loss else self.kl.coef
-        reward_BR = advantages.token_rewards(batch.score_B, kl_BR, mask_BR, in_reward)
-        if rl.whiten_rewards:
-            reward_BR = whiten(reward_BR, mask_BR, keep_mean=True)
-        batch.return_BR = reward_BR
-        explained = {}
-        if rl.estimator == "gae":
-            advantage_BR, batch.return_BR = advantages.gae(reward_BR, batch.value_BR, mask_BR, rl.gamma, rl.lam)
-            batch.advantage_BR = whiten(advantage_BR, mask_BR)
-            unexplained = masked_var(batch.return_BR - batch.value_BR, mask_BR)
-            explained["explained_variance"] = float(1 - unexplained / masked_var(batch.return_BR, mask_BR).clamp(1e-8))
-        elif rl.estimator == "rloo":
-            batch.advantage_BR = advantages.rloo(reward_BR, mask_BR, rl.group)
-        elif rl.estimator == "grpo":
-            batch.advantage_BR = advantages.grpo(reward_BR, mask_BR, rl.group)
-        else:
-            batch.advantage_BR = advantages.reinforce_pp(reward_BR, mask_BR, rl.gamma)
-        return {
-            "score": float(batch.score_B.mean()),
-            "score_std": float(batch.score_B.std(unbiased=False)),
-            "kl": float(kl_BR.sum(1).mean()),
-            "kl_per_token": float(masked_mean(kl_BR, mask_BR)),
-            "kl_coef": self.kl.coef,
-            "entropy": -float(masked_mean(batch.logprob_BR, mask_BR)),  # estimated at the tokens drawn
-            "reward": float(reward_BR.sum(1).mean()),
-            "response_length": float(mask_BR.sum(1).float().mean()),
-            "finished": float(batch.rollout.finished_B.float().mean()),
-            **explained,
-            **({f"score/{n}": float(s.mean()) for n, s in batch.scores.items()} if len(batch.scores) > 1 else {}),
-        }
-
-    # -------------------------------------------------------------------------------------------- 4. updates
-
-    def update(self, batch: Batch, first: bool) -> dict[str, float]:
-        """Clipped passes over the batch; metrics are means over tokens and optimizer steps."""
-        rl = self.config.rl
-        size = len(batch.rollout) // rl.minibatches
-        steps: list[dict[str, float]] = []
-        for _ in range(rl.epochs):
-            order = torch.randperm(len(batch.rollout)).tolist()
-            for start in range(0, len(order), size):
-                metrics = self.step(batch, order[start : start + size])
-                if first and not steps and abs(metrics["ratio"] - 1) > self.tolerance:
-                    raise GuardError(f"at the first step the policy ratio is {metrics['ratio']:.5f}, not 1")
-                steps.append(metrics)
-                if rl.max_update_kl is not None and metrics["approx_kl"] > rl.max_update_kl:
-                    break
-            else:
-                continue
-            break
-        for _ in range(self.steps_an_update - len(steps)):  # annealing goes by episodes, whether or not steps were left
-            self.schedule.step()
-        return _means(steps)
-
-    def step(self, batch: Batch, rows: Sequence[int]) -> dict[str, float]:
-        """One optimizer step on some rows. Losses are means over all response tokens of those rows."""
-        tokens = sum(len(batch.rollout.responses[i]) for i in rows)
-        totals: dict[str, float] = {}
-        for some in self.micro_batches(batch.rollout, rows):
-            for name, value in self.micro_step(batch, some, tokens).items():
-                totals[name] = totals.get(name, 0.0) + value / tokens
-        norm = self.accelerator.clip_grad_norm_(self.trained, self.config.train.max_grad_norm)
-        assert norm is not None
-        metrics = {**totals, "grad_norm": float(norm), "lr": float(self.schedule.get_last_lr()[0])}
-        check_finite(metrics, self.schedule.last_epoch)
-        self.optimizer.step()
-        self.schedule.step()
-        self.optimizer.zero_grad()
-        return metrics
-
-    def micro_step(self, batch: Batch, rows: Sequence[int], tokens: int) -> dict[str, float]:
-        """Gradients of some rows' share of a step; sums over their tokens."""
-        rl, roles, part = self.config.rl, self.roles, batch.packed(rows)
-        old_M, ref_M, advantage_M, value_M, return_M = (
-            batch.tokens(table, rows)
-            for table in (batch.logprob_BR, batch.ref_logprob_BR, batch.advantage_BR, batch.value_BR, batch.return_BR)
+def _watch(config: PPOConfig, job: training.Job, reward: Reward, sources: _Sources, most: int) -> Watch | None:
+    """What looks at held-out prompts, when asked for. Raises DataError when none are held out."""
+    if config.watch is None:
+        return None
+    records, prompts, _ = encode_prompts(job.split.held_out, job.chat, most)
+    records, prompts = records[: config.watch.prompts], prompts[: config.watch.prompts]
+    if not prompts:
+        raise DataError(
+            f"stage '{config.name}': watch needs held-out prompts; set data.eval_fraction or data.eval_path"
         )
-        found: dict[str, float] = {}
-
-        def add(metrics: Mapping[str, Tensor]) -> None:
-            for name, value in metrics.items():
-                found[name] = found.get(name, 0.0) + float(value)
-
-        def token_loss(logprob_M: Tensor, some: slice) -> Tensor:
-            loss, metrics = policy_loss(logprob_M, old_M[some], advantage_M[some], rl.clip)
-            add({**metrics, "policy_loss": loss.detach()})
-            return loss + self.kl.coef * k3(logprob_M, ref_M[some]).sum() if rl.kl_in_loss else loss
-
-        hidden_MD = roles.policy.hidden(part, part.predicts_M, self.config.train.gradient_checkpointing)
-        head = lm_head(roles.policy.model)
-        loss = head_loss(hidden_MD, head, part.target_M, self.sampling.temperature, token_loss, rl.entropy_coef)
-        if roles.value is not None:
-            shared = not roles.value.owns_body
-            if not shared:  # its own pass: the policy's activations go first
-                self.accelerator.backward(loss / tokens)
-                hidden_MD = roles.value.hidden(part, part.predicts_M, self.config.train.gradient_checkpointing)
-            critic_loss, metrics = value_loss(roles.value.read(hidden_MD), value_M, return_M, rl.value_clip)
-            add({**metrics, "value_loss": critic_loss.detach()})
-            loss = rl.value_coef * critic_loss + (loss if shared else 0.0)
-        self.accelerator.backward(loss / tokens)
-        return found
-
-    def micro_batches(self, rollout: Rollout, rows: Sequence[int]) -> Iterator[list[int]]:
-        """Rows in micro-batches of like length."""
-        lengths = rollout.lengths
-        for places in batches([lengths[row] for row in rows], self.config.micro_batch_size):
-            yield [rows[place] for place in places]
-
-
-def _places(mask_BR: Tensor, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Row and column of the response tokens of some rows, in the order of `Rollout.packed(rows)`."""
-    row, column = mask_BR[rows].nonzero(as_tuple=True)
-    return torch.tensor(rows, device=mask_BR.device)[row], column
-
-
-def _endless(count: int, seed: int) -> Iterator[int]:
-    """Indices in a fresh random order each pass."""
-    shuffler = random.Random(seed)
-    while True:
-        order = list(range(count))
-        shuffler.shuffle(order)
-        yield from order
-
-
-def _means(steps: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    return {name: sum(step[name] for step in steps) / len(steps) for name in steps[0]}
+    judge = sources.reward("watch.judge") if config.watch.judge else reward
+    sampling = Sampling(config.rollout.max_new_tokens, config.rollout.temperature)
+    return Watch(config.watch, records, prompts, reward, judge, sampling, config.seed, [])

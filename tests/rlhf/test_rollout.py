@@ -1,13 +1,17 @@
 """Responses end at the stop token, whatever engine drew them; what counts as finished, and what is packed."""
 
+import dataclasses
+
 import pytest
 import torch
 
 from rlhf import text
 from rlhf.backends import backend, trained_adapter
+from rlhf.errors import RecipeError
 from rlhf.packing import Packed
 from rlhf.rollout import CachedEngine, Engine, HFEngine, Rollout, Sampling, cut, engine_for, left_pad, sample
-from rlhf.trunk import Role, standalone, trunk_of
+from rlhf.stepping import Layer
+from rlhf.trunk import Padded, Role, standalone, trunk_of
 from tests.rlhf.test_backends import KINDS, TINY, weights_of
 
 
@@ -77,7 +81,7 @@ def test_logprobs_and_values_on_the_way_are_those_of_a_pass_of_their_own(policy)
     rollout = sample(role, asked(chat) * 4, chat, Sampling(24, 0.7), critic=critic)
     assert rollout.logprob_M is not None and rollout.value_M is not None
     batch = rollout.packed()
-    torch.testing.assert_close(rollout.logprob_M, role.logprobs(batch, 0.7)[0], rtol=0, atol=1e-4)
+    torch.testing.assert_close(rollout.logprob_M, role.logprobs(batch, 0.7), rtol=0, atol=1e-4)
     with torch.no_grad():
         states = role.hidden(batch, batch.predicts_M)
         torch.testing.assert_close(rollout.value_M, critic(states)[:, 0], rtol=0, atol=1e-4)
@@ -109,4 +113,23 @@ def test_nothing_follows_a_stop_token(policy, engine: Engine) -> None:
 
 
 def test_every_role_has_an_engine(policy) -> None:
-    assert isinstance(engine_for(policy[0]), CachedEngine)
+    role, _ = policy
+    unknown = dataclasses.replace(role, trunk=Padded(role.model, torch.float32))
+    assert isinstance(engine_for(role), CachedEngine) and isinstance(engine_for(role, "hf"), HFEngine)
+    assert isinstance(engine_for(unknown), HFEngine)
+    with pytest.raises(RecipeError, match="use 'hf'"):
+        engine_for(unknown, "cached")
+
+
+def test_prompts_that_are_asked_more_than_once_are_read_once(policy, monkeypatch: pytest.MonkeyPatch) -> None:
+    role, chat = policy
+    read: list[int] = []
+    layer_read = Layer.read
+    monkeypatch.setattr(
+        Layer, "read", lambda self, x, *rest, **last: (read.append(len(x)), layer_read(self, x, *rest, **last))[1]
+    )
+    one, other = asked(chat)[:2]
+    rollout = sample(role, [one, one, other, one], chat, Sampling(24, 0.0))
+    assert set(read) == {len(one) + len(other)}
+    assert rollout.responses[0] == rollout.responses[1] == rollout.responses[3] != rollout.responses[2]
+    assert rollout.responses == [sample(role, [p], chat, Sampling(24, 0.0)).responses[0] for p in rollout.prompts]

@@ -66,7 +66,7 @@ def test_a_broken_tracker_warns_and_training_goes_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_number_that_is_not_finite_stops_the_run(value: float) -> None:
     with pytest.raises(GuardError, match=r"step 7: loss is"):
-        check_finite({"lr": 0.1, "loss": value}, 7)
+        check_finite({"lr": 0.1, "loss": value}, "step 7")
 
 
 def test_wandb_true_means_its_defaults() -> None:

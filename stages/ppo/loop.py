@@ -1,0 +1,365 @@
+"""The loop itself. Each rollout:
+
+1. rollout      the policy answers a batch of prompts
+2. score        the reward model judges each finished answer
+3. advantages   KL to the reference enters the reward, token by token; the estimator turns rewards into advantages
+4. updates      several clipped passes over the batch, in micro-batches of like length
+"""
+
+# B episodes, R tokens of the longest response, M response tokens of some rows, D hidden size
+
+import itertools
+import math
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from transformers import get_scheduler
+
+from rlhf import checkpoint, training
+from rlhf.backends import lm_head
+from rlhf.data.chat import ChatFormat
+from rlhf.data.records import Prompt
+from rlhf.decoder import Decoder
+from rlhf.errors import GuardError
+from rlhf.evaluate import batches
+from rlhf.fused import head_loss
+from rlhf.rewards import WeightedSum
+from rlhf.rl import advantages
+from rlhf.rl.kl import AdaptiveKL, FixedKL, k1, k3
+from rlhf.rl.losses import policy_loss, value_loss
+from rlhf.rl.masked import masked_mean, masked_var, whiten
+from rlhf.rollout import Rollout, Sampling, engine_for, sample
+from rlhf.tracking import Tracker, check_finite
+from rlhf.trunk import Roles
+from stages.ppo.batch import Batch
+from stages.ppo.config import PPOConfig
+from stages.ppo.watch import Look, Watch
+
+
+class Loop:
+    """The state of the loop: roles, optimizer, schedule and the KL controller."""
+
+    def __init__(
+        self,
+        config: PPOConfig,
+        roles: Roles,
+        reward: WeightedSum,
+        chat: ChatFormat,
+        accelerator: Accelerator,
+        watch: Watch | None = None,
+    ) -> None:
+        self.config, self.roles, self.reward, self.chat, self.accelerator = config, roles, reward, chat, accelerator
+        self.watch = watch
+        self.updates = math.ceil(config.train.episodes / config.rollout.batch_size)
+        groups: list[dict[str, Any]] = [{"params": roles.policy.parameters(), "lr": config.lr}]
+        if roles.value is not None:
+            groups.append({"params": roles.value.parameters(), "lr": config.value_lr})
+        for group in groups:
+            group["params"] = [p for p in group["params"] if p.requires_grad]
+        self.trained: list[nn.Parameter] = [p for group in groups for p in group["params"]]
+        # Adam's eps 1e-5 and annealing to zero: Huang et al. 2022, details 3 and 4
+        self.optimizer = torch.optim.AdamW(groups, eps=1e-5, weight_decay=config.train.weight_decay, fused=True)
+        self.steps_an_update = config.rl.epochs * config.rl.minibatches
+        steps = self.updates * self.steps_an_update
+        warmup = int(steps * config.train.warmup)
+        self.schedule = get_scheduler(training.schedule_name(config.train), self.optimizer, warmup, steps)
+        rl = config.rl
+        self.kl = AdaptiveKL(rl.kl_coef, rl.kl_target, rl.kl_horizon) if rl.kl_target else FixedKL(rl.kl_coef)
+        self.sampling = Sampling(config.rollout.max_new_tokens, config.rollout.temperature)
+        self.engine = engine_for(roles.policy, config.rollout.engine)
+        self.done, self.first_score = 0, math.nan
+
+    # -------------------------------------------------------------------------------------------- the loop
+
+    def train(
+        self, records: Sequence[Prompt], prompts: Sequence[list[int]], tracker: Tracker, out: Path
+    ) -> dict[str, Any]:
+        """Every rollout that is not done yet; metrics of the last one."""
+        size = self.config.rollout.batch_size // self.config.rl.group
+        rows = itertools.islice(_endless(len(prompts), self.config.seed), self.done * size, None)
+        metrics: dict[str, float] = self.look(tracker, out) if self.done == 0 else {}
+        for update in range(self.done, self.updates):
+            drawn = [next(rows) for _ in range(size)]
+            asked = [row for row in drawn for _ in range(self.config.rl.group)]
+            # 1. rollout
+            rollout = self.rollout([prompts[i] for i in asked])
+            # 2. score
+            batch = self.score(rollout, [records[i] for i in asked], first=update == 0)
+            # 3. advantages
+            metrics = self.advantages(batch)
+            budget = self.config.rl.kl_budget
+            if budget is not None and metrics["kl"] > budget:
+                tracker.screen.say(f"  stopped: the policy is {metrics['kl']:.1f} nats from its reference")
+                break
+            # 4. updates
+            metrics |= self.update(batch, first=update == 0)
+            self.kl.update(metrics["kl"], self.config.rollout.batch_size)
+            check_finite(metrics, f"rollout {update + 1}")
+            self.done = update + 1
+            self.first_score = metrics["score"] if update == 0 else self.first_score
+            if update % self.config.train.log_every == 0 or self.done == self.updates:
+                tracker.log({"episodes": self.done * len(asked), **metrics}, self.done, self.updates)
+            metrics |= self.look(tracker, out)
+            if self.watch is not None and self.watch.parted:
+                tracker.screen.say("  stopped: the reward goes on rising and the judge does not follow")
+                break
+            every = self.config.train.checkpoint_every
+            if every and self.done % every == 0 and self.done < self.updates:
+                checkpoint.save(out, self.state())
+        if self.watch is not None and self.watch.config.keep_best:
+            self.watch.restore_best(self.trained, out)
+            metrics |= {"best_rollout": self.watch.best.step, "heldout/judge": self.watch.best.judge}
+            tracker.screen.say(f"  kept: the policy after rollout {self.watch.best.step} of {self.done}")
+        return {**metrics, "first_score": self.first_score, "updates": self.done}
+
+    def look(self, tracker: Tracker, out: Path) -> dict[str, float]:
+        """What the judges say of answers to held-out prompts, when it is time to look."""
+        if self.watch is None or not self.watch.due(self.done, self.updates):
+            return {}
+        said = self.watch.look(self.roles.policy, self.chat, self.engine, self.trained, self.done, out)
+        tracker.log(said, self.done)
+        return said
+
+    def state(self) -> dict[str, Any]:
+        """All that the rest of the run depends on, between two rollouts."""
+        return {
+            "done": self.done,
+            "first_score": self.first_score,
+            "kl_coef": self.kl.coef,
+            "looks": [list(look) for look in self.watch.looks] if self.watch else [],
+            "trained": [parameter.detach() for parameter in self.trained],
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "random": checkpoint.random_state(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state`."""
+        self.done, self.first_score, self.kl.coef = state["done"], state["first_score"], state["kl_coef"]
+        if self.watch is not None:
+            self.watch.looks = [Look(*look) for look in state["looks"]]
+        checkpoint.copy_into(self.trained, state["trained"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        checkpoint.set_random_state(state["random"])
+
+    # -------------------------------------------------------------------------------------------- 1. rollout
+
+    def rollout(self, prompts: Sequence[list[int]]) -> Rollout:
+        """The policy's answers. A critic that reads the policy's states does so on the way."""
+        value = self.roles.value
+        critic = value.head if value is not None and not value.owns_body else None
+        return sample(self.roles.policy, prompts, self.chat, self.sampling, self.engine, critic)
+
+    # -------------------------------------------------------------------------------------------- 2. score
+
+    @torch.no_grad()
+    def score(self, rollout: Rollout, records: Sequence[Prompt], first: bool) -> Batch:
+        """Judge every response, and take the log-probabilities and values that the updates start from.
+
+        In float32 those of generation are the training pass's own but for rounding, which the first rollout proves,
+        and are not computed again. In bf16 they are not (Huang et al. 2024, detail 5.1), and come from a pass of
+        their own. A response without a stop token gets a constant instead of its score (detail 4.2).
+        """
+        batch = Batch.of(rollout, records)
+        self.read_lower(batch)
+        drawn = self.config.precision == "fp32" and rollout.logprob_M is not None
+        if drawn and rollout.logprob_M is not None:
+            batch.logprob_BR[batch.mask_BR.bool()] = rollout.logprob_M
+            if rollout.value_M is not None:
+                batch.value_BR[batch.mask_BR.bool()] = rollout.value_M
+        if not drawn or first:
+            self.read_policy(batch, compare=drawn)
+        self.read_reference(batch, compare=first and self.roles.reference.exact)
+        self.read_values(batch)
+        batch.scores = self.reward.each(records, rollout)
+        score_B = self.reward.total(batch.scores)
+        if self.config.rl.missing_stop_score is not None:
+            score_B = torch.where(rollout.finished_B, score_B, self.config.rl.missing_stop_score)
+        batch.score_B = score_B
+        batch.check_finite(f"rollout {self.done + 1}")
+        return batch
+
+    def read_lower(self, batch: Batch) -> None:
+        """What the frozen bottom layers make of every row, where there are any."""
+        policy, depth = self.roles.policy, self.config.train.freeze_layers
+        if not depth:
+            return
+        assert isinstance(policy.trunk, Decoder)
+        for rows in self.micro_batches(batch.rollout):
+            batch.keep_lower(rows, policy.trunk.lower(batch.packed(rows), policy.adapter, depth))
+
+    def read_policy(self, batch: Batch, compare: bool) -> None:
+        """Log-probabilities, and the values of a critic that reads the policy's states, by the training pass."""
+        policy, value = self.roles.policy, self.roles.value
+        for rows in self.micro_batches(batch.rollout):
+            part, places = batch.packed(rows), batch.places(rows)
+            hidden_MD = policy.hidden(part, part.predicts_M)
+            logprob_M = policy.logprobs(part, self.sampling.temperature, hidden_MD)
+            if compare:
+                self.check_same("generation and training", logprob_M, batch.logprob_BR[places])
+            batch.logprob_BR[places] = logprob_M
+            if value is not None and not value.owns_body:
+                batch.value_BR[places] = value.read(hidden_MD)
+
+    def read_reference(self, batch: Batch, compare: bool) -> None:
+        """Log-probabilities of the reference."""
+        with self.roles.reference.present():
+            for rows in self.micro_batches(batch.rollout):
+                places = batch.places(rows)
+                logprob_M = self.roles.reference.logprobs(batch.packed(rows), self.sampling.temperature)
+                if compare:
+                    who = "policy and reference, before the first update,"
+                    self.check_same(who, batch.logprob_BR[places], logprob_M)
+                batch.ref_logprob_BR[places] = logprob_M
+
+    def read_values(self, batch: Batch) -> None:
+        """Values of a critic with a body of its own."""
+        value = self.roles.value
+        if value is None or not value.owns_body:
+            return
+        for rows in self.micro_batches(batch.rollout):
+            batch.value_BR[batch.places(rows)] = value.values(batch.packed(rows))
+
+    def check_same(self, who: str, left_M: Tensor, right_M: Tensor) -> None:
+        """A wrong reference or a wrong rollout would train on without a word."""
+        gap = float((left_M - right_M).abs().max())
+        if gap > self.tolerance:
+            raise GuardError(f"{who} differ by {gap:.2g} nats at some token: a wrong adapter or model was loaded")
+
+    @property
+    def tolerance(self) -> float:
+        return 1e-3 if self.config.precision == "fp32" else 0.1
+
+    # -------------------------------------------------------------------------------------------- 3. advantages
+
+    def advantages(self, batch: Batch) -> dict[str, float]:
+        """Fill in advantages and returns; metrics of the rollout."""
+        rl, mask_BR = self.config.rl, batch.mask_BR
+        kl_BR = k1(batch.logprob_BR, batch.ref_logprob_BR) * mask_BR
+        in_reward = 0.0 if rl.kl_in_loss else self.kl.coef
+        reward_BR = advantages.token_rewards(batch.score_B, kl_BR, mask_BR, in_reward)
+        if rl.whiten_rewards:
+            reward_BR = whiten(reward_BR, mask_BR, keep_mean=True)
+        batch.return_BR = reward_BR
+        explained = {}
+        if rl.estimator == "gae":
+            advantage_BR, batch.return_BR = advantages.gae(reward_BR, batch.value_BR, mask_BR, rl.gamma, rl.lam)
+            batch.advantage_BR = whiten(advantage_BR, mask_BR)
+            unexplained = masked_var(batch.return_BR - batch.value_BR, mask_BR)
+            explained["explained_variance"] = float(1 - unexplained / masked_var(batch.return_BR, mask_BR).clamp(1e-8))
+        elif rl.estimator == "rloo":
+            batch.advantage_BR = advantages.rloo(reward_BR, mask_BR, rl.group)
+        elif rl.estimator == "grpo":
+            batch.advantage_BR = advantages.grpo(reward_BR, mask_BR, rl.group)
+        else:
+            batch.advantage_BR = advantages.reinforce_pp(reward_BR, mask_BR, rl.gamma)
+        return {
+            "score": float(batch.score_B.mean()),
+            "score_std": float(batch.score_B.std(unbiased=False)),
+            "kl": float(kl_BR.sum(1).mean()),
+            "kl_per_token": float(masked_mean(kl_BR, mask_BR)),
+            "kl_coef": self.kl.coef,
+            "entropy": -float(masked_mean(batch.logprob_BR, mask_BR)),  # estimated at the tokens drawn
+            "reward": float(reward_BR.sum(1).mean()),
+            "response_length": float(mask_BR.sum(1).float().mean()),
+            "finished": float(batch.rollout.finished_B.float().mean()),
+            **explained,
+            **({f"score/{n}": float(s.mean()) for n, s in batch.scores.items()} if len(batch.scores) > 1 else {}),
+        }
+
+    # -------------------------------------------------------------------------------------------- 4. updates
+
+    def update(self, batch: Batch, first: bool) -> dict[str, float]:
+        """Clipped passes over the batch; metrics are means over tokens and optimizer steps."""
+        rl = self.config.rl
+        size = len(batch.rollout) // rl.minibatches
+        steps: list[dict[str, float]] = []
+        for _ in range(rl.epochs):
+            order = torch.randperm(len(batch.rollout)).tolist()
+            for start in range(0, len(order), size):
+                metrics = self.step(batch, order[start : start + size])
+                if first and not steps and abs(metrics["ratio"] - 1) > self.tolerance:
+                    raise GuardError(f"at the first step the policy ratio is {metrics['ratio']:.5f}, not 1")
+                steps.append(metrics)
+                if rl.max_update_kl is not None and metrics["approx_kl"] > rl.max_update_kl:
+                    break
+            else:
+                continue
+            break
+        for _ in range(self.steps_an_update - len(steps)):  # annealing goes by episodes, whether or not steps were left
+            self.schedule.step()
+        return _means(steps)
+
+    def step(self, batch: Batch, rows: Sequence[int]) -> dict[str, float]:
+        """One optimizer step on some rows. Losses are means over all response tokens of those rows."""
+        tokens = sum(len(batch.rollout.responses[i]) for i in rows)
+        totals: dict[str, float] = {}
+        for some in self.micro_batches(batch.rollout, rows):
+            for name, value in self.micro_step(batch, some, tokens).items():
+                totals[name] = totals.get(name, 0.0) + value / tokens
+        norm = self.accelerator.clip_grad_norm_(self.trained, self.config.train.max_grad_norm)
+        assert norm is not None
+        metrics = {**totals, "grad_norm": float(norm), "lr": float(self.schedule.get_last_lr()[0])}
+        check_finite(metrics, f"rollout {self.done + 1}, updating on {batch.names(rows)}")
+        self.optimizer.step()
+        self.schedule.step()
+        self.optimizer.zero_grad()
+        return metrics
+
+    def micro_step(self, batch: Batch, rows: Sequence[int], tokens: int) -> dict[str, float]:
+        """Gradients of some rows' share of a step; sums over their tokens."""
+        rl, roles, part = self.config.rl, self.roles, batch.packed(rows)
+        old_M, ref_M, advantage_M, value_M, return_M = (
+            batch.tokens(table, rows)
+            for table in (batch.logprob_BR, batch.ref_logprob_BR, batch.advantage_BR, batch.value_BR, batch.return_BR)
+        )
+        found: dict[str, float] = {}
+
+        def add(metrics: Mapping[str, Tensor]) -> None:
+            for name, value in metrics.items():
+                found[name] = found.get(name, 0.0) + float(value)
+
+        def token_loss(logprob_M: Tensor, some: slice) -> Tensor:
+            loss, metrics = policy_loss(logprob_M, old_M[some], advantage_M[some], rl.clip)
+            add({**metrics, "policy_loss": loss.detach()})
+            return loss + self.kl.coef * k3(logprob_M, ref_M[some]).sum() if rl.kl_in_loss else loss
+
+        hidden_MD = roles.policy.hidden(part, part.predicts_M, self.config.train.gradient_checkpointing)
+        head = lm_head(roles.policy.model)
+        loss = head_loss(hidden_MD, head, part.target_M, self.sampling.temperature, token_loss, rl.entropy_coef)
+        if roles.value is not None:
+            shared = not roles.value.owns_body
+            if not shared:  # its own pass: the policy's activations go first
+                self.accelerator.backward(loss / tokens)
+                hidden_MD = roles.value.hidden(part, part.predicts_M, self.config.train.gradient_checkpointing)
+            critic_loss, metrics = value_loss(roles.value.read(hidden_MD), value_M, return_M, rl.value_clip)
+            add({**metrics, "value_loss": critic_loss.detach()})
+            loss = rl.value_coef * critic_loss + (loss if shared else 0.0)
+        check_finite(found, f"rollout {self.done + 1}, updating on {batch.names(rows)}")
+        self.accelerator.backward(loss / tokens)
+        return found
+
+    def micro_batches(self, rollout: Rollout, rows: Sequence[int] | None = None) -> Iterator[list[int]]:
+        """Rows (all when None) in micro-batches of like length."""
+        lengths, rows = rollout.lengths, range(len(rollout)) if rows is None else rows
+        for places in batches([lengths[row] for row in rows], self.config.micro_batch_size):
+            yield [rows[place] for place in places]
+
+
+def _endless(count: int, seed: int) -> Iterator[int]:
+    """Indices in a fresh random order each pass."""
+    shuffler = random.Random(seed)
+    while True:
+        order = list(range(count))
+        shuffler.shuffle(order)
+        yield from order
+
+
+def _means(steps: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {name: sum(step[name] for step in steps) / len(steps) for name in steps[0]}

@@ -1,0 +1,90 @@
+"""Is the policy getting better, or only better at pleasing its reward? A second judge looks at held-out prompts.
+
+Past some KL the score that is maximised and the quality that is meant part (Gao et al. 2023, "Scaling Laws for Reward
+Model Overoptimization"). The policy of the best look is kept, and a run whose scores have parted is stopped.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from rlhf import checkpoint
+from rlhf.data.chat import ChatFormat
+from rlhf.data.records import Prompt
+from rlhf.errors import GuardError
+from rlhf.rewards import Reward
+from rlhf.rollout import Engine, Sampling, sample
+from rlhf.trunk import Role
+from stages.ppo.config import WatchConfig
+
+BEST = "best"
+"""Name of the checkpoint that holds the best policy so far."""
+
+
+class Look(NamedTuple):
+    """What both judges said, on average over the held-out prompts."""
+
+    step: int
+    reward: float
+    """What the policy is trained on."""
+    judge: float
+    """What it is not."""
+
+
+@dataclass
+class Watch:
+    """Looks at a policy while it trains."""
+
+    config: WatchConfig
+    records: Sequence[Prompt]
+    prompts: Sequence[list[int]]
+    reward: Reward
+    judge: Reward
+    sampling: Sampling
+    seed: int
+    looks: list[Look]
+
+    @property
+    def best(self) -> Look:
+        """The look with the judge's highest score; the first of equals."""
+        return max(self.looks, key=lambda look: look.judge)
+
+    @property
+    def parted(self) -> bool:
+        """Whether the reward has risen for `patience` looks since the judge's best."""
+        last, best = self.looks[-1], self.best
+        since = len(self.looks) - 1 - self.looks.index(best)
+        return bool(self.config.patience) and since >= (self.config.patience or 0) and last.reward > best.reward
+
+    def due(self, step: int, steps: int) -> bool:
+        """Whether to look after this many rollouts."""
+        return step % self.config.every == 0 or step == steps
+
+    def look(
+        self, policy: Role, chat: ChatFormat, engine: Engine, trained: Sequence[nn.Parameter], step: int, out: Path
+    ) -> dict[str, float]:
+        """Have the policy answer; keep it under `out` when it is the best yet. Leaves the random state as it was."""
+        before = checkpoint.random_state()
+        torch.manual_seed(self.seed)  # the same luck at each look
+        rollout = sample(policy, self.prompts, chat, self.sampling, engine)
+        checkpoint.set_random_state(before)
+        reward_B, judge_B = (each.score(self.records, rollout) for each in (self.reward, self.judge))
+        for name, score_B in (("reward", reward_B), ("judge", judge_B)):
+            if not bool(score_B.isfinite().all()):
+                raise GuardError(f"after rollout {step}: the {name} gives a held-out answer a score that is not finite")
+        look = Look(step, float(reward_B.float().mean()), float(judge_B.float().mean()))
+        self.looks.append(look)
+        if self.config.keep_best and self.best is look:
+            checkpoint.save(out, {"step": step, "trained": [p.detach() for p in trained]}, BEST)
+        return {"heldout/reward": look.reward, "heldout/judge": look.judge}
+
+    def restore_best(self, trained: Sequence[nn.Parameter], out: Path) -> None:
+        """Give the policy its weights of the best look."""
+        state: Mapping[str, Any] | None = checkpoint.load(out, BEST)
+        if state is None or state["step"] != self.best.step:
+            raise GuardError(f"{out}: the weights of the best look, after rollout {self.best.step}, are not there")
+        checkpoint.copy_into(trained, state["trained"])
