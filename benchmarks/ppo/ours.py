@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     from rlhf.data.records import Prompt
     from rlhf.rewards import RoleReward, WeightedSum
     from rlhf.runner import quiet_libraries
-    from stages.ppo import run as stage
+    from stages.ppo.loop import Loop
 
     quiet_libraries()
     set_seed(options.seed)
@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         yield
         spent[phase] += time.process_time() - start
 
-    class Timed(stage._Loop):
+    class Timed(Loop):
         def rollout(self, prompts: Any) -> Any:
             with timed("rollout"):
                 drawn = super().rollout(prompts)
