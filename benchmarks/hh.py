@@ -1,13 +1,13 @@
 """The HH recipes on real preferences with a real 135M model, sized for two CPU cores, through overrides alone.
 
-python benchmarks/hh.py ppo --model FOLDER --data hh_harmless_base.jsonl.gz     # about an hour
-python benchmarks/hh.py dpo --model FOLDER --data hh_harmless_base.jsonl.gz --judge RUN/stages/reward
+python -m benchmarks.hh ppo --model FOLDER --data hh_harmless_base.jsonl.gz     # about an hour
+python -m benchmarks.hh dpo --model FOLDER --data hh_harmless_base.jsonl.gz --judge RUN/stages/reward
 """
 
 import argparse
 from pathlib import Path
 
-from common import keep, metrics_of, run_recipe, samples_of, without_paths
+from benchmarks.common import keep, metrics_of, run_recipe, samples_of, without_paths
 
 SHORT = {
     "ppo": [

@@ -1,7 +1,7 @@
 """The quickstart over seeds and backends: gold win rate, KL, seconds of training.
 
-python benchmarks/quickstart.py                    # seeds 0 1 2 with LoRA, seed 0 with QLoRA and full
-python benchmarks/quickstart.py --seeds 10 11      # tuning was on such seeds, never on those reported
+python -m benchmarks.quickstart                    # seeds 0 1 2 with LoRA, seed 0 with QLoRA and full
+python -m benchmarks.quickstart --seeds 10 11      # tuning was on such seeds, never on those reported
 """
 
 import argparse
@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from common import keep, metrics_of, run_recipe, samples_of
+from benchmarks.common import keep, metrics_of, run_recipe, samples_of
 
 KEPT = ("gold_win_rate", "gold_win_rate_low", "gold_win_rate_high", "gold_win_rate_ties", "baseline_gold_score",
         "policy_gold_score", "reward_win_rate", "reward_accuracy", "reward_accuracy_stderr", "kl")  # fmt: skip

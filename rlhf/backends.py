@@ -344,13 +344,20 @@ def _int8() -> Any:
 def _quantised(
     weights: Weights, chat: ChatFormat, head: Head, dtype: torch.dtype, how: Any, device: torch.device
 ) -> PreTrainedModel:
-    with _quiet_loading():
-        from bitsandbytes.nn import modules as quantised_layers
-
-    # An eval-mode forward on a CPU with AVX512-BF16 repacks 4-bit weights in place, after which gradients are wrong
-    # (bitsandbytes 0.50). Off before any model is loaded.
-    quantised_layers.has_avx512bf16 = lambda: False  # type: ignore[attr-defined, reportPrivateImportUsage]
+    keep_nf4_layout()
     return _base(weights, chat, head, dtype, quantization_config=how, device_map={"": device})
+
+
+def keep_nf4_layout() -> None:
+    """Have 4-bit weights stay as they are on a CPU; to be said before a model is quantised.
+
+    An eval-mode forward on a CPU with AVX512-BF16 repacks them in place, after which gradients are wrong
+    (bitsandbytes 0.50).
+    """
+    with _quiet_loading():
+        from bitsandbytes.nn import modules
+
+    modules.has_avx512bf16 = lambda: False  # type: ignore[attr-defined, reportPrivateImportUsage]
 
 
 def _init_head(model: PreTrainedModel, weights: Weights) -> None:

@@ -41,6 +41,8 @@ class Rollout:
     """As the engine drew them; None where it does not say."""
     value_M: Tensor | None = None
     """As a critic of the policy's own states read them on the way."""
+    lower: list[Tensor] | None = None
+    """What the bottom layers that were asked for made of each row's tokens on the way, (T, D)."""
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -76,6 +78,8 @@ class Request(NamedTuple):
     chat: ChatFormat
     critic: nn.Linear | None = None
     """Reads the states on the way, where the engine sees them."""
+    depth: int = 0
+    """Bottom layers whose states are wanted, where the engine sees them."""
 
 
 class Drawn(NamedTuple):
@@ -87,6 +91,9 @@ class Drawn(NamedTuple):
     """Log-probability of each token up to the stop, response after response, where the engine knows it."""
     value_M: Tensor | None = None
     """What the critic reads in the state each token was drawn from, where a critic reads the policy's states."""
+    lower: list[Tensor] | None = None
+    """Of each row, what the bottom layers make of its tokens, (T, D); the last one, which none attends to, is left out
+    (zero)."""
 
 
 class Engine(Protocol):
@@ -110,7 +117,7 @@ class HFEngine:
 
     @torch.no_grad()
     def generate(self, role: Role, request: Request) -> Drawn:
-        prompts, sampling, chat, _ = request
+        prompts, sampling, chat = request[:3]
         draw = sampling.temperature > 0
         config = GenerationConfig(
             max_new_tokens=sampling.max_new_tokens,
@@ -137,8 +144,8 @@ class CachedEngine:
     @torch.inference_mode()
     def generate(self, role: Role, request: Request) -> Drawn:
         assert isinstance(role.trunk, Decoder)
-        prompts, sampling, chat, critic = request
-        steps = Steps(role.trunk, prompts, role.adapter, sampling.max_new_tokens)
+        prompts, sampling, chat, critic, depth = request
+        steps = Steps(role.trunk, prompts, role.adapter, sampling.max_new_tokens, depth)
         head = lm_head(role.model)
         stop_S = torch.tensor(chat.stop_ids, device=role.device)
         size = len(prompts), sampling.max_new_tokens
@@ -159,7 +166,8 @@ class CachedEngine:
         def flat(table_BR: Tensor) -> Tensor:
             return torch.cat([row[:length] for row, length in zip(table_BR, lengths, strict=True)])
 
-        return Drawn(responses, flat(logprob_BR), None if critic is None else flat(value_BR))
+        lower = steps.lower_of(lengths) if depth else None
+        return Drawn(responses, flat(logprob_BR), None if critic is None else flat(value_BR), lower)
 
 
 def draw(hidden_BD: Tensor, head: Head, temperature: float) -> tuple[Tensor, Tensor]:
@@ -177,12 +185,14 @@ def sample(
     sampling: Sampling,
     engine: Engine | None = None,
     critic: nn.Linear | None = None,
+    depth: int = 0,
 ) -> Rollout:
     """Draw one response for each prompt (token ids). The same stop set ends generation and defines `finished`."""
-    drawn = (engine or engine_for(role)).generate(role, Request(prompts, sampling, chat, critic))
+    drawn = (engine or engine_for(role)).generate(role, Request(prompts, sampling, chat, critic, depth))
     responses = [cut(row, chat.stop_ids) for row in drawn.responses]
     finished_B = torch.tensor([row[-1] in chat.stop_ids for row in responses], device=role.device)
-    return Rollout([list(row) for row in prompts], responses, finished_B, drawn.logprob_M, drawn.value_M)
+    whole = [list(row) for row in prompts]
+    return Rollout(whole, responses, finished_B, drawn.logprob_M, drawn.value_M, drawn.lower)
 
 
 def cut(response: list[int], stop_ids: Sequence[int]) -> list[int]:

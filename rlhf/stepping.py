@@ -118,9 +118,14 @@ def _ready(linears: list[Linear], dtype: torch.dtype) -> list[Linear]:
 class Steps:
     """Responses on their way. `hidden` is the last state of each row that goes on; `rows` says which those are."""
 
-    def __init__(self, decoder: Decoder, prompts: Sequence[list[int]], adapter: str | None, most: int) -> None:
-        """Read prompts, each once however often it is asked, and be ready to go on for up to `most` tokens."""
-        self.decoder = decoder
+    def __init__(
+        self, decoder: Decoder, prompts: Sequence[list[int]], adapter: str | None, most: int, depth: int = 0
+    ) -> None:
+        """Read prompts, each once however often it is asked, and be ready to go on for up to `most` tokens.
+
+        `depth`: bottom layers whose states are kept for `lower_of`.
+        """
+        self.decoder, self.depth = decoder, depth
         self.layers = [Layer.of(module, adapter, decoder.dtype) for module in decoder.layers]
         places: dict[tuple[int, ...], int] = {}
         asked = [places.setdefault(tuple(prompt), len(places)) for prompt in prompts]
@@ -129,6 +134,9 @@ class Steps:
         x = decoder.trunk.embed_tokens(batch.ids_N).to(decoder.dtype)
         rotary = decoder.rotary(x, batch.position_N)
         for i, layer in enumerate(self.layers):
+            if i == depth:
+                lower = x.split(batch.lengths)
+                self.prompt_lower = [lower[place] for place in asked] if depth else []
             x = layer.read(x, batch, rotary, self.cache, i, last=i + 1 == len(self.layers))
         self.hidden = rms_norm(x, decoder.trunk.norm)
         self.position_B = torch.tensor(batch.lengths, device=batch.device)
@@ -138,6 +146,8 @@ class Steps:
             self.hidden, self.position_B = self.hidden[row_B], self.position_B[row_B]
         self.rows = torch.arange(len(asked), device=batch.device)
         self.column = self.cache.width
+        self.step_lower: list[tuple[Tensor, Tensor]] = []
+        """Of each step, rows and what the bottom layers made of their tokens."""
 
     def go_on(self, token_B: Tensor, live_B: Tensor) -> None:
         """One step for the rows that are live; the others leave once they are a fifth."""
@@ -148,6 +158,18 @@ class Steps:
         x = self.decoder.trunk.embed_tokens(token_B).to(self.decoder.dtype)
         rotary = self.decoder.rotary(x, self.position_B)
         for i, layer in enumerate(self.layers):
+            if i == self.depth > 0:
+                self.step_lower.append((self.rows, x))
             x = layer.step(x, rotary, self.cache, i, self.column)
         self.hidden = rms_norm(x, self.decoder.trunk.norm)
         self.position_B, self.column = self.position_B + 1, self.column + 1
+
+    def lower_of(self, lengths: Sequence[int]) -> list[Tensor]:
+        """What the bottom layers made of each prompt and of its response of this length, (T, D); of the last token of
+        a response, which nothing is drawn after, zeros."""
+        width = self.prompt_lower[0].shape[1]
+        step_BRD = self.hidden.new_zeros(len(lengths), max(lengths), width)
+        for step, (rows, x) in enumerate(self.step_lower):
+            step_BRD[rows, step] = x
+        parts = zip(self.prompt_lower, step_BRD, lengths, strict=True)
+        return [torch.cat([prompt, steps[:length]]) for prompt, steps, length in parts]

@@ -3,8 +3,8 @@
 Same model, reward model, prompts, batch and updates. The peers' side and the assets come from a folder outside this
 repository (`--peers`); their libraries are installed into virtual environments of their own under `--work`.
 
-python benchmarks/ppo/compare.py speed          # CPU-seconds an episode and peak memory above the loaded libraries
-python benchmarks/ppo/compare.py reward         # CPU-seconds to a fixed reward
+python -m benchmarks.ppo.compare speed          # CPU-seconds an episode and peak memory above the loaded libraries
+python -m benchmarks.ppo.compare reward         # CPU-seconds to a fixed reward
 """
 
 import argparse
@@ -16,8 +16,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from common import ROOT, keep
+from benchmarks.common import ROOT, keep
 
 RATES = {"lora": 1e-3, "full": 1e-4}
 """Learning rates of the speed comparison, as the peers' own script sets them."""
@@ -50,6 +49,31 @@ def main() -> None:
     keep(options.name or f"ppo-{options.what}", {"settings": settings(options), "ratios": found, "runs": runs})
 
 
+def environment(work: Path, name: str, packages: list[str], shares: bool) -> str:
+    """Python of a virtual environment, made once; with `shares`, our own libraries lie behind its packages."""
+    folder = work / name
+    python = folder / "bin" / "python"
+    if not (folder / "done").exists():
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True, stdout=sys.stderr)
+        if shares:
+            import torch
+
+            (site,) = (folder / "lib").glob("python*/site-packages")
+            (site / "shared.pth").write_text(f"{Path(torch.__file__).parent.parent}\n")
+        (folder / "done").touch()
+    return str(python)
+
+
+def merge_reward(assets: Path) -> None:
+    """Give the peers the reward model that ours reads as an adapter, merged: all are to climb the same hill."""
+    from peft import AutoPeftModelForSequenceClassification
+
+    model = AutoPeftModelForSequenceClassification.from_pretrained(assets / "rm_lora", num_labels=1)
+    model.merge_and_unload().save_pretrained(assets / "rm")  # type: ignore[operator]
+    (assets / "merged").touch()
+
+
 def settings(options: argparse.Namespace) -> dict[str, Any]:
     return {k: getattr(options, k) for k in ("what", "modes", "engines", "seeds", "updates", "target", "set", "lr")}
 
@@ -66,26 +90,13 @@ class Bench:
         if not (self.assets / "done").exists():
             print("building the peers' model and reward models (minutes)", file=sys.stderr)
             subprocess.run([sys.executable, options.peers / "common.py"], env=self.env, check=True, stdout=sys.stderr)
+        if not (self.assets / "merged").exists():
+            merge_reward(self.assets)
         self.python = {"rlhf": sys.executable}
         if "trl112" in options.engines:
-            self.python["trl112"] = self._environment("trl112", TRL_112, shares=True)
+            self.python["trl112"] = environment(options.work, "trl112", TRL_112, shares=True)
         if "trl096" in options.engines:
-            self.python["trl096"] = self._environment("trl096", TRL_096, shares=False)
-
-    def _environment(self, name: str, packages: list[str], shares: bool) -> str:
-        """A virtual environment; with `shares`, our own libraries lie behind its packages."""
-        folder = self.options.work / name
-        python = folder / "bin" / "python"
-        if not (folder / "done").exists():
-            subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-            subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True, stdout=sys.stderr)
-            if shares:
-                import torch
-
-                (site,) = (folder / "lib").glob("python*/site-packages")
-                (site / "shared.pth").write_text(f"{Path(torch.__file__).parent.parent}\n")
-            (folder / "done").touch()
-        return str(python)
+            self.python["trl096"] = environment(options.work, "trl096", TRL_096, shares=False)
 
     def run(self, engine: str, mode: str, seed: int) -> dict[str, Any]:
         """One engine in a process of its own; its last line."""
@@ -93,7 +104,7 @@ class Bench:
         common = ["--mode", mode, "--updates", str(options.updates), "--batch", "16", "--seed", str(seed)]
         rate = str(options.lr if engine == "rlhf" and options.lr else RATES[mode])
         if engine == "rlhf":
-            words = [ROOT / "benchmarks" / "ppo" / "ours.py", "--peers", options.peers, "--assets", self.assets]
+            words = ["-m", "benchmarks.ppo.ours", "--peers", options.peers, "--assets", self.assets]
             words += [*common, "--lr", rate, *(word for one in options.set for word in ("--set", one))]
         else:
             script = {"trl112": "trl_ppo_bench.py", "trl096": "trl096_ppo_bench.py"}[engine]

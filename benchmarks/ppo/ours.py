@@ -9,8 +9,6 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +42,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     from accelerate import Accelerator
     from transformers import AutoTokenizer, set_seed
 
+    from benchmarks.ppo.timed import PHASES, Log, TimedLoop
     from rlhf.data.chat import ChatFormat
     from rlhf.data.records import Prompt
     from rlhf.rewards import RoleReward, WeightedSum
+    from rlhf.rollout import Rollout
     from rlhf.runner import quiet_libraries
-    from stages.ppo.loop import Loop
 
     quiet_libraries()
     set_seed(options.seed)
@@ -60,60 +59,33 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     base_mb, _ = peers.rss_mb()
     peers.reset_hwm()
 
-    spent: dict[str, float] = {"rollout": 0.0, "score": 0.0, "update": 0.0}
     curve: list[float] = []
-    scores: list[float] = []
-    kls: list[float] = []
-    marks: list[dict[str, float]] = []
 
-    @contextmanager
-    def timed(phase: str) -> Iterator[None]:
-        start = time.process_time()
-        yield
-        spent[phase] += time.process_time() - start
-
-    class Timed(Loop):
-        def rollout(self, prompts: Any) -> Any:
-            with timed("rollout"):
-                drawn = super().rollout(prompts)
-            true = [peers.true_reward(row, chat.pad_id, never) for row in drawn.responses]
-            curve.append(sum(true) / len(true))
-            return drawn
-
-        def score(self, *args: Any, **named: Any) -> Any:
-            with timed("score"):
-                return super().score(*args, **named)
-
-        def update(self, *args: Any, **named: Any) -> Any:
-            with timed("update"):
-                return super().update(*args, **named)
-
-    class Quiet:
-        def log(self, metrics: dict[str, Any], *_: Any) -> None:
-            scores.append(metrics["score"])
-            kls.append(metrics["kl"])
-            marks.append(dict(spent))
+    def listen(drawn: Rollout) -> None:
+        true = [peers.true_reward(row, chat.pad_id, never) for row in drawn.responses]
+        curve.append(sum(true) / len(true))
 
     config = stage_config(options)
     roles = load_roles(options, config, chat)
     reward = WeightedSum({"judge": (RoleReward(roles.rewards["judge"], config.micro_batch_size), 1.0)})
-    loop = Timed(config, roles, reward, chat, Accelerator(cpu=True))
-    loop.train([Prompt([], "")] * len(prompts), prompts, Quiet(), Path())  # type: ignore[arg-type]
+    loop = TimedLoop(config, roles, reward, chat, Accelerator(cpu=True))
+    loop.clock, loop.listen = time.process_time, listen
+    log = Log(loop)
+    loop.train([Prompt([], "")] * len(prompts), prompts, log, Path())  # type: ignore[arg-type]
 
     skip = 1 if options.updates > 2 else 0  # the first update also proves its invariants
-    starts = [dict.fromkeys(spent, 0.0), *marks[:-1]]
-    each = [{k: now[k] - before[k] for k in now} for before, now in zip(starts, marks, strict=True)]
+    each = log.each()
     per_episode = sorted(sum(one.values()) / options.batch for one in each[skip:])
     return {
         "who": "rlhf",
         "mode": options.mode,
-        "cpu_s_per_episode": {k: sum(one[k] for one in each[skip:]) / len(each[skip:]) / options.batch for k in spent},
+        "cpu_s_per_episode": {k: sum(one[k] for one in each[skip:]) / len(each[skip:]) / options.batch for k in PHASES},
         "med_cpu_per_ep": per_episode[len(per_episode) // 2],
         "upd_cpu": [sum(one.values()) / options.batch for one in each],
         "peak_over_base_mb": peers.rss_mb()[1] - base_mb,
         "true_reward": curve,
-        "rm": scores,
-        "kl": kls,
+        "rm": [line["score"] for line in log.lines],
+        "kl": [line["kl"] for line in log.lines],
         "seed": options.seed,
         "max_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }

@@ -154,7 +154,9 @@ class Loop:
         """The policy's answers. A critic that reads the policy's states does so on the way."""
         value = self.roles.value
         critic = value.head if value is not None and not value.owns_body else None
-        return sample(self.roles.policy, prompts, self.chat, self.sampling, self.engine, critic)
+        return sample(
+            self.roles.policy, prompts, self.chat, self.sampling, self.engine, critic, self.config.train.freeze_layers
+        )
 
     # -------------------------------------------------------------------------------------------- 2. score
 
@@ -186,9 +188,12 @@ class Loop:
         return batch
 
     def read_lower(self, batch: Batch) -> None:
-        """What the frozen bottom layers make of every row, where there are any."""
-        policy, depth = self.roles.policy, self.config.train.freeze_layers
+        """What the frozen bottom layers make of every row, where there are any: kept from generation, or read now."""
+        policy, depth, kept = self.roles.policy, self.config.train.freeze_layers, batch.rollout.lower
         if not depth:
+            return
+        if kept is not None:
+            batch.lower, batch.depth = dict(enumerate(kept)), depth
             return
         assert isinstance(policy.trunk, Decoder)
         for rows in self.micro_batches(batch.rollout):
