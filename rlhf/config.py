@@ -164,7 +164,10 @@ class DataConfig(Strict):
 
 
 class RuleConfig(Strict):
-    """A Python function that scores a response: `function(messages, response) -> float`."""
+    """A Python function that scores a response: `function(messages, response) -> float`.
+
+    With a third argument it is told the right answer too: the field `answer` of the prompt's row.
+    """
 
     file: RecipePath
     """A .py file."""

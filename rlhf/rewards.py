@@ -73,7 +73,9 @@ class RuleReward:
 
     def score(self, prompts: Sequence[Prompt], rollout: Rollout) -> Tensor:
         pairs = zip(prompts, rollout.texts(self.chat), strict=True)
-        return torch.tensor([self.rule(p.messages, words) for p, words in pairs], device=rollout.finished_B.device)
+        return torch.tensor(
+            [self.rule(p.messages, words, p.answer) for p, words in pairs], device=rollout.finished_B.device
+        )
 
 
 @dataclass

@@ -3,12 +3,18 @@
 import importlib.util
 import inspect
 from collections.abc import Callable
-from typing import cast
+from typing import Any, Protocol
 
 from rlhf.config import RuleConfig
-from rlhf.errors import RecipeError
+from rlhf.errors import DataError, RecipeError
 
-Rule = Callable[[list[dict[str, str]], str], float]
+
+class Rule(Protocol):
+    """Judges a response."""
+
+    def __call__(self, messages: list[dict[str, str]], response: str, answer: str | None = None) -> float:
+        """Score of a response to a conversation, given what the prompt's row says is right."""
+        ...
 
 
 def load(config: RuleConfig) -> Rule:
@@ -24,15 +30,21 @@ def load(config: RuleConfig) -> Rule:
     if not callable(rule):
         known = [name for name, item in vars(module).items() if inspect.isfunction(item) and not name.startswith("_")]
         raise RecipeError(f"rule: {config.file} has no function '{config.function}'; it has: {', '.join(known)}")
-    return _guarded(cast(Rule, rule), f"{config.file.name}: {config.function}")
+    return _guarded(rule, f"{config.file.name}: {config.function}")
 
 
-def _guarded(rule: Rule, name: str) -> Rule:
-    """The rule, with its faults told as the user's own."""
+def _guarded(rule: Callable[..., Any], name: str) -> Rule:
+    """The rule, with its faults told as the user's own. One of two arguments is not told the right answer."""
+    places = [
+        p for p in inspect.signature(rule).parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
+    told = len(places) > 2
 
-    def score(messages: list[dict[str, str]], response: str) -> float:
+    def score(messages: list[dict[str, str]], response: str, answer: str | None = None) -> float:
+        if told and answer is None:
+            raise DataError(f"rule {name} compares with the right answer: give every prompt's row a field `answer`")
         try:
-            return float(rule(messages, response))
+            return float(rule(messages, response, answer) if told else rule(messages, response))
         except Exception as error:
             what = f"{type(error).__name__}: {error}"
             raise RecipeError(f"rule {name} failed on the response {response[:80]!r}: {what}") from error

@@ -3,8 +3,13 @@
 Same model, reward model, prompts, batch and updates. The peers' side and the assets come from a folder outside this
 repository (`--peers`); their libraries are installed into virtual environments of their own under `--work`.
 
-python -m benchmarks.ppo.compare speed          # CPU-seconds an episode and peak memory above the loaded libraries
-python -m benchmarks.ppo.compare reward         # CPU-seconds to a fixed reward
+python -m benchmarks.ppo.compare speed      # CPU-seconds an episode, and peak memory above the loaded libraries
+python -m benchmarks.ppo.compare reward     # CPU-seconds to a fixed reward
+python -m benchmarks.ppo.compare memory     # peak memory of PPO with four roles over that of SFT
+python -m benchmarks.ppo.compare all        # a short version of the three, as `make bench-ppo` runs it
+
+Modes: `lora` and `full` do what the peers do. `fast` is LoRA on a bf16 trunk whose lower half is frozen, which changes
+precision and what trains; its peer is LoRA.
 """
 
 import argparse
@@ -19,21 +24,24 @@ from typing import Any
 from benchmarks.common import ROOT, keep
 
 RATES = {"lora": 1e-3, "full": 1e-4}
-"""Learning rates of the speed comparison, as the peers' own script sets them."""
+"""Learning rates of the peers' own script, and of ours where nothing else is said."""
+FAST = ["--precision", "bf16", "--set", "train.freeze_layers=3"]
 TRL_112 = ["--no-deps", "trl==1.12.0"]
 TRL_096 = [
     "torch==2.13.0", "trl==0.9.6", "transformers==4.41.2", "peft==0.11.1", "accelerate==0.33.0", "numpy<2",
     "datasets<3", "pyarrow<18", "rich",
 ]  # fmt: skip
 SHAPE = "v4096_h256_l6"
+SHORT = {"speed": 4, "reward": 40}
+"""Updates of the short version, which runs one seed against TRL 1.12."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["speed", "reward"])
+    parser.add_argument("what", choices=["speed", "reward", "memory", "all"])
     parser.add_argument("--peers", type=Path, default=ROOT.parent / "shared" / "bench" / "ppo_peers")
     parser.add_argument("--work", type=Path, default=ROOT / ".bench")
-    parser.add_argument("--modes", nargs="+", default=["lora", "full"])
+    parser.add_argument("--modes", nargs="+", default=["lora", "full", "fast"], choices=["lora", "full", "fast"])
     parser.add_argument("--engines", nargs="+", default=["trl112", "trl096", "rlhf"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--updates", type=int, default=5)
@@ -43,10 +51,118 @@ def main() -> None:
     parser.add_argument("--name", help="name of the result file")
     options = parser.parse_args()
     options.work = options.work.resolve()
+    name = options.name or f"ppo-{options.what}"
+    if options.what == "all":
+        options.engines, options.seeds = ["trl112", "rlhf"], [0]
     bench = Bench(options)
-    runs = [bench.run(e, mode, seed) for seed in options.seeds for mode in options.modes for e in options.engines]
-    found = {mode: summary(options, [one for one in runs if one["mode"] == mode]) for mode in options.modes}
-    keep(options.name or f"ppo-{options.what}", {"settings": settings(options), "ratios": found, "runs": runs})
+    if options.what == "all":
+        short(bench, options, name)
+    elif options.what == "memory":
+        keep(name, {"over_sft": {mode: bench.over_sft(mode) for mode in options.modes}})
+    else:
+        runs = bench.runs(options.updates)
+        found = {mode: summary(options.engines, mode, runs) for mode in options.modes}
+        keep(name, {"settings": settings(options), "ratios": found, "runs": runs})
+
+
+def short(bench: "Bench", options: argparse.Namespace, name: str) -> None:
+    """The three in short: kept in a result file, and the figures that are asked for most as the last line."""
+    speed, reward = (bench.runs(SHORT[what]) for what in ("speed", "reward"))
+    found: dict[str, dict[str, float | None]] = {}
+    for mode in options.modes:
+        fast, far = summary(["trl112"], mode, speed), summary(["trl112"], mode, reward)
+        memory = fast.get("trl112/rlhf peak_over_base_mb")
+        found[mode] = {
+            "speedup": fast.get("trl112/rlhf cpu_s_per_episode"),
+            "memory_ratio": round(1 / memory, 3) if memory else None,
+            "to_reward": far.get("trl112/rlhf cpu_s_to_target"),
+            "over_sft": bench.over_sft(mode)["ratio"],
+        }
+    keep(name, {"settings": settings(options), "ratios": found, "runs": {"speed": speed, "reward": reward}})
+    print(json.dumps(found))
+
+
+class Bench:
+    """Sets up the peers once and runs one engine at a time."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.env = {**os.environ, "BENCH_ASSETS": str(options.work / "assets"), "OMP_NUM_THREADS": "1"}
+        self.env |= {"TQDM_DISABLE": "1", "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+        options.work.mkdir(exist_ok=True)
+        self.assets = options.work / "assets" / SHAPE
+        if not (self.assets / "done").exists():
+            print("building the peers' model and reward models (minutes)", file=sys.stderr)
+            subprocess.run([sys.executable, options.peers / "common.py"], env=self.env, check=True, stdout=sys.stderr)
+        if not (self.assets / "merged").exists():
+            merge_reward(self.assets)
+        self.python = {"rlhf": sys.executable}
+        if "trl112" in options.engines:
+            self.python["trl112"] = environment(options.work, "trl112", TRL_112, shares=True)
+        if "trl096" in options.engines:
+            self.python["trl096"] = environment(options.work, "trl096", TRL_096, shares=False)
+
+    def runs(self, updates: int) -> list[dict[str, Any]]:
+        """Every engine in every mode, in turn; a mode that no peer has is compared with its LoRA."""
+        options = self.options
+        peers = [engine for engine in options.engines if engine != "rlhf"]
+        modes = dict.fromkeys("lora" if mode == "fast" else mode for mode in options.modes)
+        jobs = [(peer, mode) for mode in modes for peer in peers]
+        jobs += [("rlhf", mode) for mode in options.modes if "rlhf" in options.engines]
+        return [self.run(engine, mode, seed, updates) for seed in options.seeds for engine, mode in jobs]
+
+    def run(self, engine: str, mode: str, seed: int, updates: int) -> dict[str, Any]:
+        """One engine in a process of its own; what it found."""
+        trained = "lora" if mode == "fast" else mode
+        common = ["--mode", trained, "--updates", str(updates), "--batch", "16", "--seed", str(seed)]
+        if engine == "rlhf":
+            found = self.ours(mode, *common)
+        else:
+            script = {"trl112": "trl_ppo_bench.py", "trl096": "trl096_ppo_bench.py"}[engine]
+            words = [self.options.peers / script, *common, "--lr", str(RATES[trained]), "--quiet", "1"]
+            found = self._process(engine, words)
+        print(f"{engine} {mode} seed {seed}: {found['med_cpu_per_ep']:.3f} CPU-s an episode", file=sys.stderr)
+        curve = [round(value, 3) for value in found["true_reward"]]
+        return {
+            "engine": engine,
+            "mode": mode,
+            "seed": seed,
+            "cpu_s_per_episode": found["med_cpu_per_ep"],
+            "peak_over_base_mb": found["peak_over_base_mb"],
+            "cpu_s_to_target": to_target(curve, found["upd_cpu"], self.options.target),
+            "true_reward": curve,
+            "kl": [round(value, 2) for value in found["kl"]],
+        }
+
+    def ours(self, mode: str, *words: str) -> dict[str, Any]:
+        """Our side, with the settings that the options give it."""
+        options = self.options
+        rate = str(options.lr or RATES["lora" if mode == "fast" else mode])
+        more = [word for one in options.set for word in ("--set", one)] + (FAST if mode == "fast" else [])
+        paths = ["--peers", options.peers, "--assets", self.assets]
+        return self._process("rlhf", ["-m", "benchmarks.ppo.ours", *paths, *words, "--lr", rate, *more])
+
+    def over_sft(self, mode: str) -> dict[str, Any]:
+        """Peak memory of PPO over that of SFT: same model, backend, rows and tokens; with checkpointing too."""
+        trained = "lora" if mode == "fast" else mode
+        found: dict[str, Any] = {}
+        for suffix, extra in (("", []), ("_checkpointing", ["--checkpointing"])):
+            peaks = {
+                what: self.ours(mode, "--what", what, "--mode", trained, "--updates", "4", *extra)["peak_over_base_mb"]
+                for what in ("sft", "ppo")
+            }
+            found |= {f"{what}_mb{suffix}": round(peak) for what, peak in peaks.items()}
+            found[f"ratio{suffix}"] = round(peaks["ppo"] / peaks["sft"], 3)
+        print(f"{mode}: {found}", file=sys.stderr)
+        return found
+
+    def _process(self, engine: str, words: list[Any]) -> dict[str, Any]:
+        done = subprocess.run(
+            [self.python[engine], *words], env=self.env, cwd=self.options.work, capture_output=True, text=True
+        )
+        if done.returncode:
+            raise SystemExit(f"{engine} failed:\n{done.stderr[-3000:]}")
+        return json.loads(done.stdout.splitlines()[-1])
 
 
 def environment(work: Path, name: str, packages: list[str], shares: bool) -> str:
@@ -78,57 +194,6 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
     return {k: getattr(options, k) for k in ("what", "modes", "engines", "seeds", "updates", "target", "set", "lr")}
 
 
-class Bench:
-    """Sets up the peers once and runs one engine at a time."""
-
-    def __init__(self, options: argparse.Namespace) -> None:
-        self.options = options
-        self.env = {**os.environ, "BENCH_ASSETS": str(options.work / "assets"), "OMP_NUM_THREADS": "1"}
-        self.env |= {"TQDM_DISABLE": "1", "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
-        options.work.mkdir(exist_ok=True)
-        self.assets = options.work / "assets" / SHAPE
-        if not (self.assets / "done").exists():
-            print("building the peers' model and reward models (minutes)", file=sys.stderr)
-            subprocess.run([sys.executable, options.peers / "common.py"], env=self.env, check=True, stdout=sys.stderr)
-        if not (self.assets / "merged").exists():
-            merge_reward(self.assets)
-        self.python = {"rlhf": sys.executable}
-        if "trl112" in options.engines:
-            self.python["trl112"] = environment(options.work, "trl112", TRL_112, shares=True)
-        if "trl096" in options.engines:
-            self.python["trl096"] = environment(options.work, "trl096", TRL_096, shares=False)
-
-    def run(self, engine: str, mode: str, seed: int) -> dict[str, Any]:
-        """One engine in a process of its own; its last line."""
-        options = self.options
-        common = ["--mode", mode, "--updates", str(options.updates), "--batch", "16", "--seed", str(seed)]
-        rate = str(options.lr if engine == "rlhf" and options.lr else RATES[mode])
-        if engine == "rlhf":
-            words = ["-m", "benchmarks.ppo.ours", "--peers", options.peers, "--assets", self.assets]
-            words += [*common, "--lr", rate, *(word for one in options.set for word in ("--set", one))]
-        else:
-            script = {"trl112": "trl_ppo_bench.py", "trl096": "trl096_ppo_bench.py"}[engine]
-            words = [options.peers / script, *common, "--lr", rate, "--quiet", "1"]
-        done = subprocess.run(
-            [self.python[engine], *words], env=self.env, cwd=options.work, capture_output=True, text=True
-        )
-        if done.returncode:
-            raise SystemExit(f"{engine} failed:\n{done.stderr[-3000:]}")
-        found = json.loads(done.stdout.splitlines()[-1])
-        print(f"{engine} {mode} seed {seed}: {found['med_cpu_per_ep']:.3f} CPU-s an episode", file=sys.stderr)
-        curve = [round(value, 3) for value in found["true_reward"]]
-        return {
-            "engine": engine,
-            "mode": mode,
-            "seed": seed,
-            "cpu_s_per_episode": found["med_cpu_per_ep"],
-            "peak_over_base_mb": found["peak_over_base_mb"],
-            "cpu_s_to_target": to_target(curve, found["upd_cpu"], options.target),
-            "true_reward": curve,
-            "kl": [round(value, 2) for value in found["kl"]],
-        }
-
-
 def to_target(curve: list[float], cpu_per_episode: list[float], target: float, batch: int = 16) -> float | None:
     """CPU-seconds until the moving mean of three updates first reaches the target; None when it never does."""
     for i in range(2, len(curve)):
@@ -137,21 +202,22 @@ def to_target(curve: list[float], cpu_per_episode: list[float], target: float, b
     return None
 
 
-def summary(options: argparse.Namespace, runs: list[dict[str, Any]]) -> dict[str, Any]:
+def summary(engines: list[str], mode: str, runs: list[dict[str, Any]]) -> dict[str, float]:
     """Each peer over us: medians of the seeds."""
 
     def middle(engine: str, key: str) -> float | None:
-        values = [one[key] for one in runs if one["engine"] == engine]
+        trained = "lora" if mode == "fast" and engine != "rlhf" else mode
+        values = [one[key] for one in runs if one["engine"] == engine and one["mode"] == trained]
         return median(values) if values and None not in values else None
 
-    found: dict[str, Any] = {}
-    for peer in options.engines:
+    found: dict[str, float] = {}
+    for peer in engines:
         if peer == "rlhf":
             continue
         for key in ("cpu_s_per_episode", "peak_over_base_mb", "cpu_s_to_target"):
-            theirs, ours = middle(peer, key), middle("rlhf", key)
-            if theirs and ours:
-                found[f"{peer}/rlhf {key}"] = round(theirs / ours, 3)
+            theirs, mine = middle(peer, key), middle("rlhf", key)
+            if theirs and mine:
+                found[f"{peer}/rlhf {key}"] = round(theirs / mine, 3)
     return found
 
 

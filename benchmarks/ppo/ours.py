@@ -17,6 +17,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peers", type=Path, required=True, help="folder with the peers' common.py")
     parser.add_argument("--assets", type=Path, required=True, help="folder of one shape that common.py built")
+    parser.add_argument("--what", choices=["ppo", "sft"], default="ppo", help="sft: its steps alone, for their memory")
     parser.add_argument("--mode", choices=["full", "lora"], default="lora")
     parser.add_argument("--updates", type=int, default=5)
     parser.add_argument("--batch", type=int, default=16)
@@ -59,13 +60,16 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     base_mb, _ = peers.rss_mb()
     peers.reset_hwm()
 
+    config = stage_config(options)
+    if options.what == "sft":
+        sft(options, config, chat, prompts)
+        return {"peak_over_base_mb": peers.rss_mb()[1] - base_mb}
     curve: list[float] = []
 
     def listen(drawn: Rollout) -> None:
         true = [peers.true_reward(row, chat.pad_id, never) for row in drawn.responses]
         curve.append(sum(true) / len(true))
 
-    config = stage_config(options)
     roles = load_roles(options, config, chat)
     reward = WeightedSum({"judge": (RoleReward(roles.rewards["judge"], config.micro_batch_size), 1.0)})
     loop = TimedLoop(config, roles, reward, chat, Accelerator(cpu=True))
@@ -89,6 +93,33 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "seed": options.seed,
         "max_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
+
+
+def sft(options: argparse.Namespace, config: Any, chat: Any, prompts: list[list[int]]) -> None:
+    """Supervised steps on rows of the same size, by the same trunk and head: the leanest SFT that there is here."""
+    import torch
+
+    from rlhf import trunk
+    from rlhf.backends import backend, lm_head, trained_adapter
+    from rlhf.fused import head_loss
+    from rlhf.packing import Packed
+
+    how = backend(config.backend, config.precision, torch.device("cpu"))
+    policy, _ = weights_of(options)
+    model = how.load(policy, chat)
+    role = trunk.Role(model, trunk.trunk_of(model, how.dtype), trained_adapter(model))
+    trained = [p for p in role.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=config.lr, fused=True)
+    for step in range(options.updates):
+        some = prompts[step * options.batch : (step + 1) * options.batch]
+        rows = [row + (row * 2)[: options.resp] for row in some]
+        batch = Packed.of(rows, list(map(len, some)), torch.device("cpu"))
+        hidden_MD = role.hidden(batch, batch.predicts_M, options.checkpointing)
+        loss = head_loss(hidden_MD, lm_head(model), batch.target_M, 1.0, lambda logprob_M, _: -logprob_M.sum())
+        (loss / len(batch.target_M)).backward()
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
 
 
 def stage_config(options: argparse.Namespace) -> Any:
@@ -122,12 +153,22 @@ def stage_config(options: argparse.Namespace) -> Any:
 
 
 def load_roles(options: argparse.Namespace, config: Any, chat: Any) -> Any:
-    """The peers' SFT model as base and policy, their LoRA reward model as the reward adapter and head."""
+    """All four roles, as the stage loads them."""
     import torch
-    from safetensors.torch import load_file, save_file
 
     from rlhf import trunk
     from rlhf.backends import backend
+
+    policy, reward = weights_of(options)
+    trunk.text.load = lambda *_: chat  # both read the same tokens: there is no chat template here
+    how = backend(config.backend, config.precision, torch.device("cpu"))
+    return trunk.load(how, policy, {"judge": reward}, chat, config.rl.critic, config.train.freeze_layers)
+
+
+def weights_of(options: argparse.Namespace) -> tuple[Any, Any]:
+    """The peers' SFT model as base and policy, their LoRA reward model as the reward adapter and head."""
+    from safetensors.torch import load_file, save_file
+
     from rlhf.weights import Weights, identity
 
     base = options.assets / "sft"
@@ -147,9 +188,7 @@ def load_roles(options: argparse.Namespace, config: Any, chat: Any) -> Any:
         base=base, name="bench", identity=policy.identity, tokenizer=policy.tokenizer, adapter=folder,
         head=folder / "head.safetensors",
     )  # fmt: skip
-    trunk.text.load = lambda *_: chat  # both read the same tokens: there is no chat template here
-    how = backend(config.backend, config.precision, torch.device("cpu"))
-    return trunk.load(how, policy, {"judge": reward}, chat, config.rl.critic, config.train.freeze_layers)
+    return policy, reward
 
 
 if __name__ == "__main__":

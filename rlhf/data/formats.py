@@ -7,7 +7,7 @@ types) a format needs: that is how rows are recognised and what the message abou
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rlhf.data import messages as m
@@ -318,7 +318,10 @@ def read(using: Format, row: Row, where: str) -> Record:
         if not any(name in row for name in names.split("|")):
             wanted, found = names.replace("|", " or "), ", ".join(row) or "none"
             raise DataError(f"{wanted}: is missing (fields found: {found}); add it, or use another format")
-    return using.read(row, where)
+    record = using.read(row, where)
+    if isinstance(record, Prompt) and isinstance(row.get("answer"), str | int | float):
+        return replace(record, answer=str(row["answer"]))
+    return record
 
 
 def _missing_share(candidate: Format, row: Row) -> float:

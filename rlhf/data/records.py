@@ -36,6 +36,8 @@ class Prompt:
 
     messages: list[Message]
     where: str
+    answer: str | None = None
+    """What the row says is right (its field `answer`), for rules to compare with."""
 
 
 Record = Demonstration | Preference | Prompt

@@ -98,7 +98,7 @@ def _compare(
         }
     if rule:
         judges["gold"] = {
-            name: [rule(p.messages, a["text"]) for p, a in zip(prompts, given, strict=True)]
+            name: [rule(p.messages, a["text"], p.answer) for p, a in zip(prompts, given, strict=True)]
             for name, given in answers.items()
         }
     metrics: dict[str, Any] = {}

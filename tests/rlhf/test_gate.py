@@ -48,12 +48,12 @@ def test_a_sound_reward_and_an_unknown_one_raise_no_sign() -> None:
 )
 def test_degenerate_answers_that_score_high(asked, rule, preferred: str) -> None:
     chat, prompts, rollout = asked
-    signs, shares = gate.probe_signs(RuleReward(lambda m, r: float(rule(m, r)), chat), prompts, rollout, chat)
+    signs, shares = gate.probe_signs(RuleReward(lambda m, r, _: float(rule(m, r)), chat), prompts, rollout, chat)
     assert any(preferred in sign for sign in signs)
     assert set(shares) == {"gate/empty", "gate/repeated", "gate/echo"}
 
 
 def test_a_reward_that_likes_real_answers_raises_no_sign(asked) -> None:
     chat, prompts, rollout = asked
-    signs, shares = gate.probe_signs(RuleReward(lambda m, r: float("you" in r), chat), prompts, rollout, chat)
+    signs, shares = gate.probe_signs(RuleReward(lambda m, r, _: float("you" in r), chat), prompts, rollout, chat)
     assert signs == [] and set(shares.values()) == {0.0}

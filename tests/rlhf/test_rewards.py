@@ -44,8 +44,8 @@ def test_tokens_and_text_are_scored_alike(judged) -> None:
 
 def test_rules_and_weights(judged) -> None:
     _, chat, prompts, rollout = judged
-    words = RuleReward(lambda messages, response: float(len(response.split())), chat)
-    asked = RuleReward(lambda messages, response: float(len(messages)), chat)
+    words = RuleReward(lambda messages, response, answer: float(len(response.split())), chat)
+    asked = RuleReward(lambda messages, response, answer: float(len(messages)), chat)
     both = WeightedSum({"words": (words, 0.5), "asked": (asked, -1.0)})
     assert words.score(prompts, rollout).tolist() == [3.0, 3.0]
     assert both.score(prompts, rollout).tolist() == [0.5, 0.5]

@@ -7,7 +7,8 @@ from pydantic import ValidationError
 
 from rlhf import rules
 from rlhf.config import RuleConfig
-from rlhf.errors import RecipeError
+from rlhf.errors import DataError, RecipeError
+from rlhf.resources import resource
 from tests.conftest import SHOP
 
 
@@ -47,3 +48,16 @@ def test_a_missing_function_is_named_before_anything_runs(tmp_path: Path, code: 
     (tmp_path / "mine.py").write_text(code + "\n")
     with pytest.raises(ValidationError, match=words):
         RuleConfig(file=tmp_path / "mine.py", trust_code=True)
+
+
+def test_a_rule_is_told_the_right_answer_when_it_asks() -> None:
+    right = rules.load(RuleConfig(file=resource("recipes/rules/numbers.py"), function="right"))
+    for response, answer, expected in (
+        ("3 boxes of 4 are 12.", "3 * 4 = 12\n#### 12", 1.0),
+        ("That makes $1,250.50", "#### 1250.5", 1.0),
+        ("12, or perhaps 13", "#### 12", 0.0),
+        ("no idea", "#### 12", 0.0),
+    ):
+        assert right([], response, answer) == expected
+    with pytest.raises(DataError, match="a field `answer`"):
+        right([], "12", None)

@@ -142,7 +142,12 @@ def test_preferred_side_as_demonstration(name: str, row: dict[str, Any], parts: 
 
 @pytest.mark.parametrize(("name", "row", "messages"), PROMPTS)
 def test_prompts(name: str, row: dict[str, Any], messages: list[Message]) -> None:
-    assert auto("prompts", row) == (name, Prompt(messages, "f:1"))
+    assert auto("prompts", row) == (name, Prompt(messages, "f:1", row.get("answer")))
+
+
+def test_a_prompt_keeps_the_right_answer_for_rules() -> None:
+    for row in ({"prompt": "2 + 2?", "answer": 4}, {"text": "2 + 2?", "answer": "4"}):
+        assert auto("prompts", row)[1].answer == "4"
 
 
 def test_every_format_has_an_example() -> None:
