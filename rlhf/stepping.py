@@ -1,8 +1,8 @@
 """Generation on `Decoder`: keys and values in place, one token at a time.
 
-Prompts are read packed. Weights are made ready once for the many small steps: in float32 the layers that read the same
-input become one product with the adapters merged into a copy; in bf16 and in 4 bit, where merging would round or a
-copy would not fit, they stay as they are.
+Prompts are read packed. Weights are made ready once for the many small steps: layers that read the same input become
+one product, in float32 with the adapters merged. In bf16 merging would round them away, so they stay beside it, side by
+side; and on an accelerator, where a copy might not fit, all stays as it is.
 """
 
 # B rows that go on, N packed tokens of the prompts, H heads, G heads that share keys and values, E size of a head
@@ -19,9 +19,13 @@ from rlhf.packing import Packed
 
 
 class Cache:
-    """Keys and values of the tokens so far. All prompts end at the same column, so that a step writes one column."""
+    """Keys and values of the tokens so far. All prompts end at the same column, so that a step writes one column.
+
+    On a CPU in float32 whatever the arithmetic is: its small batched products are slower in bf16.
+    """
 
     def __init__(self, config: Any, batch: Packed, most: int, dtype: torch.dtype) -> None:
+        dtype = torch.float32 if batch.device.type == "cpu" else dtype
         groups, size = config.num_key_value_heads, getattr(config, "head_dim", None)
         size = size or config.hidden_size // config.num_attention_heads
         self.width = max(batch.lengths)
@@ -36,8 +40,8 @@ class Cache:
 
     def fill(self, layer: int, k_NGE: Tensor, v_NGE: Tensor) -> None:
         """Put the prompts' keys and values in place."""
-        self.keys[layer][self.row_N, :, self.column_N] = k_NGE
-        self.values[layer][self.row_N, :, self.column_N] = v_NGE
+        self.keys[layer][self.row_N, :, self.column_N] = k_NGE.to(self.keys.dtype)
+        self.values[layer][self.row_N, :, self.column_N] = v_NGE.to(self.keys.dtype)
 
     def keep(self, rows: Tensor) -> None:
         """Only these rows go on; one that is named more than once does so more than once."""
@@ -47,10 +51,10 @@ class Cache:
         """Write a column and attend to all up to it: (B, H · E)."""
         keys, values = self.keys[layer], self.values[layer]
         keys[:, :, column], values[:, :, column] = k_BGE, v_BGE
-        q = q_BHE.unflatten(1, (keys.shape[1], -1))
+        q = q_BHE.to(keys.dtype).unflatten(1, (keys.shape[1], -1))
         bias = self.bias[:, None, None, : column + 1]
         scores = torch.matmul(q, keys[:, :, : column + 1].transpose(2, 3)).mul_(scale).add_(bias)
-        return torch.matmul(scores.softmax(-1), values[:, :, : column + 1]).flatten(1)
+        return torch.matmul(scores.softmax(-1), values[:, :, : column + 1]).flatten(1).to(q_BHE.dtype)
 
 
 class Layer(NamedTuple):
@@ -108,11 +112,19 @@ class Layer(NamedTuple):
 
 
 def _ready(linears: list[Linear], dtype: torch.dtype) -> list[Linear]:
-    """Layers that read the same input as one, with their adapters merged, where that is exact."""
-    if dtype.itemsize < 4:
+    """Layers that read the same input as one, with their adapters merged where that is exact, else beside it."""
+    merges = dtype.itemsize >= 4
+    if not merges and linears[0].weight.device.type != "cpu":
         return linears
+    weights = [one.merged(dtype) if merges else one.whole(dtype) for one in linears]
     bias = [one.bias for one in linears if one.bias is not None]
-    return [Linear(torch.cat([one.merged(dtype) for one in linears]), torch.cat(bias) if bias else None)]
+    whole = Linear(torch.cat(weights) if len(weights) > 1 else weights[0], torch.cat(bias) if bias else None)
+    downs = [one.down for one in linears if one.down is not None]
+    if merges or not downs:
+        return [whole]
+    outs = zip(weights, linears, strict=True)
+    ups = [w.new_zeros(len(w), 0) if one.up is None else one.scale * one.up for w, one in outs]
+    return [whole._replace(down=torch.cat(downs).to(dtype), up=torch.block_diag(*ups).to(dtype))]
 
 
 class Steps:

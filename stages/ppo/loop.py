@@ -164,17 +164,17 @@ class Loop:
     def score(self, rollout: Rollout, records: Sequence[Prompt], first: bool) -> Batch:
         """Judge every response, and take the log-probabilities and values that the updates start from.
 
-        In float32 those of generation are the training pass's own but for rounding, which the first rollout proves,
-        and are not computed again. In bf16 they are not (Huang et al. 2024, detail 5.1), and come from a pass of
-        their own. A response without a stop token gets a constant instead of its score (detail 4.2).
+        Those of generation, where the engine knows them, so that the ratio of an update is to the probabilities that
+        the tokens were drawn with; the first rollout proves that the training pass agrees with them but for rounding.
+        A response without a stop token gets a constant instead of its score (Huang et al. 2024, detail 4.2).
         """
         batch = Batch.of(rollout, records)
         self.read_lower(batch)
-        drawn = self.config.precision == "fp32" and rollout.logprob_M is not None
-        if drawn and rollout.logprob_M is not None:
+        drawn = rollout.logprob_M is not None
+        if rollout.logprob_M is not None:
             batch.logprob_BR[batch.mask_BR.bool()] = rollout.logprob_M
-            if rollout.value_M is not None:
-                batch.value_BR[batch.mask_BR.bool()] = rollout.value_M
+        if rollout.value_M is not None:
+            batch.value_BR[batch.mask_BR.bool()] = rollout.value_M
         if not drawn or first:
             self.read_policy(batch, compare=drawn)
         self.read_reference(batch, compare=first and self.roles.reference.exact)

@@ -9,7 +9,7 @@ from rlhf import text
 from rlhf.backends import backend, trained_adapter
 from rlhf.errors import RecipeError
 from rlhf.packing import Packed
-from rlhf.rollout import CachedEngine, Engine, HFEngine, Rollout, Sampling, cut, engine_for, left_pad, sample
+from rlhf.rollout import CachedEngine, Engine, HFEngine, Rollout, Sampling, cut, engine_for, left_pad, pick, sample
 from rlhf.stepping import Layer
 from rlhf.trunk import Padded, Role, standalone, trunk_of
 from tests.rlhf.test_backends import KINDS, TINY, weights_of
@@ -101,6 +101,35 @@ def test_sampling_follows_the_distribution(policy) -> None:
     expected = {token: draws * float(probability[token]) for token in probability.topk(10).indices.tolist()}
     chi = sum((first.count(token) - count) ** 2 / count for token, count in expected.items())
     assert chi < 29.6  # the 0.1 % point at 10 degrees of freedom
+
+
+def test_a_column_is_picked_in_proportion_to_its_weight() -> None:
+    """Within five standard errors; a weight of nothing is never picked, at either end of a row."""
+    draws, weights = 20_000, torch.tensor([0.0, 1.0, 0.0, 6.0, 3.0, 0.0])
+    torch.manual_seed(0)
+    counts = torch.bincount(pick(weights.repeat(draws, 1)), minlength=len(weights))
+    share = weights / weights.sum()
+    assert bool(((counts / draws - share).abs() <= 5 * (share * (1 - share) / draws).sqrt()).all())
+
+
+@pytest.mark.parametrize("kind", ["lora", "qlora"])
+def test_in_bf16_an_adapter_is_not_rounded_into_its_base(kind: str) -> None:
+    """Generation is as near to the training pass as that pass is to float32, not as far as without the adapter."""
+    weights = weights_of(TINY)
+    chat = text.load(weights)
+    how = backend(KINDS[kind], "bf16")
+    model = how.load(weights, chat).eval()
+    torch.manual_seed(0)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            parameter.data.normal_(std=1e-3)  # an update far below bf16's resolution of the weights
+    role = Role(model, trunk_of(model, how.dtype), trained_adapter(model))
+    rollout = sample(role, asked(chat) * 4, chat, Sampling(24))
+    batch = rollout.packed()
+    with torch.no_grad():
+        whole, bare = role.logprobs(batch, 1.0), dataclasses.replace(role, adapter="").logprobs(batch, 1.0)
+    assert rollout.logprob_M is not None
+    assert (rollout.logprob_M - whole).abs().mean() < 0.3 * (bare - whole).abs().mean()
 
 
 @pytest.mark.parametrize("engine", [HFEngine(), CachedEngine()])
