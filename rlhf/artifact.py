@@ -16,8 +16,10 @@ from typing import Any
 
 from rlhf.errors import ArtifactError
 
-FORMAT = 1
+FORMAT = 2
 FILE = "artifact.json"
+OWN = ("adapter_model.safetensors", "head.safetensors")
+"""Files of `model/` whose bytes an artifact answers for."""
 CHECKPOINT = "checkpoint"
 """Folder inside a stage's working folder from which an interrupted stage goes on."""
 
@@ -74,6 +76,8 @@ class Artifact:
     versions: dict[str, str] = field(default_factory=dict)
     files: dict[str, int] = field(default_factory=dict)
     """Sizes of what is in `model/`."""
+    hashes: dict[str, str] = field(default_factory=dict)
+    """sha256 of the adapter and the head in `model/`; whole weights are known by `base.identity`."""
     folder: Path = Path()
     """Where it was read from; not stored."""
 
@@ -96,6 +100,7 @@ def write(artifact: Artifact, folder: Path) -> Artifact:
     record = {"format": FORMAT, **asdict(artifact)}
     record.pop("folder")
     record["files"] = _sizes(folder)
+    record["hashes"] = {name: sha256(folder / "model" / name) for name in OWN if (folder / "model" / name).is_file()}
     record["seal"] = digest(record)
     scratch = folder / f"{FILE}.partial"
     scratch.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
@@ -147,6 +152,20 @@ def finished(folder: Path) -> Artifact | None:
     except ArtifactError:
         return None
     return made if _sizes(folder) == made.files else None
+
+
+def check_files(artifact: Artifact) -> None:
+    """Raise ArtifactError when adapter or head are not the bytes that the stage wrote."""
+    for name, known in artifact.hashes.items():
+        path = artifact.model / name
+        if not path.is_file() or sha256(path) != known:
+            raise ArtifactError(f"{path}: is missing or not what its stage wrote; run the stage again")
+
+
+def sha256(path: Path) -> str:
+    """Of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sizes(folder: Path) -> dict[str, int]:

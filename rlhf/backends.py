@@ -105,7 +105,7 @@ class FullBackend(Backend):
     def role(
         self, model: nn.Module, name: str, weights: Weights, chat: ChatFormat, trains: bool = False
     ) -> tuple[nn.Module, str | None]:
-        head: Head = "score" if weights.head else "lm"
+        head: Head = "score" if weights.scores else "lm"
         return (self.load if trains else self.frozen)(weights, chat, head), None
 
     def frozen(self, weights: Weights, chat: ChatFormat, head: Head = "lm") -> PreTrainedModel:
@@ -361,12 +361,12 @@ def keep_nf4_layout() -> None:
 
 
 def _init_head(model: PreTrainedModel, weights: Weights) -> None:
-    """A fresh score head: std 1/sqrt(d+1) (Huang et al. 2024, detail 20); loaded when the parent has one."""
+    """A fresh score head: std 1/sqrt(d+1) (Huang et al. 2024, detail 20); the parent's when it has one."""
     score = score_head(model)
     assert score is not None, f"{type(model).__name__} has no linear `score`"
     if weights.head:
         score.weight.data.copy_(load_file(weights.head)["weight"])
-    else:
+    elif not weights.own_head:
         nn.init.normal_(score.weight, std=(score.in_features + 1) ** -0.5)
 
 

@@ -21,8 +21,8 @@ class Chat:
 
     @classmethod
     def load(cls, weights: Weights, temperature: float, max_new_tokens: int, seed: int) -> "Chat":
-        if weights.head is not None:
-            raise ArtifactError(f"'{weights.name}' is a reward model: it scores (rlhf score), it does not answer")
+        if weights.scores:
+            raise ArtifactError(f"'{weights.called}' is a reward model: it scores (rlhf score), it does not answer")
         torch.manual_seed(seed)
         chat = text.load(weights)
         most = text.positions(weights)

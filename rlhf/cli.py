@@ -1,6 +1,7 @@
 """The `rlhf` command. Thin: parses words, calls one function, prints. Imports nothing heavy before it is needed."""
 
 import json
+import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -141,7 +142,7 @@ def _single_stage(kind: str, what: str) -> None:
         if recipes and given:
             raise typer.BadParameter("give a recipe or --model and --data, not both; change a recipe with key=value")
         if recipes:
-            recipe = load(recipes[0], overrides)
+            recipe = load(recipes[0], [*overrides, *([f"name={name}"] if name else [])])
             _run(recipe, out, fresh, as_json, only=kind)
         else:
             _run(one_stage(kind, given, overrides, name or kind), out, fresh, as_json)
@@ -166,7 +167,7 @@ def _run(recipe: "Recipe", out: Path, fresh: bool, as_json: bool, only: str | No
     policies = [name for name, made in done.items() if made.makes == "policy"]
     screen.say(f"run folder: {folder}")
     if policies:
-        screen.say(f"talk to it: rlhf chat {folder}/stages/{policies[-1]}")
+        screen.say(f"talk to it: rlhf chat {shlex.quote(f'{folder}/stages/{policies[-1]}')}")
     if as_json:
         print(json.dumps(_result(recipe, folder, done)))
 
@@ -200,23 +201,38 @@ def score(
     batch_size: Annotated[int, typer.Option(min=1, help="Rows a forward pass.")] = 16,
     as_json: AsJson = False,
 ) -> None:
-    """Score texts with a reward model: one JSON line each."""
+    """Score texts with a reward model: one JSON line each, both sides of a pair."""
     from rlhf.errors import DataError
     from rlhf.reward_model import RewardModel
 
     if (file is None) == (prompt is None or answer is None):
         raise DataError("give a file of conversations, or --prompt and --answer")
     if file is None:
-        talks = [[{"role": "user", "content": prompt or ""}, {"role": "assistant", "content": answer or ""}]]
+        asked = [{"role": "user", "content": prompt or ""}, {"role": "assistant", "content": answer or ""}]
+        rows = [("--prompt", {"": asked})]
     else:
-        from rlhf.data.load import conversations
+        from rlhf.data.load import scorable
 
-        talks = conversations(file)
-    scores = RewardModel.load(_weights(model), batch_size=batch_size).score(talks)
-    for talk, value in zip(talks, scores, strict=True):
-        print(json.dumps({"score": value, "messages": talk}, ensure_ascii=False))
+        read = scorable(file)
+        rows = read.rows
+        for reason, count in read.dropped.items():
+            print(f"{count} rows not scored: {reason}", file=sys.stderr)
+    judge = RewardModel.load(_weights(model), batch_size=batch_size)
+    scores = iter(judge.score([talk for _, sides in rows for talk in sides.values()]))
+    result: dict[str, Any] = {"model": model}
+    for where, sides in rows:
+        line: dict[str, Any] = {"where": where}
+        for side, talk in sides.items():
+            prefix = f"{side}_" if side else ""
+            line[f"{prefix}score"], line[f"{prefix}messages"] = next(scores), talk
+            result.setdefault(f"{prefix}scores", []).append(line[f"{prefix}score"])
+        print(json.dumps(line, ensure_ascii=False))
+    if pairs := result.get("chosen_scores"):
+        right = [chosen > rejected for chosen, rejected in zip(pairs, result["rejected_scores"], strict=True)]
+        result["accuracy"] = sum(right) / len(right)
+        print(f"chosen above rejected in {result['accuracy']:.1%} of {len(right)} pairs", file=sys.stderr)
     if as_json:
-        print(json.dumps({"model": model, "scores": scores}))
+        print(json.dumps(result))
 
 
 @app.command()
@@ -284,6 +300,8 @@ def _ask() -> str:
 @app.command()
 def registry(as_json: AsJson = False) -> None:
     """Model families and named models."""
+    from dataclasses import asdict
+
     from rlhf.registry import FAMILIES, MODELS
 
     print(f"{'name':<26}{'parameters':>11}  {'licence':<18}where")
@@ -291,8 +309,8 @@ def registry(as_json: AsJson = False) -> None:
         print(f"{name:<26}{named.parameters:>10.3g}B  {named.licence:<18}{named.hub_id or 'embedded'}")
     print(f"\nfamilies: {', '.join(family.name for family in FAMILIES)}; others work with generic defaults")
     if as_json:
-        names = {name: named.hub_id for name, named in MODELS.items()}
-        print(json.dumps({"models": names, "families": [family.name for family in FAMILIES]}))
+        models = {name: asdict(named) for name, named in MODELS.items()}
+        print(json.dumps({"models": models, "families": [family.name for family in FAMILIES]}))
 
 
 @app.command()
@@ -313,7 +331,7 @@ def schema(
 
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
-    """What this machine offers: versions, devices, backends that work here, keys that are set."""
+    """What this machine offers: versions, devices, disk, and which keys are set."""
     from rlhf.doctor import examine
 
     findings = examine()

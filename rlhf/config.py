@@ -24,7 +24,9 @@ from rlhf.resources import is_shipped
 class Strict(BaseModel):
     """Frozen; an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
+    )
 
 
 def _from_recipe(path: Path, info: ValidationInfo) -> Path:
@@ -155,6 +157,12 @@ class DataConfig(Strict):
     max_length: int = Field(default=1024, ge=8)
     """Most tokens of an example, never more than the model's positions; longer ones are cut from the left of the
     prompt or dropped, and counted."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_string(cls, value: Any) -> Any:
+        """`data: my.jsonl` is short for `data: {path: my.jsonl}`."""
+        return {"path": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _one_source(self) -> "DataConfig":

@@ -27,17 +27,17 @@ def export(weights: Weights, out: Path, precision: str = "bf16") -> dict[str, An
     if any(out.iterdir()):
         raise ArtifactError(f"{out} is not empty; name a new folder")
     chat = text.load(weights)
-    model = merged(weights, chat, "score" if weights.head else "lm")
+    model = merged(weights, chat, "score" if weights.scores else "lm")
     model.to({"fp32": torch.float32, "bf16": torch.bfloat16}[precision])  # type: ignore[arg-type]
     model.save_pretrained(out)
-    if weights.head:  # read by others, a conversation must end as it did in training: with the stop token
+    if weights.scores:  # read by others, a conversation must end as it did in training: with the stop token
         chat.tokenizer.chat_template = ENDS_AT_STOP.format(template=chat.template_text)
     text.save(chat, out)
     return {"out": str(out), "score_shift": weights.score_shift, "serve": _serve(weights, out)}
 
 
 def _serve(weights: Weights, out: Path) -> list[str]:
-    if weights.head:
+    if weights.scores:
         return [
             f"load it: AutoModelForSequenceClassification.from_pretrained('{out}', num_labels=1)",
             f"its scores are {weights.score_shift:+.4f} above those of `rlhf score`, which centres them "

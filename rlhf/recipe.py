@@ -12,9 +12,9 @@ from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from ruamel.yaml.comments import CommentedMap
 
 from rlhf import yamlfile
@@ -31,11 +31,15 @@ from rlhf.config import (
 )
 from rlhf.data.files import ending, nearby
 from rlhf.errors import RecipeError, RLHFError, did_you_mean
-from rlhf.registry import resolve
+from rlhf.registry import resolve, template_text
 from rlhf.resources import recipe_names, resource
 
 INHERITED = ("model", "backend", "seed", "precision", "template")
 """Keys that a recipe may set once for all its stages."""
+
+
+def _path_alone(data: Any) -> Any:
+    return {"path": data} if isinstance(data, str) else data
 
 
 class RecipeConfig(Strict):
@@ -51,11 +55,11 @@ class RecipeConfig(Strict):
     """Backend of every stage that names none."""
     seed: int = Field(default=0, ge=0)
     """Seed of every stage that names none."""
-    precision: str = "fp32"
+    precision: Literal["fp32", "bf16"] = "fp32"
     """Precision of every stage that names none."""
     template: Template | None = None
     """Chat template of every stage that names none."""
-    data: dict[str, Any] | None = None
+    data: Annotated[dict[str, Any] | None, BeforeValidator(_path_alone)] = None
     """Source of every data block that names none, and settings for those that do not say otherwise."""
     tracking: TrackingConfig = TrackingConfig()
     """Where metrics go besides metrics.jsonl."""
@@ -130,7 +134,7 @@ def parse(
     notes: list[str] = []
     _check_shape(raw, places)
     for override in overrides:
-        apply_override(raw, override, notes)
+        places.overridden[apply_override(raw, override, notes)] = override
     context = {"folder": path.parent if path else Path.cwd()}
     try:
         config = RecipeConfig.model_validate(raw, context=context)
@@ -202,8 +206,11 @@ _SOURCES = {"path": {"hub", "subset", "split", "revision"}, "hub": {"path", "eva
 """A source of data, and the keys of the other one, which leave when it is set."""
 
 
-def apply_override(raw: dict[str, Any], override: str, notes: list[str]) -> None:
-    """Set one `key=value` in place; `ppo.rl.kl_coef=0.02` reaches into stage `ppo`, `seed=1` into the recipe."""
+def apply_override(raw: dict[str, Any], override: str, notes: list[str]) -> tuple[str, ...]:
+    """Set one `key=value` in place; `ppo.rl.kl_coef=0.02` reaches into stage `ppo`, `seed=1` into the recipe.
+
+    Returns the keys that lead to what was set.
+    """
     dotted, equals, text = override.partition("=")
     keys = dotted.strip().split(".")
     if not equals or not all(keys):
@@ -223,13 +230,16 @@ def apply_override(raw: dict[str, Any], override: str, notes: list[str]) -> None
         node = node[key]
         if not isinstance(node, dict):
             raise RecipeError(f"override '{override}': '{'.'.join(keys[: depth + 1])}' is not a block of settings")
-    new = _local_path(yamlfile.value(text))
+    new = yamlfile.value(text)
+    if not _is_name(keys):
+        new = _local_path(new, keys[-1])
     if keys[-1] in _SOURCES and new is not None:
         for key in _SOURCES[keys[-1]] & node.keys():  # another source, not a second one
             del node[key]
     if keys[-2:] == ["backend", "kind"] and node.get("kind") not in (None, new):
         _change_backend(node, new, override, notes)
     node[keys[-1]] = new
+    return tuple(keys)
 
 
 def _change_backend(block: dict[str, Any], kind: Any, override: str, notes: list[str]) -> None:
@@ -242,13 +252,24 @@ def _change_backend(block: dict[str, Any], kind: Any, override: str, notes: list
         notes.append(f"{override} leaves out {', '.join(dropped)}, which {kind} does not have")
 
 
-def _local_path(new: Any) -> Any:
+_PATHS = ("path", "eval_path", "file", "data")
+"""Keys whose value is a path; a model or a template may be one, and is when it is there."""
+
+
+def _is_name(keys: Sequence[str]) -> bool:
+    """Whether an override sets words that are never a path."""
+    return keys[0] in ("name", "description", "tracking")
+
+
+def _local_path(new: Any, key: str) -> Any:
     """A path on the command line is relative to the working directory, not to the recipe."""
-    if isinstance(new, str) and ("/" in new or "." in new) and Path(new).expanduser().exists():
-        return str(Path(new).expanduser().resolve())
     if isinstance(new, dict):
-        return {key: _local_path(item) for key, item in new.items()}
-    return new
+        return {inner: _local_path(item, inner) for inner, item in new.items()}
+    if not isinstance(new, str):
+        return new
+    path = Path(new).expanduser()
+    is_path = key in _PATHS or (("/" in new or "." in new) and path.exists())
+    return str(path.resolve()) if is_path else new
 
 
 # ------------------------------------------------------------------------------------------------ the chain
@@ -306,6 +327,11 @@ def _check_parent(stage: StageConfig, parent: StageConfig, where: str, at: str, 
 
 def _check_files(stages: Mapping[str, StageConfig], places: "_Places") -> Iterator[str]:
     for name, stage in stages.items():
+        if isinstance(stage.template, str):
+            try:
+                template_text(stage.template)
+            except RLHFError as error:
+                yield f"{places(('stages', name, 'template'))}: stage '{name}': {error}"
         for keys, value in _leaves(stage):
             if isinstance(value, Path) and value.is_file() and keys[-1] in ("path", "eval_path"):
                 try:
@@ -313,17 +339,21 @@ def _check_files(stages: Mapping[str, StageConfig], places: "_Places") -> Iterat
                 except RLHFError as error:
                     yield f"{places(('stages', name, *keys))}: stage '{name}': {error}"
             if isinstance(value, Path) and not value.is_file():
-                yield f"{places(('stages', name, *keys))}: {'.'.join((name, *keys))}: no file {value}{nearby(value)}"
+                what = f"{value} is a folder, not a file" if value.is_dir() else f"no file {value}{nearby(value)}"
+                yield f"{places(('stages', name, *keys))}: {'.'.join((name, *keys))}: {what}"
 
 
 def _leaves(block: BaseModel, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Every value under a block that is no block itself, with the keys that lead to it."""
     for key in type(block).model_fields:
         value = getattr(block, key)
-        if isinstance(value, BaseModel):
-            yield from _leaves(value, (*keys, key))
-        else:
-            yield (*keys, key), value
+        inside = value if isinstance(value, dict) else {"": value}
+        for name, item in inside.items():
+            path = (*keys, key, name) if name else (*keys, key)
+            if isinstance(item, BaseModel):
+                yield from _leaves(item, path)
+            else:
+                yield path, item
 
 
 def _check_splits(stages: Mapping[str, StageConfig], places: "_Places") -> Iterator[str]:
@@ -349,12 +379,19 @@ def _check_splits(stages: Mapping[str, StageConfig], places: "_Places") -> Itera
 
 @dataclass
 class _Places:
-    """`file:line:column` of a key, or the dotted key when there is no file."""
+    """The override that set a key; else `file:line:column`, or the dotted key when there is no file."""
 
     tree: CommentedMap | None
     path: Path | None
+    overridden: dict[tuple[str, ...], str] = field(default_factory=dict)
+    """Keys to the override that set them."""
 
     def __call__(self, keys: Sequence[str | int]) -> str:
+        for depth in range(len(keys), 0, -1):
+            inherited = keys[2:depth] if depth > 2 and keys[2] in (*INHERITED, "data") else ()
+            for asked in (tuple(keys[:depth]), tuple(inherited)):
+                if asked in self.overridden:
+                    return f"override '{self.overridden[asked]}'"  # type: ignore[index]
         if self.tree is None:
             return ".".join(map(str, keys))
         return f"{self.path}:{yamlfile.place(self.tree, keys)}"
@@ -362,34 +399,68 @@ class _Places:
 
 def _explain(error: ValidationError, model: type[BaseModel], prefix: tuple, places: _Places) -> Iterator[str]:
     for item in error.errors(include_url=False):
-        loc = item["loc"]
-        owner, keys = _owner(model, loc)
-        dotted = ".".join(map(str, (*prefix[1:], *keys)))
-        message = item["msg"].removeprefix("Value error, ")
-        if item["type"] == "extra_forbidden" and owner is not None:
-            message = f"unknown key{did_you_mean(str(loc[-1]), set(owner.model_fields) - {'name', 'stage'})}"
-        elif item["type"] == "missing":
-            message = "is required"
-        elif item["type"] not in ("value_error", "union_tag_not_found", "union_tag_invalid"):
-            message = f"{message[0].lower()}{message[1:]}, got {json.dumps(item['input'], default=str)[:80]}"
-        yield f"{places((*prefix, *keys))}: {dotted}: {message}"
+        owner, keys, option = _owner(model, item["loc"])
+        if option is not None and isinstance(item["input"], dict) != isinstance(option, type):
+            continue  # not what was meant: a block where a plain value may stand, or the other way round
+        if item["type"] == "union_tag_invalid":
+            keys.append(item.get("ctx", {})["discriminator"].strip("'"))
+        yield f"{places((*prefix, *keys))}: {'.'.join(map(str, (*prefix[1:], *keys)))}: {_words(item, owner)}"
 
 
-def _owner(model: type[BaseModel], loc: Sequence[str | int]) -> tuple[type[BaseModel] | None, list[str | int]]:
-    """The model that the last key of `loc` belongs to, and `loc` without the tags of unions."""
+def _words(item: Any, owner: type[BaseModel] | None) -> str:
+    """What is wrong, and what would work."""
+    about = item.get("ctx", {})
+    message, given = item["msg"].removeprefix("Value error, "), json.dumps(item["input"], default=str)[:80]
+    match item["type"]:
+        case "extra_forbidden" if owner is not None:
+            return f"unknown key{did_you_mean(str(item['loc'][-1]), set(owner.model_fields) - {'name', 'stage'})}"
+        case "missing":
+            return "is required"
+        case "union_tag_invalid":
+            known = [tag.strip("'") for tag in about["expected_tags"].split(", ")]
+            return f"there is no '{about['tag']}'{did_you_mean(about['tag'], known)}"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return f"a block of settings is needed (key: value), got {given}"
+        case "value_error" | "union_tag_not_found":
+            return message
+        case _:
+            return f"{message[0].lower()}{message[1:]}, got {given}"
+
+
+Option = type[BaseModel] | str
+"""One of several forms that a value may take: a block, or the name of a plain type."""
+
+
+def _owner(
+    model: type[BaseModel], loc: Sequence[str | int]
+) -> tuple[type[BaseModel] | None, list[str | int], Option | None]:
+    """The model that the last key of `loc` belongs to, `loc` without the tags of unions, and such a tag at its end."""
     owner: type[BaseModel] | None = model
     options: list[type[BaseModel]] = [model]
     keys: list[str | int] = []
+    tag: Option | None = None
+    choice = False
     for key in loc:
-        tagged = [o for o in options if "kind" in o.model_fields and o.model_fields["kind"].default == key]
-        if tagged and len(options) > 1:
-            options = tagged
-            continue
-        owner = options[0] if options else None
-        keys.append(key)
+        named = [o for o in options if key in (o.__name__, _kind(o))]
         known = next((o for o in options if key in o.model_fields), None)
-        options = _models_of(known.model_fields[str(key)].annotation) if known else []
-    return owner, keys
+        if choice and known is None and isinstance(key, str):
+            tag, options, choice = (named[0], named, False) if named else (key, [], False)
+            continue
+        owner, tag = (options[0] if options else None), None
+        keys.append(key)
+        annotation = known.model_fields[str(key)].annotation if known else None
+        options, choice = _models_of(annotation), _is_union(annotation)
+    return owner, keys, tag
+
+
+def _kind(model: type[BaseModel]) -> Any:
+    """What tells a model from others in a union, if anything does."""
+    return model.model_fields["kind"].default if "kind" in model.model_fields else None
+
+
+def _is_union(annotation: Any) -> bool:
+    inner = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+    return get_origin(inner) in (Union, UnionType)
 
 
 def _models_of(annotation: Any) -> list[type[BaseModel]]:
@@ -428,14 +499,15 @@ def schema() -> dict[str, Any]:
         "minProperties": 1,
     }
     source = {**defs["DataConfig"], "description": top["properties"]["data"]["description"]}
-    top["properties"]["data"] = source
+    top["properties"]["data"] = {"anyOf": [{"type": "string", "description": source["description"]}, source]}
     _allow_shorthand(defs)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "rlhf recipe", **top, "$defs": defs}
 
 
 def _allow_shorthand(defs: dict[str, Any]) -> None:
-    """`model: tiny` and `wandb: true` are short for blocks."""
-    reference = defs["ModelRef"]
-    defs["ModelRef"] = {"anyOf": [{"type": "string", "description": reference["description"]}, reference]}
+    """`model: tiny`, `data: pairs.jsonl` and `wandb: true` are short for blocks."""
+    for name in ("ModelRef", "DataConfig"):
+        block = defs[name]
+        defs[name] = {"anyOf": [{"type": "string", "description": block["description"]}, block]}
     tracking = defs["TrackingConfig"]["properties"]
     tracking["wandb"] = {"anyOf": [{"type": "boolean"}, *tracking["wandb"]["anyOf"]]}

@@ -20,8 +20,8 @@ class RewardModel:
     @classmethod
     def load(cls, weights: Weights, precision: str = "fp32", batch_size: int = 16) -> "RewardModel":
         """Load on its own. Raises ArtifactError when the weights have no score head."""
-        if weights.head is None:
-            raise ArtifactError(f"'{weights.name}' has no score head: it is no reward model")
+        if not weights.scores:
+            raise ArtifactError(f"'{weights.called}' has no score head: it is no reward model")
         chat = text.load(weights)
         return cls(standalone(for_weights(weights, precision), weights, chat), chat, batch_size)
 

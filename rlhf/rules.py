@@ -24,7 +24,7 @@ def load(config: RuleConfig) -> Rule:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise RecipeError(f"rule: {config.file} does not run: {type(error).__name__}: {error}") from error
     rule = getattr(module, config.function, None)
     if not callable(rule):
@@ -45,7 +45,7 @@ def _guarded(rule: Callable[..., Any], name: str) -> Rule:
             raise DataError(f"rule {name} compares with the right answer: give every prompt's row a field `answer`")
         try:
             return float(rule(messages, response, answer) if told else rule(messages, response))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             what = f"{type(error).__name__}: {error}"
             raise RecipeError(f"rule {name} failed on the response {response[:80]!r}: {what}") from error
 

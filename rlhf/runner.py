@@ -13,7 +13,8 @@ import os
 import shutil
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -48,6 +49,26 @@ def run(
         (folder / "stages").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RecipeError(f"{folder}: cannot be the run folder: {error.strerror}; name another with --out") from None
+    with _alone(folder):
+        return _run(recipe, folder, screen, fresh, only)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One run at a time in a folder. The system drops the lock when a process ends, however it ends."""
+    import fcntl
+
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RecipeError(
+                f"{folder}: another run is at work here; wait for it, or take another folder: name=… or --out"
+            ) from None
+        yield
+
+
+def _run(recipe: Recipe, folder: Path, screen: Screen, fresh: bool, only: str | None) -> dict[str, Artifact]:
     yamlfile.write(recipe.resolved(), folder / "recipe.lock.yaml")
     for note in recipe.notes:
         screen.say(f"note: {note}")
@@ -163,6 +184,8 @@ def summary(made: Artifact) -> str:
 def _rows_lost(made: Artifact) -> list[str]:
     """What became of rows that were not used as they are."""
     lines = []
+    if made.data.get("held_out", {}).get("rows") == 0:
+        lines.append("no row is held out, so nothing was measured on unseen data; raise data.eval_fraction")
     for what, books in made.data.items():
         if isinstance(books, dict) and (books.get("dropped") or books.get("cut")):
             reasons = [f"{count} dropped ({reason})" for reason, count in books["dropped"].items()]
@@ -192,6 +215,8 @@ def _content(value: Any) -> Any:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         case list():
             return [_content(item) for item in value]
+        case dict():
+            return {key: _content(item) for key, item in value.items()}
         case _:
             return value
 
@@ -218,9 +243,9 @@ def _check_parents_ran(stage: StageConfig, done: Mapping[str, Artifact], recipe:
 def _check_roles(stage: StageConfig, inputs: Mapping[str, Weights]) -> None:
     """What the recipe cannot know of models from outside: whether they have a score head."""
     for where, (_, role) in stage.references().items():
-        if (role == "reward") != (inputs[where].head is not None):
+        if (role == "reward") != inputs[where].scores:
             has = "has no score head" if role == "reward" else "is a reward model"
-            raise ArtifactError(f"stage '{stage.name}': {where} names '{inputs[where].name}', which {has}")
+            raise ArtifactError(f"stage '{stage.name}': {where} names '{inputs[where].called}', which {has}")
 
 
 def _relative(made: Artifact, home: Path) -> Any:

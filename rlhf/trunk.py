@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from rlhf import fused, text
-from rlhf.backends import Backend, decoder, lm_head, trained_adapter
+from rlhf.backends import Backend, decoder, lm_head, score_head, trained_adapter
 from rlhf.data.chat import ChatFormat
 from rlhf.decoder import Decoder, matches
 from rlhf.errors import RecipeError
@@ -245,17 +245,19 @@ def load(
 
 def standalone(backend: Backend, weights: Weights, chat: ChatFormat) -> Role:
     """A frozen model on its own: a policy, or a reward model with its head."""
-    model = backend.load(weights, chat, "score" if weights.head else "lm").eval().requires_grad_(False)
-    head = _head(weights, model, backend.device) if weights.head else None
+    model = backend.load(weights, chat, "score" if weights.scores else "lm").eval().requires_grad_(False)
+    head = _head(weights, model, backend.device) if weights.scores else None
     return Role(model, trunk_of(model, backend.dtype), trained_adapter(model), head)
 
 
 def _head(weights: Weights, model: Any, device: torch.device) -> nn.Linear:
-    """The saved score head, in float32, with the artifact's shift as its bias; zero when there is none."""
+    """The score head of a reward model, in float32, with the artifact's shift as its bias; zero for other weights."""
     head = _zero_head(model, device)
     if weights.head is not None:
         nn.init.constant_(head.bias, -weights.score_shift)
         head.weight.data.copy_(load_file(weights.head)["weight"])
+    elif weights.own_head and (own := score_head(model)) is not None:
+        head.weight.data.copy_(own.weight)
     return head
 
 

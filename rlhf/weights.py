@@ -1,6 +1,7 @@
 """From a reference in a recipe to files on this machine: a base, perhaps an adapter on it, perhaps a score head."""
 
 import hashlib
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -36,6 +37,8 @@ class Weights:
     """Folder of an adapter on the base."""
     head: Path | None = None
     """File of a linear score head."""
+    own_head: bool = False
+    """The whole weights of `base` hold a score head of one output, as a reward model from outside does."""
     score_shift: float = 0.0
     """Subtracted from the head's output."""
     quantisation: str = ""
@@ -45,14 +48,22 @@ class Weights:
     trust_remote_code: bool = False
     metrics: Mapping[str, Any] = field(default_factory=dict)
     """What the stage that made them measured; empty for a model from outside."""
+    called: str = ""
+    """What the reference says: a stage's name, a folder, a registry name or a hub id."""
     lineage: str = ""
     """Hash of the artifact, or of the base and its tokenizer: what a child's hash depends on."""
+
+    @property
+    def scores(self) -> bool:
+        """Whether this is a reward model."""
+        return self.head is not None or self.own_head
 
     @classmethod
     def of(cls, artifact: Artifact) -> "Weights":
         """The weights that a finished stage left. Raises ArtifactError when a file is gone or the base has changed."""
         if artifact.base is None:
             raise ArtifactError(f"{artifact.folder}: stage '{artifact.name}' made no model")
+        artifacts.check_files(artifact)
         base = artifact.base_folder
         if not (base / "config.json").is_file():
             raise ArtifactError(f"{artifact.folder}: its base model '{artifact.base.name}' is no longer at {base}")
@@ -80,11 +91,11 @@ class Weights:
 def find(ref: ModelRef, stages: Mapping[str, Artifact], folder: Path | None = None) -> Weights:
     """The weights a reference names: an earlier stage, another run's stage, a local folder, or the hub (fetched)."""
     if ref.stage is not None:
-        return Weights.of(stages[ref.stage])
+        return replace(Weights.of(stages[ref.stage]), called=ref.stage)
     source = resolve(ref, folder)
     if source.is_artifact:
         made = Weights.of(artifacts.read(Path(source.location)))
-        return replace(made, trust_remote_code=made.trust_remote_code and ref.trust_remote_code)
+        return replace(made, called=str(ref.name), trust_remote_code=made.trust_remote_code and ref.trust_remote_code)
     base = Path(source.location) if source.is_local else _fetch(source)
     known = identity(base)
     return Weights(
@@ -92,9 +103,22 @@ def find(ref: ModelRef, stages: Mapping[str, Artifact], folder: Path | None = No
         name=source.name,
         identity=known,
         tokenizer=base,
+        own_head=_has_head(base),
+        called=str(ref.name),
         trust_remote_code=source.trust_remote_code,
         lineage=artifacts.digest([known, _text_hash(base)]),
     )
+
+
+def _has_head(base: Path) -> bool:
+    """Whether a model folder is a classifier of one output. Raises ArtifactError for one of several."""
+    config = json.loads((base / "config.json").read_text("utf-8"))
+    if not any(name.endswith("ForSequenceClassification") for name in config.get("architectures") or ()):
+        return False
+    outputs = len(config.get("id2label") or {0: "", 1: ""})
+    if outputs != 1:
+        raise ArtifactError(f"{base}: a classifier of {outputs} outputs; a reward model has one, a policy none")
+    return True
 
 
 def identity(folder: Path) -> str:
@@ -128,8 +152,7 @@ def _text_hash(folder: Path) -> str:
 @cache
 def _file_hash(path: str, size: int, changed: int) -> str:
     """sha256 of a file; size and time of change are part of the key, so that an edited file is read again."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return artifacts.sha256(Path(path))
 
 
 def _fetch(source: ModelSource) -> Path:
@@ -148,5 +171,5 @@ def _fetch(source: ModelSource) -> Path:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ArtifactError(
             f"model '{source.location}' could not be fetched from the hub ({first}); "
-            "check the id, `huggingface-cli login` for gated models, or name a local folder"
+            "without a network, name a local folder; else check the id, and `hf auth login` for gated models"
         ) from None

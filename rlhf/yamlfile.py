@@ -32,7 +32,8 @@ def read(path: Path) -> CommentedMap:
     except (YAMLError, ValueError) as error:
         raise RecipeError(f"{path}: not YAML: {error}") from None
     if not isinstance(tree, CommentedMap):
-        raise RecipeError(f"{path}: a recipe is a mapping of keys; found {type(tree).__name__.lower()}")
+        found = "an empty file" if tree is None else "a list" if isinstance(tree, list) else "a single value"
+        raise RecipeError(f"{path}: a recipe is a mapping of keys (name: …, stages: …); found {found}")
     return tree
 
 

@@ -21,15 +21,15 @@ Lines = Iterator[tuple[int, str]]
 
 def read(path: Path) -> Rows:
     """The rows of a file. Raises DataError when there is no such file or no reader for its ending."""
-    reader = READERS[ending(path)]
     name = _short(path)
+    if path.is_dir():
+        raise DataError(f"data.path: {name} is a folder, not a file")
+    reader = READERS[ending(path)]
     if not path.is_file():
         raise DataError(f"data.path: no file {name}{nearby(path)}")
     try:
         for place, row in reader(path):
             yield f"{name}:{place}", row
-    except UnicodeDecodeError as error:
-        raise DataError(f"{name}: byte {error.start} of a line is not UTF-8; save the file as UTF-8") from None
     except (OSError, EOFError) as error:
         raise DataError(f"{name}: cannot be read ({error}); a truncated download?") from None
 
@@ -152,7 +152,11 @@ def _lines(path: Path, keep_blank: bool = False) -> Lines:
     """Lines and their numbers. A line ends with \\n and nothing else: U+2028 and U+0085 occur inside rows."""
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         for number, raw in enumerate(file, 1):
-            line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+            try:
+                line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+            except UnicodeDecodeError as error:
+                what = f"byte {error.start} of the line is not UTF-8; save the file as UTF-8"
+                raise DataError(f"{_short(path)}:{number}: {what}") from None
             if keep_blank or line.strip():
                 yield number, line
 

@@ -56,13 +56,35 @@ def load(data: DataConfig, kind: Kind) -> Split[Any]:
     return Split(train, held_out, intake.ledger(len(train), len(held_out)))
 
 
-def conversations(path: Path) -> list[list[Message]]:
-    """Every conversation of a file, in any format of demonstrations. Raises DataError as `load` does."""
+@dataclass(frozen=True)
+class Scorable:
+    """The conversations of a file, to be scored."""
+
+    rows: list[tuple[str, dict[str, list[Message]]]]
+    """Place of each row, and its conversations by side: `chosen` and `rejected` of a pair, else one without a name."""
+    dropped: Counter[str]
+    """Rows without a conversation to score, by reason."""
+
+
+def scorable(path: Path) -> Scorable:
+    """Every conversation of a file, both sides of a pair. Raises DataError as `load` does."""
     data = DataConfig.model_validate({"path": path})
-    intake = _Intake("demonstrations", data.format)
+    first = next((row for _, row in files.read(path)), None)
+    try:
+        formats.recognise(first if isinstance(first, dict) else {}, "preferences")
+        kind: Kind = "preferences"
+    except DataError:
+        kind = "demonstrations"
+    intake = _Intake(kind, data.format)
     records = intake.take(files.read(path), None)
     intake.check(data)
-    return [record.messages for record in records]
+    return Scorable([(record.where, _sides(record)) for record in records], intake.dropped)
+
+
+def _sides(record: Record) -> dict[str, list[Message]]:
+    if isinstance(record, Preference):
+        return {"chosen": record.prompt + record.chosen, "rejected": record.prompt + record.rejected}
+    return {"": record.messages}
 
 
 def split_by_prompt(records: list[R], fraction: float) -> tuple[list[R], list[R]]:

@@ -82,6 +82,11 @@ def _look_at_reward(
     before = checkpoint.random_state()
     rollout = loop.rollout(prompts[:_PROBED])
     checkpoint.set_random_state(before)
+    if config.rl.missing_stop_score is not None and not bool(rollout.finished_B.any()):
+        signs.append(
+            f"none of {len(rollout)} answers finished, so all get rl.missing_stop_score and nothing is learned from "
+            "scores: raise rollout.max_new_tokens, or set rl.missing_stop_score: null"
+        )
     found, shares = gate.probe_signs(loop.reward, records[:_PROBED], rollout, loop.chat)
     tracker.log(shares, 0)
     if signs + found and config.gate == "refuse":

@@ -78,6 +78,15 @@ def test_just_a_reward_model_then_the_same_scores_in_every_process(tmp_path: Pat
     assert len(scores) == 5 and len(set(scores)) == 5
     assert scores == json.loads(second.stdout.splitlines()[-1])["scores"]
 
+    done = rlhf("score", stage["artifact"], str(pairs), "--json")  # pairs: both sides
+    *lines, last = map(json.loads, done.stdout.splitlines())
+    assert [line["where"].rpartition(":")[2] for line in lines] == [str(i) for i in range(1, 25)]
+    assert [line["chosen_score"] for line in lines] == last["chosen_scores"]
+    assert last["accuracy"] == sum(one["chosen_score"] > one["rejected_score"] for one in lines) / 24
+    assert "of 24 pairs" in done.stderr
+    kto = rlhf("score", stage["artifact"], str(SHOP.parent / "formats" / "kto.jsonl"))
+    assert "rows not scored: labelled bad" in kto.stderr
+
 
 def test_errors_are_told_to_machines_too() -> None:
     done = rlhf("check", "quickstart", "ppo.x=1", "--json")

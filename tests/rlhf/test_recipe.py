@@ -110,7 +110,7 @@ def test_an_override_names_a_file_relative_to_the_working_directory(write_recipe
             "set rl.group to 2 or more",
         ),
         ("  sft:\n", "  sft:\n    backend: {kind: lora, rank: 3}\n", ":5:27: sft.backend.rank", "unknown key"),
-        ("  sft:\n", "  sft:\n    backend: {kind: lorra}\n", ":5:5: sft.backend", "lorra"),
+        ("  sft:\n", "  sft:\n    backend: {kind: lorra}\n", ":5:15: sft.backend.kind", "did you mean 'lora'?"),
     ],
 )
 def test_errors_name_the_place_and_what_would_work(write_recipe, old, new, place, words) -> None:
@@ -208,3 +208,42 @@ def test_an_overridden_source_replaces_the_other_kind(write_recipe, tmp_path) ->
     stages = load(write_recipe(SHARED), [f"data.path={tmp_path / 'mine.jsonl'}"]).stages
     assert stages["sft"].data.path == tmp_path / "mine.jsonl"
     assert (stages["sft"].data.hub, stages["sft"].data.subset) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("sft.train.lr=abc", "sft.train.lr: input should be a valid number"),
+        ("sft.train.lr={full: x, lora: 1}", r"sft.train.lr.full: .*got \"x\"$"),
+        ("sft.train.lr=inf", "sft.train.lr: input should be a finite number"),
+        ("backend.kind=qlroa", "backend.kind: there is no 'qlroa'; did you mean 'qlora'"),
+        ("sft.backend={kind: lora, q: 1}", "sft.backend.q: unknown key; known: alpha"),
+        ("sft.data=5", "sft.data: a block of settings is needed"),
+        ("sft.data.path=sft.json", "sft.data.path: no file .*; did you mean 'sft.jsonl'"),
+        ("sft.data.path=.", "is a folder, not a file"),
+        ("sft.template=nowhere", "no chat template 'nowhere'"),
+        ("precision=fp8", "precision: input should be 'fp32' or 'bf16'"),
+        ("ppo.rewards={short: {rule: {file: gone.py, trust_code: true}}}", "ppo.rewards.short.rule.file: no file"),
+    ],
+)
+def test_an_override_that_is_wrong_is_named_once(write_recipe, tmp_path, monkeypatch, override, words) -> None:
+    path = write_recipe(GOOD)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RecipeError, match=words) as caught:
+        load(path, [override])
+    assert str(caught.value).startswith(f"override '{override}': ")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_file_alone_is_a_data_block(write_recipe, tmp_path) -> None:
+    long = "data: {path: sft.jsonl}"
+    assert long in GOOD
+    short = load(write_recipe(GOOD.replace(long, "data: sft.jsonl")))
+    assert short.stages["sft"].data.path == tmp_path / "sft.jsonl"
+
+
+def test_a_name_is_never_taken_for_a_path(write_recipe, tmp_path, monkeypatch) -> None:
+    path = write_recipe(GOOD)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my.run").mkdir()
+    assert load(path, ["name=my.run"]).name == "my.run"

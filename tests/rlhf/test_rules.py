@@ -61,3 +61,9 @@ def test_a_rule_is_told_the_right_answer_when_it_asks() -> None:
         assert right([], response, answer) == expected
     with pytest.raises(DataError, match="a field `answer`"):
         right([], "12", None)
+
+
+def test_a_rule_that_leaves_the_program_is_a_rule_that_fails(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def score(messages, response):\n    raise SystemExit(0)\n")
+    with pytest.raises(RecipeError, match="failed on the response 'four': SystemExit"):
+        rules.load(RuleConfig(file=tmp_path / "mine.py", trust_code=True))([], "four")

@@ -9,7 +9,7 @@ from rlhf.artifact import FILE, Artifact
 from rlhf.console import Screen
 from rlhf.errors import ArtifactError, RecipeError
 from rlhf.recipe import parse
-from rlhf.runner import run
+from rlhf.runner import run, stage_hash
 from tests.conftest import small_recipe
 
 
@@ -67,3 +67,41 @@ def test_a_run_folder_that_cannot_be_is_refused(tmp_path: Path) -> None:
     (tmp_path / "taken").touch()
     with pytest.raises(RecipeError, match="name another with --out"):
         run(recipe, tmp_path / "taken", Screen(quiet=True))
+
+
+def test_two_runs_in_one_folder_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import stages.sft.run as sft
+
+    inner: list[str] = []
+
+    def second(*_: Any) -> Artifact:
+        with pytest.raises(RecipeError, match="another run is at work here"):
+            go(tmp_path)
+        inner.append("refused")
+        raise RecipeError("enough")
+
+    monkeypatch.setattr(sft, "run", second)
+    with pytest.raises(RecipeError, match="enough"):
+        go(tmp_path)
+    assert inner == ["refused"]
+
+
+def test_an_edited_rule_is_another_stage(tmp_path: Path) -> None:
+    """Files count by content wherever they are named, inside `rewards` too."""
+    rule = tmp_path / "rule.py"
+    raw = small_recipe(tmp_path, "lora")
+    rewards = {"mine": {"rule": {"file": str(rule), "trust_code": True}}}
+    raw["stages"] = {"ppo": {**raw["stages"]["ppo"], "model": "tiny", "reward_model": None, "rewards": rewards}}
+    keys = []
+    for value in ("1.0", "1.0", "2.0"):
+        rule.write_text(f"def score(messages, response):\n    return {value}\n")
+        keys.append(stage_hash(parse(raw).stages["ppo"], {}))
+    assert keys[0] == keys[1] != keys[2]
+
+
+def test_nothing_held_out_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    raw = short(tmp_path)
+    del raw["stages"]["reward"]
+    raw["stages"]["sft"]["data"]["eval_fraction"] = 0
+    run(parse(raw), tmp_path, Screen(quiet=True))
+    assert "no row is held out" in capsys.readouterr().err

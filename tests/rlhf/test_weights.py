@@ -4,6 +4,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
+from transformers import AutoModelForSequenceClassification
 
 from rlhf import artifact as artifacts
 from rlhf.artifact import Artifact, Base
@@ -13,6 +16,7 @@ from rlhf.resources import resource
 from rlhf.weights import Weights, find, identity
 
 TINY = resource("data_samples/tiny_base")
+BASE = Base(str(TINY), "tiny", identity(TINY))
 
 
 def test_identity_follows_content_and_not_the_place(tmp_path: Path) -> None:
@@ -61,3 +65,25 @@ def test_an_evaluation_has_no_weights(tmp_path: Path) -> None:
     artifacts.write(Artifact("evaluate", "evaluate", "evaluation", "h"), tmp_path)
     with pytest.raises(ArtifactError, match="made no model"):
         find(ModelRef(name=str(tmp_path)), {})
+
+
+def test_an_adapter_that_is_not_what_its_stage_wrote_is_refused(tmp_path: Path) -> None:
+    """Of the same size, and still a readable file of tensors: only its bytes tell."""
+    (tmp_path / "model").mkdir()
+    path = tmp_path / "model" / "adapter_model.safetensors"
+    save_file({"a": torch.zeros(64)}, path)
+    made = artifacts.write(Artifact("sft", "sft", "policy", "h", base=BASE, adapter=True), tmp_path)
+    assert Weights.of(made).adapter == tmp_path / "model"
+    save_file({"a": torch.ones(64)}, path)
+    assert artifacts.finished(tmp_path) is not None, "sizes alone do not tell"
+    with pytest.raises(ArtifactError, match="not what its stage wrote"):
+        Weights.of(made)
+
+
+def test_a_classifier_from_outside_is_a_reward_model_when_it_has_one_output(tmp_path: Path) -> None:
+    for outputs in (1, 3):
+        folder = tmp_path / str(outputs)
+        AutoModelForSequenceClassification.from_pretrained(TINY, num_labels=outputs).save_pretrained(folder)
+    assert find(ModelRef(name=str(tmp_path / "1")), {}).scores and not find(ModelRef(name="tiny"), {}).scores
+    with pytest.raises(ArtifactError, match="a classifier of 3 outputs"):
+        find(ModelRef(name=str(tmp_path / "3")), {})

@@ -11,14 +11,17 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from rlhf import artifact as artifacts
 from rlhf import text
 from rlhf.backends import for_weights, merged
+from rlhf.chatting import Chat
+from rlhf.config import ModelRef
 from rlhf.console import Screen
 from rlhf.data.load import load
+from rlhf.errors import ArtifactError
 from rlhf.export import export
 from rlhf.recipe import parse
 from rlhf.reward_model import RewardModel
 from rlhf.runner import run
 from rlhf.trunk import standalone
-from rlhf.weights import Weights
+from rlhf.weights import Weights, find
 from tests.conftest import metrics_of, small_recipe
 
 
@@ -140,6 +143,10 @@ def test_an_exported_reward_model_scores_as_others_would_use_it(finished, tmp_pa
         score = float(model(ids).logits[0, 0])
     (expected,) = RewardModel.load(weights).score([talk])
     assert score - weights.score_shift == pytest.approx(expected, abs=2e-3)
+    again = find(ModelRef(name=str(tmp_path / "merged")), {})
+    assert RewardModel.load(again).score([talk])[0] == pytest.approx(score, abs=1e-4)
+    with pytest.raises(ArtifactError, match=r"merged' is a reward model"):
+        Chat.load(again, 0.0, 8, 0)
 
 
 def test_unchanged_stages_are_skipped_and_changed_ones_run_again(tmp_path) -> None:

@@ -319,6 +319,13 @@ def test_a_reward_that_is_easily_gamed_is_said_or_refused(
         run(parse(raw), parents, Screen(quiet=True), fresh=True, only="ppo")
 
 
+def test_a_run_in_which_nothing_finishes_is_told_so(parents: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    raw = chain(parents)
+    raw["stages"]["ppo"] |= {"gate": "warn", "rollout": {"batch_size": 8, "max_new_tokens": 1}}
+    run(parse(raw), parents, Screen(quiet=True), fresh=True, only="ppo")
+    assert "answers finished, so all get rl.missing_stop_score" in capsys.readouterr().err
+
+
 def test_metrics_say_what_the_run_did(parents: Path) -> None:
     made = ppo(parents)
     assert {"score", "kl", "entropy", "ratio", "clipped", "explained_variance", "response_length", "finished"} <= set(

@@ -72,7 +72,7 @@ def test_text_and_gzip(write: Write) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("x.jsonl", b'{"a": "\xff"}', "not UTF-8"),
+        ("x.jsonl", b'{}\n{"a": "\xff"}', r"x\.jsonl:2: byte 7 of the line is not UTF-8"),
         ("x.jsonl.gz", b"not gzip", "cannot be read"),
         ("x.jsonl.gz", gzip.compress(b"a" * 999)[:-12], "cannot be read"),
         ("x.parquet", b"", r"ends with '\.parquet'; readable: \.jsonl, \.json, \.csv, \.tsv, \.txt \(\.gz too\)"),

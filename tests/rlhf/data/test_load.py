@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlhf.config import DataConfig
-from rlhf.data.load import conversations, load, split_by_prompt
+from rlhf.data.load import load, scorable, split_by_prompt
 from rlhf.data.records import Kind, Prompt, prompt_key
 from rlhf.errors import DataError
 
@@ -121,9 +121,21 @@ def test_explicit_format(write: Write) -> None:
         load(config(path, format="txt"), "demonstrations")
 
 
-def test_conversations(write: Write) -> None:
+def test_what_can_be_scored(write: Write) -> None:
+    """Conversations as they are; both sides of a pair; what has none is counted."""
+
+    def talk(answer: str) -> list[dict[str, str]]:
+        return [{"role": "user", "content": "a"}, {"role": "assistant", "content": answer}]
+
     path = write("x.jsonl", lines({"prompt": "a", "completion": "b"}))
-    assert conversations(path) == [[{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]]
+    assert scorable(path).rows == [(f"{path}:1", {"": talk("b")})]
+    path = write(
+        "y.jsonl",
+        lines({"prompt": "a", "chosen": "b", "rejected": "c"}, {"prompt": "a", "chosen": "b", "rejected": "b"}),
+    )
+    found = scorable(path)
+    assert found.rows == [(f"{path}:1", {"chosen": talk("b"), "rejected": talk("c")})]
+    assert found.dropped.total() == 1
 
 
 @given(st.lists(st.text(max_size=6), max_size=40), st.floats(0, 1))
