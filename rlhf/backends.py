@@ -27,7 +27,7 @@ from transformers import (
 from rlhf import config as settings
 from rlhf.artifact import Base
 from rlhf.data.chat import ChatFormat
-from rlhf.errors import ArtifactError
+from rlhf.errors import ArtifactError, RecipeError
 from rlhf.fused import Head as LMHead
 from rlhf.registry import family_of
 from rlhf.weights import Weights, identity
@@ -160,6 +160,7 @@ class LoRABackend(Backend):
                 if head == "score"
                 else peft.get_peft_model(base, config)
             )
+        _check_targets(model)
         _load_adapter(model, POLICY, weights)
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(f".{POLICY}." in name)
@@ -428,6 +429,14 @@ def _check_shape(asked: settings.LoRA, saved: Any, adapter: Path) -> None:
                 f"{adapter}: this adapter is continued and has {key} {has[key]}, but backend.{key} is {wants}; "
                 f"leave backend.{key} out, or make it agree"
             )
+
+
+def _check_targets(model: nn.Module) -> None:
+    """Adapters belong on the decoder's linear layers: heads and embeddings are read without them."""
+    inside = set(decoder(model).modules())
+    for name, layer in model.named_modules():
+        if hasattr(layer, "lora_A") and (layer not in inside or len(layer.lora_embedding_A)):  # type: ignore[arg-type]
+            raise RecipeError(f"backend.targets: {name} is no linear layer of the decoder; leave it out")
 
 
 def lora_targets(model: PreTrainedModel) -> list[str]:

@@ -33,6 +33,13 @@ def load(out: Path, name: str = "state") -> dict[str, Any] | None:
         raise ArtifactError(f"{path}: cannot be read ({error}); delete it, or run with --fresh") from None
 
 
+def keep_only(out: Path, prefix: str, name: str) -> None:
+    """Of the checkpoints under `out` whose names begin with `prefix`, delete all but one."""
+    for path in (out / CHECKPOINT).glob(f"{prefix}*.pt"):
+        if path.stem != name:
+            path.unlink()
+
+
 def random_state() -> dict[str, Any]:
     """Of torch's generators, on the CPU and on every accelerator."""
     return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}

@@ -24,6 +24,8 @@ from rlhf.packing import Packed
 _ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj"}
 _LAYER = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
 _MLP = {"gate_proj", "up_proj", "down_proj"}
+_FAMILIES = {"llama", "mistral", "qwen2", "qwen3"}
+"""Model types that have been read and are tested; what else looks alike may differ where two short rows do not tell."""
 _CLOSE = {torch.float32: 5e-4, torch.bfloat16: 0.05}
 """Largest difference to transformers' hidden states, relative to the largest of them."""
 
@@ -163,11 +165,24 @@ def _dequantiser(weight: Any) -> Any:
 
 
 def has_form(model: nn.Module) -> bool:
-    """Whether a model's modules are those of the form above, with plain LoRA at most. `matches` proves the rest."""
-    trunk = decoder(model)
-    layers = getattr(trunk, "layers", None)
-    named = all(hasattr(trunk, name) for name in ("embed_tokens", "norm", "rotary_emb"))
-    return named and isinstance(layers, nn.ModuleList) and all(_layer_has_form(layer) for layer in layers)
+    """Whether a model is of a family of the form above, with plain LoRA at most. `matches` proves the rest."""
+    trunk: Any = decoder(model)
+    if trunk.config.model_type not in _FAMILIES or not _reads_all_alike(trunk.config):
+        return False
+    return _is_norm(trunk.norm) and all(_layer_has_form(layer) for layer in trunk.layers)
+
+
+def _reads_all_alike(config: Any) -> bool:
+    """Whether every token may see all before it, at positions that do not depend on how long the batch is."""
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    rope = getattr(config, "rope_parameters", None) or {}
+    window = getattr(config, "sliding_window", None) or config.max_position_embeddings
+    sees_all = kinds == {"full_attention"} and window >= config.max_position_embeddings
+    return sees_all and rope.get("rope_type", "default") not in ("dynamic", "longrope")
+
+
+def _is_norm(module: Any) -> bool:
+    return hasattr(module, "weight") and hasattr(module, "variance_epsilon")
 
 
 def _layer_has_form(layer: Any) -> bool:
@@ -180,7 +195,8 @@ def _layer_has_form(layer: Any) -> bool:
     return (
         inside == _ATTENTION
         and gated == _MLP
-        and getattr(attention, "sliding_window", None) is None
+        and _is_norm(layer.input_layernorm)
+        and _is_norm(layer.post_attention_layernorm)
         and all(_is_plain(one) for one in linears)
     )
 

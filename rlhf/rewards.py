@@ -114,14 +114,17 @@ class WeightedSum:
     """Several rewards, each times its weight."""
 
     rewards: Mapping[str, tuple[Reward, float]]
+    unfinished: float | None = None
+    """Stands instead of the sum for a response without a stop token (Huang et al. 2024, detail 4.2)."""
 
     def score(self, prompts: Sequence[Prompt], rollout: Rollout) -> Tensor:
-        return self.total(self.each(prompts, rollout))
+        return self.total(self.each(prompts, rollout), rollout.finished_B)
 
     def each(self, prompts: Sequence[Prompt], rollout: Rollout) -> dict[str, Tensor]:
         """Each reward's own scores, (B,)."""
         return {name: reward.score(prompts, rollout) for name, (reward, _) in self.rewards.items()}
 
-    def total(self, each: Mapping[str, Tensor]) -> Tensor:
-        """The sum, (B,)."""
-        return torch.stack([self.rewards[name][1] * scores for name, scores in each.items()]).sum(0)
+    def total(self, each: Mapping[str, Tensor], finished_B: Tensor) -> Tensor:
+        """What a response is worth, (B,)."""
+        sum_B = torch.stack([self.rewards[name][1] * scores for name, scores in each.items()]).sum(0)
+        return sum_B if self.unfinished is None else torch.where(finished_B, sum_B, self.unfinished)

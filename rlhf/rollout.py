@@ -156,10 +156,10 @@ class CachedEngine:
             drawn_BR[steps.rows, step], logprob_BR[steps.rows, step] = token, logprob
             if critic is not None:
                 value_BR[steps.rows, step] = critic(steps.hidden.float())[:, 0]
-            live = ~torch.isin(token, stop_S)
-            if step + 1 == sampling.max_new_tokens or not bool(live.any()):
+            steps.live &= ~torch.isin(token, stop_S)
+            if step + 1 == sampling.max_new_tokens or not bool(steps.live.any()):
                 break
-            steps.go_on(token, live)
+            steps.go_on(token)
         responses = [cut(row, chat.stop_ids) for row in drawn_BR[:, : step + 1].tolist()]
         lengths = [len(row) for row in responses]
 

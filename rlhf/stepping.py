@@ -128,7 +128,8 @@ def _ready(linears: list[Linear], dtype: torch.dtype) -> list[Linear]:
 
 
 class Steps:
-    """Responses on their way. `hidden` is the last state of each row that goes on; `rows` says which those are."""
+    """Responses on their way. `hidden` is the last state of each row still here, `rows` says which those are, and
+    `live` which of them have not stopped."""
 
     def __init__(
         self, decoder: Decoder, prompts: Sequence[list[int]], adapter: str | None, most: int, depth: int = 0
@@ -157,15 +158,17 @@ class Steps:
             self.cache.keep(row_B)
             self.hidden, self.position_B = self.hidden[row_B], self.position_B[row_B]
         self.rows = torch.arange(len(asked), device=batch.device)
+        self.live = torch.ones(len(asked), dtype=torch.bool, device=batch.device)
         self.column = self.cache.width
         self.step_lower: list[tuple[Tensor, Tensor]] = []
         """Of each step, rows and what the bottom layers made of their tokens."""
 
-    def go_on(self, token_B: Tensor, live_B: Tensor) -> None:
-        """One step for the rows that are live; the others leave once they are a fifth."""
-        if int(live_B.sum()) <= 0.8 * len(live_B):
-            keep = live_B.nonzero()[:, 0]
-            token_B, self.rows, self.position_B = token_B[keep], self.rows[keep], self.position_B[keep]
+    def go_on(self, token_B: Tensor) -> None:
+        """One step for the rows that are live; those that have stopped leave once they are a fifth."""
+        if int(self.live.sum()) <= 0.8 * len(self.live):
+            keep = self.live.nonzero()[:, 0]
+            token_B, self.rows, self.live = token_B[keep], self.rows[keep], self.live[keep]
+            self.position_B = self.position_B[keep]
             self.cache.keep(keep)
         x = self.decoder.trunk.embed_tokens(token_B).to(self.decoder.dtype)
         rotary = self.decoder.rotary(x, self.position_B)

@@ -7,13 +7,16 @@ holds a role cannot tell whether it shares its trunk. Roles run without dropout:
 # B sequences, N packed tokens, M response tokens of all sequences, D hidden size
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, Protocol
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from rlhf import fused, text
 from rlhf.backends import Backend, decoder, lm_head, score_head, trained_adapter
@@ -53,11 +56,34 @@ class Padded:
         ids_BT, mask_BT = batch.padded()
         with (
             active(self.model, adapter),
+            recomputing(self.model, adapter) if checkpointing and torch.is_grad_enabled() else nullcontext(),
             torch.autocast(batch.device.type, self.dtype, enabled=self.dtype != torch.float32),
         ):
             out = decoder(self.model)(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False)
         hidden_ND = out.last_hidden_state.flatten(0, 1)[batch.slot_N]
         return hidden_ND if rows is None else hidden_ND[rows]
+
+
+@contextmanager
+def recomputing(model: nn.Module, adapter: str | None) -> Iterator[None]:
+    """Have a transformers model keep only its layers' inputs, and compute the rest again with the same adapter.
+
+    It does so when a layer says that it trains; what is inside the layers, and may drop out, goes on in evaluation.
+    """
+
+    def both() -> tuple[Any, Any]:
+        return nullcontext(), active(model, adapter)
+
+    layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+    before = [layer.training for layer in layers]
+    for layer in layers:
+        layer.gradient_checkpointing, layer.training = True, True
+        layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False, context_fn=both)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for layer, trains in zip(layers, before, strict=True):
+            layer.gradient_checkpointing, layer.training = False, trains
 
 
 def trunk_of(model: nn.Module, dtype: torch.dtype) -> Trunk:
@@ -219,26 +245,33 @@ def load(
     chat: ChatFormat,
     critic: Critic | None,
     frozen_layers: int = 0,
+    judges: Mapping[str, Weights] | None = None,
 ) -> Roles:
     """Put the roles on one trunk where the backend can, on models of their own where it cannot.
 
     The reference is the policy's parent: its adapter, or a frozen copy. A critic `shared` is a head on the policy's
     own states, zero at first; `reward` starts from the first reward model (Stiennon et al. 2020), shifted as its
     scores are; `policy` from the policy with a zero head. A reward model on another base, or one that reads other
-    tokens, is left out (score text instead), and a critic cannot start from it.
+    tokens, is left out (score text instead), and a critic cannot start from it (RecipeError). `judges` are further
+    reward models, which the policy is not trained on and no critic starts from.
     """
     load_ = _Loader(backend, chat, backend.load(policy, chat))
     reference = load_.role("reference", policy)
-    fit = {n: w for n, w in rewards.items() if backend.takes(w, policy) and text.same(chat, text.load(w))}
-    judges = {name: load_.role(f"reward_{name}", weights, head=True) for name, weights in fit.items()}
+    named = {**rewards, **(judges or {})}
+    fit = {n: w for n, w in named.items() if backend.takes(w, policy) and text.same(chat, text.load(w))}
+    scorers = {name: load_.role(f"reward_{name}", weights, head=True) for name, weights in fit.items()}
     actor = Role(load_.model, load_.trunk(load_.model), trained_adapter(load_.model))
     value = None
     if critic == "shared":
         value = Role(actor.model, actor.trunk, actor.adapter, _zero_head(actor.model, backend.device), owns_body=False)
     elif critic is not None:
-        start = next(iter(fit.values()), policy) if critic == "reward" else policy
+        start = next((w for name, w in fit.items() if name in rewards), None) if critic == "reward" else policy
+        if start is None:
+            raise RecipeError(
+                "rl.critic 'reward': no reward model has the policy's base and tokens; use 'shared' or 'policy'"
+            )
         value = load_.role("value", start, head=True, trains=True)
-    roles = Roles(actor, reference, judges, value)
+    roles = Roles(actor, reference, scorers, value)
     roles.freeze(frozen_layers)
     return roles
 

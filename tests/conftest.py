@@ -74,7 +74,7 @@ def small_recipe(folder: Path, kind: str, **top: Any) -> dict[str, Any]:
                 "gate": "off",  # a reward model of three steps would not pass
                 "data": {"path": str(prompts), "max_length": 96, "eval_fraction": 0.3},
                 "rollout": {"batch_size": 8, "max_new_tokens": 12},
-                "rl": {"epochs": 2},
+                "rl": {"epochs": 2, "missing_stop_score": None},  # so short an answer never finishes
                 "train": {"episodes": 16, "lr": 1e-3, "log_every": 1},
             },
             "evaluate": {

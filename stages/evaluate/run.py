@@ -13,6 +13,7 @@ from rlhf.data.chat import ChatFormat, encode_demonstrations, encode_preferences
 from rlhf.data.load import load
 from rlhf.errors import DataError
 from rlhf.reward_model import RewardModel
+from rlhf.rewards import Reward, RuleReward, TextReward
 from rlhf.rollout import Sampling, decode, sample
 from rlhf.tracking import Tracker
 from rlhf.trunk import Role, standalone
@@ -88,38 +89,36 @@ def _compare(
         reference = policies["baseline"][0]  # KL needs samples, and both to read the same tokens
     answers: dict[str, list[dict[str, Any]]] = {}
     for name, (role, chat) in policies.items():
+        rewards: dict[str, Reward] = {"reward": TextReward(judge, chat)} if judge else {}
+        rewards |= {"gold": RuleReward(rule, chat)} if rule else {}
         against = reference if name == "policy" else None
-        answers[name] = _answer(config, prompts, role, chat, against)
-    judges: dict[str, dict[str, list[float]]] = {}
-    if judge:
-        judges["reward"] = {
-            name: judge.score(evaluate.conversations(prompts, [a["text"] for a in given]))
-            for name, given in answers.items()
-        }
-    if rule:
-        judges["gold"] = {
-            name: [rule(p.messages, a["text"], p.answer) for p, a in zip(prompts, given, strict=True)]
-            for name, given in answers.items()
-        }
+        answers[name] = _answer(config, prompts, role, chat, rewards, against)
+    judges = [name for name, named in (("reward", judge), ("gold", rule)) if named]
     metrics: dict[str, Any] = {}
     for name, given in answers.items():
         metrics[f"{name}_tokens"] = fmean(a["tokens"] for a in given)
         metrics[f"{name}_finished"] = fmean(float(a["finished"]) for a in given)
-        metrics |= {f"{name}_{judge_name}_score": fmean(scores[name]) for judge_name, scores in judges.items()}
+        metrics |= {f"{name}_{by}_score": fmean(a[by] for a in given) for by in judges}
     if reference is not None:
         metrics["kl"] = fmean(a["kl"] for a in answers["policy"])
     if "baseline" in answers:
-        for judge_name, scores in judges.items():
-            result = evaluate.win_rate(scores["policy"], scores["baseline"])
-            metrics[f"{judge_name}_win_rate"] = result["rate"]
-            metrics |= {f"{judge_name}_win_rate_{key}": result[key] for key in ("low", "high", "ties")}
+        for by in judges:
+            result = evaluate.win_rate(*([a[by] for a in answers[name]] for name in ("policy", "baseline")))
+            metrics[f"{by}_win_rate"] = result["rate"]
+            metrics |= {f"{by}_win_rate_{key}": result[key] for key in ("low", "high", "ties")}
     _write_samples(config, prompts, answers, judges, out, tracker)
     return metrics
 
 
 def _answer(
-    config: EvaluateConfig, prompts: Sequence[Any], role: Role, chat: ChatFormat, reference: Role | None
+    config: EvaluateConfig,
+    prompts: Sequence[Any],
+    role: Role,
+    chat: ChatFormat,
+    rewards: Mapping[str, Reward],
+    reference: Role | None,
 ) -> list[dict[str, Any]]:
+    """A policy's answers with their scores, judged token for token as in training."""
     rows = [chat.prompt_ids(prompt.messages) for prompt in prompts]
     sampling = Sampling(config.max_new_tokens, config.temperature)
     answers: list[dict[str, Any]] = [{} for _ in rows]
@@ -128,6 +127,8 @@ def _answer(
         kl_B = None
         if reference is not None:
             kl_B = evaluate.kl_per_response(role, reference, rollout, config.temperature).tolist()
+        asked = [prompts[i] for i in index]
+        scores = {name: reward.score(asked, rollout).tolist() for name, reward in rewards.items()}
         for place, i in enumerate(index):
             response = rollout.responses[place]
             answers[i] = {
@@ -135,6 +136,7 @@ def _answer(
                 "tokens": len(response),
                 "finished": bool(rollout.finished_B[place]),
                 "kl": kl_B[place] if kl_B else 0.0,
+                **{name: scored[place] for name, scored in scores.items()},
             }
     return answers
 
@@ -143,7 +145,7 @@ def _write_samples(
     config: EvaluateConfig,
     prompts: Sequence[Any],
     answers: Mapping[str, list[dict[str, Any]]],
-    judges: Mapping[str, Mapping[str, list[float]]],
+    judges: Sequence[str],
     out: Path,
     tracker: Tracker,
 ) -> None:
@@ -152,10 +154,7 @@ def _write_samples(
     rows: list[list[str]] = []
     with (out / "samples.jsonl").open("w", encoding="utf-8") as file:
         for i, prompt in enumerate(prompts):
-            sides = {
-                name: {**answers[name][i], **{judge: scores[name][i] for judge, scores in judges.items()}}
-                for name in order
-            }
+            sides = {name: answers[name][i] for name in order}
             file.write(json.dumps({"prompt": prompt.messages, **sides}, ensure_ascii=False) + "\n")
             shown = [f"{sides[n]['text']}\n" + "  ".join(f"{j} {sides[n][j]:.2f}" for j in judges) for n in order]
             rows.append([prompt.messages[-1]["content"], *shown])

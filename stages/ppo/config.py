@@ -25,7 +25,8 @@ class RLConfig(Strict):
     """The algorithm. Defaults follow Huang et al. 2024, "The N Implementation Details of RLHF with PPO"."""
 
     estimator: Literal["gae", "rloo", "grpo", "reinforce++"] = "gae"
-    """Advantages: `gae` trains a critic; the others need none."""
+    """Advantages: `gae` trains a critic; the others need none. Losses are means over all tokens of a step, for `grpo`
+    too, whose authors average over each response first (Yu et al. 2025, §3.3, for why)."""
     critic: Literal["shared", "reward", "policy"] = "shared"
     """`shared`: a head on the policy's own states, which costs no pass of its own; else a role of its own, started
     from the reward model (Stiennon et al. 2020) or from the policy."""
@@ -77,6 +78,8 @@ class RLConfig(Strict):
             raise ValueError(
                 f"estimator '{self.estimator}' compares responses to one prompt: set rl.group to 2 or more"
             )
+        if self.estimator in ("rloo", "grpo") and self.whiten_rewards:
+            raise ValueError(f"whiten_rewards would pay for length under '{self.estimator}', which sums over tokens")
         if self.kl_target is not None and self.kl_coef == 0:
             raise ValueError("kl_target adapts kl_coef by multiplying it: start kl_coef above 0")
         return self
@@ -93,7 +96,8 @@ class PPOTrainConfig(Optimisation):
     """Rollouts between checkpoints, from which an interrupted stage goes on bit for bit; 0 for none."""
     freeze_layers: int = Field(default=0, ge=0)
     """Bottom layers that do not train: what they make of a token is computed once a rollout and serves the reference,
-    a shared critic and every pass. Faster and smaller, and something else than training all layers."""
+    a shared critic and every pass. The embeddings freeze with them, and a head that is tied to these. Faster and
+    smaller, and something else than training all layers."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"

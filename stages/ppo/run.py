@@ -39,11 +39,15 @@ def run(config: PPOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
     records, prompts, ledger = encode_prompts(job.split.train, job.chat, most)
     if not prompts:
         raise DataError(f"stage '{config.name}': no prompt to train on")
-    judges = {_short(where): inputs[where] for where, source in config.judges.items() if source.model is not None}
+    models = {_short(where): inputs[where] for where, source in config.judges.items() if source.model is not None}
+    trained_on = {name: weights for name, weights in models.items() if name != _short("watch.judge")}
     critic = config.rl.critic if config.rl.estimator == "gae" else None
-    roles = load_roles(job.how, job.weights, judges, job.chat, critic, config.train.freeze_layers)
-    sources = _Sources(config, judges, roles, job)
-    reward = WeightedSum({_short(w): (sources.reward(w), source.weight) for w, source in config.sources.items()})
+    roles = load_roles(job.how, job.weights, trained_on, job.chat, critic, config.train.freeze_layers, models)
+    sources = _Sources(config, models, roles, job)
+    reward = WeightedSum(
+        {_short(w): (sources.reward(w), source.weight) for w, source in config.sources.items()},
+        config.rl.missing_stop_score,
+    )
     loop = Loop(config, roles, reward, job.chat, accelerator, _watch(config, job, reward, sources, most))
     state = checkpoint.load(out)
     if state is not None:
@@ -51,7 +55,7 @@ def run(config: PPOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
         tracker.screen.say(f"  going on after rollout {loop.done} of {loop.updates}")
     tracker.rewind(loop.done if state is not None else -1)
     if state is None and config.gate != "off":
-        _look_at_reward(config, judges, loop, records, prompts, tracker)
+        _look_at_reward(config, trained_on, loop, records, prompts, tracker)
     metrics = loop.train(records, prompts, tracker, out)
     return job.finish(roles.policy.model, out, {"train": ledger}, metrics)
 

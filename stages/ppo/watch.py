@@ -21,8 +21,8 @@ from rlhf.rollout import Engine, Sampling, sample
 from rlhf.trunk import Role
 from stages.ppo.config import WatchConfig
 
-BEST = "best"
-"""Name of the checkpoint that holds the best policy so far."""
+BEST = "best-"
+"""Begins the names of checkpoints that hold the policy of a look, by its step."""
 
 
 class Look(NamedTuple):
@@ -33,6 +33,13 @@ class Look(NamedTuple):
     """What the policy is trained on."""
     judge: float
     """What it is not."""
+    metrics: Mapping[str, float]
+    """Of the rollout before it."""
+
+    @property
+    def said(self) -> dict[str, float]:
+        """As metrics."""
+        return {"heldout/reward": self.reward, "heldout/judge": self.judge}
 
 
 @dataclass
@@ -65,8 +72,15 @@ class Watch:
         return step % self.config.every == 0 or step == steps
 
     def look(
-        self, policy: Role, chat: ChatFormat, engine: Engine, trained: Sequence[nn.Parameter], step: int, out: Path
-    ) -> dict[str, float]:
+        self,
+        policy: Role,
+        chat: ChatFormat,
+        engine: Engine,
+        trained: Sequence[nn.Parameter],
+        step: int,
+        metrics: Mapping[str, float],
+        out: Path,
+    ) -> Look:
         """Have the policy answer; keep it under `out` when it is the best yet. Leaves the random state as it was."""
         before = checkpoint.random_state()
         torch.manual_seed(self.seed)  # the same luck at each look
@@ -76,15 +90,19 @@ class Watch:
         for name, score_B in (("reward", reward_B), ("judge", judge_B)):
             if not bool(score_B.isfinite().all()):
                 raise GuardError(f"after rollout {step}: the {name} gives a held-out answer a score that is not finite")
-        look = Look(step, float(reward_B.float().mean()), float(judge_B.float().mean()))
+        look = Look(step, float(reward_B.float().mean()), float(judge_B.float().mean()), dict(metrics))
         self.looks.append(look)
         if self.config.keep_best and self.best is look:
-            checkpoint.save(out, {"step": step, "trained": [p.detach() for p in trained]}, BEST)
-        return {"heldout/reward": look.reward, "heldout/judge": look.judge}
+            checkpoint.save(out, {"trained": [p.detach() for p in trained]}, f"{BEST}{step}")
+        return look
+
+    def forget(self, out: Path) -> None:
+        """Delete what was the best once; to be said only when no checkpoint of the run counts on it any more."""
+        checkpoint.keep_only(out, BEST, f"{BEST}{self.best.step}")
 
     def restore_best(self, trained: Sequence[nn.Parameter], out: Path) -> None:
         """Give the policy its weights of the best look."""
-        state: Mapping[str, Any] | None = checkpoint.load(out, BEST)
-        if state is None or state["step"] != self.best.step:
+        state: Mapping[str, Any] | None = checkpoint.load(out, f"{BEST}{self.best.step}")
+        if state is None:
             raise GuardError(f"{out}: the weights of the best look, after rollout {self.best.step}, are not there")
         checkpoint.copy_into(trained, state["trained"])

@@ -1,6 +1,7 @@
 """Backends on every family: what trains, what is saved, what comes back, and right QLoRA gradients on a CPU."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from rlhf import config as settings
 from rlhf import text
 from rlhf.artifact import Base
 from rlhf.backends import POLICY, backend, decoder, merged, trainable_kept
-from rlhf.errors import ArtifactError
+from rlhf.errors import ArtifactError, RecipeError
 from rlhf.resources import resource
 from rlhf.weights import Weights, identity
 
@@ -27,7 +28,7 @@ IDS = torch.tensor([[5, 6, 7, 8, 9, 10]])
 
 def random_model(folder: Path, model_type: str) -> Path:
     """A model of a family with the tiny base's tokenizer; linear sizes are multiples of 64, as NF4 on a CPU needs."""
-    sizes = {
+    sizes: dict[str, Any] = {
         "vocab_size": 1024,
         "hidden_size": 64,
         "intermediate_size": 128,
@@ -42,6 +43,8 @@ def random_model(folder: Path, model_type: str) -> Path:
         "n_layer": 2,
         "n_head": 2,
     }
+    if model_type == "mistral":
+        sizes["sliding_window"] = None  # as its later versions have it
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **sizes)).save_pretrained(folder)
     AutoTokenizer.from_pretrained(TINY).save_pretrained(folder)
@@ -195,3 +198,11 @@ def test_a_vocabulary_without_a_spare_token_gets_a_pad_row(tmp_path: Path) -> No
     rows = model.get_input_embeddings().weight
     assert len(rows) == 1025
     torch.testing.assert_close(rows[-1], rows[:-1].mean(0))
+
+
+@pytest.mark.parametrize("target", ["lm_head", "embed_tokens"])
+def test_an_adapter_that_nobody_would_read_is_refused(tmp_path: Path, target: str) -> None:
+    weights = weights_of(random_model(tmp_path, "llama"))
+    how = backend(settings.LoRA(targets=["q_proj", target]))
+    with pytest.raises(RecipeError, match=rf"backend.targets: .*{target} is no linear layer of the decoder"):
+        how.load(weights, text.load(weights))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from rlhf import text
 from rlhf.backends import POLICY, backend, decoder
@@ -13,7 +14,7 @@ from tests.rlhf.test_backends import KINDS, TINY, random_model, train_a_little, 
 
 ROWS = [[5, 6, 7, 8, 9, 10], [11, 12, 13], [14, 15, 16, 17, 18]]
 OURS = ("llama", "qwen2", "qwen3", "mistral")
-THEIRS = ("gemma2", "gemma3_text", "phi3", "gpt2", "gpt_neox", "olmo2", "bloom")
+THEIRS = ("gemma", "gemma2", "gemma3_text", "phi3", "gpt2", "gpt_neox", "olmo", "olmo2", "smollm3", "helium", "bloom")
 
 
 def packed(rows: list[list[int]] = ROWS) -> Packed:
@@ -44,6 +45,20 @@ def test_families_of_its_form_match(tmp_path: Path, model_type: str) -> None:
 @pytest.mark.parametrize("model_type", THEIRS)
 def test_families_of_another_form_are_left_to_transformers(tmp_path: Path, model_type: str) -> None:
     assert not matches(trained("full", random_model(tmp_path, model_type)))
+
+
+@pytest.mark.parametrize(
+    ("model_type", "odd"),
+    [
+        ("mistral", {"sliding_window": 64}),
+        ("llama", {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}}),
+    ],
+    ids=str,
+)
+def test_what_shows_in_long_rows_alone_is_left_to_transformers(tmp_path: Path, model_type: str, odd: dict) -> None:
+    config = AutoConfig.for_model(model_type, hidden_size=64, num_hidden_layers=2, num_attention_heads=2, **odd)
+    model = AutoModelForCausalLM.from_config(config)
+    assert not has_form(model) and not matches(model)
 
 
 def test_a_model_that_only_looks_alike_is_found_out(tmp_path: Path) -> None:

@@ -74,6 +74,28 @@ def test_rows_that_stop_leave_the_batch_and_disturb_no_other(policy) -> None:
         assert sample(role, [prompt], chat, Sampling(48, 0.0)).responses == [response]
 
 
+@pytest.mark.parametrize("depth", [0, 2])
+def test_what_has_stopped_stays_stopped(policy, monkeypatch: pytest.MonkeyPatch, depth: int) -> None:
+    """Rows that stop one at a time, as most do: few steps are wasted on them, and none once all have stopped."""
+    role, chat = policy
+    steps: list[int] = []
+    layer_step = Layer.step
+    monkeypatch.setattr(Layer, "step", lambda self, x, *rest: (steps.append(len(x)), layer_step(self, x, *rest))[1])
+    torch.manual_seed(0)
+    likely = dataclasses.replace(chat, stop_ids=tuple(range(chat.stop_ids[0] + 1, 400)))  # a third of all tokens stop
+    rollout = sample(role, asked(chat) * 20, likely, Sampling(200), depth=depth)
+    assert bool(rollout.finished_B.all())
+    lengths = [len(row) for row in rollout.responses]
+    assert len(steps) == len(role.trunk.layers) * (max(lengths) - 1)
+    needed = len(role.trunk.layers) * sum(length - 1 for length in lengths)
+    assert sum(steps) < 1.6 * needed
+    if depth:
+        assert rollout.lower is not None
+        for prompt, response, lower in zip(rollout.prompts, rollout.responses, rollout.lower, strict=True):
+            whole = role.trunk.lower(Packed.of([prompt + response], [len(prompt)], role.device), role.adapter, depth)
+            torch.testing.assert_close(lower[:-1], whole.lower_ND[:-1], rtol=1e-4, atol=1e-4)
+
+
 def test_logprobs_and_values_on_the_way_are_those_of_a_pass_of_their_own(policy) -> None:
     role, chat = policy
     critic = torch.nn.Linear(192, 1)

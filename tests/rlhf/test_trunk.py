@@ -1,6 +1,7 @@
 """Roles: four on one trunk, none of which disturbs another; scores and values that do not see padding."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,9 +10,11 @@ from rlhf import text
 from rlhf.backends import backend
 from rlhf.config import Full, LoRA
 from rlhf.decoder import Decoder
+from rlhf.errors import RecipeError
 from rlhf.packing import Packed
 from rlhf.trunk import Critic, Padded, Roles, active, load
 from rlhf.weights import Weights
+from tests.rlhf.test_backends import random_model, weights_of
 
 ROWS = [[2, 50, 60, 70, 3], [2, 80, 3, 90, 91, 92, 93, 3]]
 
@@ -101,9 +104,34 @@ def test_a_judge_on_another_base_is_left_to_text(finished) -> None:
         pytest.skip("with full fine-tuning every role is a model of its own, whatever its base")
     policy = Weights.of(made["sft"])
     foreign = dataclasses.replace(Weights.of(made["reward"]), identity="another")
-    roles = load(backend(LoRA()), policy, {"judge": foreign}, text.load(policy), "reward")
-    assert not roles.rewards
-    assert roles.value is not None and not roles.value.head.weight.detach().any()
+    chat = text.load(policy)
+    assert not load(backend(LoRA()), policy, {"judge": foreign}, chat, "shared").rewards
+    watched = {"watch": Weights.of(made["reward"])}  # fits, but the policy is not trained on it
+    with pytest.raises(RecipeError, match="no reward model has the policy's base and tokens"):
+        load(backend(LoRA()), policy, {"judge": foreign}, chat, "reward", judges=watched)
+
+
+@pytest.mark.parametrize("model_type", ["gpt2", "gemma2"])
+def test_a_padded_trunk_recomputes_with_the_adapter_it_ran_with(tmp_path: Path, model_type: str) -> None:
+    """The same gradients of the second adapter, far fewer kept values, and the first adapter active again."""
+    weights = weights_of(random_model(tmp_path, model_type))
+    chat, how = text.load(weights), backend(LoRA(r=4))
+    model = how.load(weights, chat).eval()
+    how.role(model, "value", weights, chat, trains=True)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            parameter.data.normal_(std=0.1)
+    trunk, found = Padded(model, torch.float32), []
+    trains = [p.requires_grad_() for name, p in model.named_parameters() if ".value." in name]
+    for checkpointing in (False, True):
+        kept: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda x, kept=kept: (kept.append(x.numel()), x)[1], lambda x: x):
+            hidden = trunk.hidden(batch(), "value", checkpointing=checkpointing)
+        found.append((sum(kept), torch.autograd.grad(hidden.square().sum(), trains)))
+    assert found[1][0] < 0.3 * found[0][0]
+    for one, other in zip(found[0][1], found[1][1], strict=True):
+        assert one.any()
+        torch.testing.assert_close(one, other)
 
 
 def test_full_takes_any_weights(finished) -> None:

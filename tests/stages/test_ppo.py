@@ -64,9 +64,16 @@ def ppo(folder: Path, **blocks: dict[str, Any]) -> Artifact:
 )
 def test_every_form_of_the_algorithm_starts_at_its_reference_and_moves(parents: Path, rl: dict[str, Any]) -> None:
     first, second = metrics_of(ppo(parents, rl=rl).folder)
-    assert abs(first["kl"]) < 1e-3 < abs(first["ratio"])
-    assert abs(second["kl"]) > abs(first["kl"])
+    assert abs(first["kl"]) < 1e-3 and first["engine_kl"] < 1e-6
+    assert first["score_std"] > 1e-3 and first["grad_norm"] > 1e-3 and first["approx_kl"] > 10 * first["engine_kl"]
+    assert abs(second["kl"]) > 10 * abs(first["kl"])
     assert ("value_loss" in first) == (rl.get("estimator", "gae") == "gae")
+
+
+@pytest.mark.parametrize("temperature", [0.6, 1.5])
+def test_every_role_reads_at_the_temperature_of_sampling(parents: Path, temperature: float) -> None:
+    first, second = metrics_of(ppo(parents, rollout={"temperature": temperature}).folder)
+    assert abs(first["kl"]) < 1e-3 and max(first["engine_kl"], second["engine_kl"]) < 1e-6
 
 
 def test_micro_batches_and_checkpointing_change_no_number(parents: Path) -> None:
@@ -214,11 +221,14 @@ def test_the_policy_of_the_best_look_is_kept(tmp_path: Path) -> None:
     best = run(parse(json.loads(json.dumps(raw))), tmp_path, Screen(quiet=True))["ppo"]
     assert best.metrics["best_rollout"] == 1 and best.metrics["updates"] == 4
     assert [line["heldout/judge"] for line in metrics_of(best.folder) if "heldout/judge" in line] == [0, 1, 0, 0, 0]
+    drawn = [line for line in metrics_of(best.folder) if "score" in line]
+    assert (best.metrics["score"], best.metrics["heldout/judge"]) == (drawn[0]["score"], 1)
     kept = load_file(best.model / "adapter_model.safetensors")
     del raw["stages"]["ppo"]["watch"]
     raw["stages"]["ppo"]["rl"]["kl_budget"] = 1e-6  # the second rollout is past it and is not learnt from
     once = run(parse(raw), tmp_path, Screen(quiet=True))["ppo"]
     assert once.metrics["updates"] == 1
+    assert metrics_of(once.folder)[-1]["kl"] > 1e-6, "the rollout that broke the budget is on record"
     for name, tensor in load_file(once.model / "adapter_model.safetensors").items():
         assert torch.equal(tensor, kept[name])
 
@@ -260,6 +270,29 @@ def test_a_watched_run_that_is_interrupted_keeps_the_same_policy(tmp_path: Path,
     assert (again.model / "adapter_model.safetensors").read_bytes() == expected
 
 
+def test_the_best_policy_outlives_looks_that_a_checkpoint_does_not_know(tmp_path: Path, monkeypatch: Any) -> None:
+    """The third look was the best, but the run went on from the second, and this time its judge says otherwise."""
+    raw = watched(tmp_path, "1.0 if calls // 4 == 3 else 0.0")
+    raw["stages"]["ppo"]["train"]["checkpoint_every"] = 2
+    rollout = Loop.rollout
+
+    def stopped(self: Loop, prompts: Any) -> Any:
+        if self.done == 3:
+            raise KeyboardInterrupt
+        return rollout(self, prompts)
+
+    monkeypatch.setattr(Loop, "rollout", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        run(parse(json.loads(json.dumps(raw))), tmp_path, Screen(quiet=True))
+    monkeypatch.setattr(Loop, "rollout", rollout)
+    assert run(parse(raw), tmp_path, Screen(quiet=True))["ppo"].metrics["best_rollout"] == 0
+
+
+def test_whitened_rewards_are_refused_where_they_would_pay_for_length(parents: Path) -> None:
+    with pytest.raises(RecipeError, match="whiten_rewards would pay for length under 'grpo'"):
+        ppo(parents, rl={"estimator": "grpo", "group": 2, "whiten_rewards": True})
+
+
 def test_a_watch_without_held_out_prompts_says_so(parents: Path) -> None:
     with pytest.raises(DataError, match=r"watch needs held-out prompts; set data.eval_fraction"):
         ppo(parents, watch={"every": 1}, data={"eval_fraction": 0})
@@ -268,7 +301,6 @@ def test_a_watch_without_held_out_prompts_says_so(parents: Path) -> None:
 @pytest.mark.parametrize("frozen", [{"frozen_bits": 4}, {"frozen_bits": 8}, {"offload": True}], ids=str)
 def test_frozen_copies_of_full_models_may_be_small_or_wait_elsewhere(tmp_path: Path, frozen: dict[str, Any]) -> None:
     raw = chain(tmp_path, "full")
-    raw["stages"]["ppo"]["rl"]["missing_stop_score"] = None
     plain = metrics_of(run(parse(json.loads(json.dumps(raw))), tmp_path, Screen(quiet=True))["ppo"].folder)
     raw["stages"]["ppo"]["backend"] = {"kind": "full", **frozen}
     made = metrics_of(run(parse(raw), tmp_path, Screen(quiet=True))["ppo"].folder)
@@ -289,7 +321,6 @@ def test_both_engines_learn(parents: Path) -> None:
 def test_several_rewards_are_summed_and_told_apart(parents: Path) -> None:
     raw = chain(parents)
     raw["stages"]["ppo"]["rewards"] = {"gold": {"rule": SHOP_RULE, "weight": 0.1}}
-    raw["stages"]["ppo"]["rl"]["missing_stop_score"] = None
     first, _ = metrics_of(run(parse(raw), parents, Screen(quiet=True), fresh=True, only="ppo")["ppo"].folder)
     assert first["score"] == pytest.approx(first["score/reward_model"] + 0.1 * first["score/gold"], abs=1e-5)
 
@@ -322,7 +353,9 @@ def test_a_reward_that_is_easily_gamed_is_said_or_refused(
 def test_a_run_in_which_nothing_finishes_is_told_so(parents: Path, capsys: pytest.CaptureFixture[str]) -> None:
     raw = chain(parents)
     raw["stages"]["ppo"] |= {"gate": "warn", "rollout": {"batch_size": 8, "max_new_tokens": 1}}
-    run(parse(raw), parents, Screen(quiet=True), fresh=True, only="ppo")
+    raw["stages"]["ppo"]["rl"] = {"missing_stop_score": -1.5}
+    made = run(parse(raw), parents, Screen(quiet=True), fresh=True, only="ppo")["ppo"]
+    assert all(line["score"] == -1.5 and line["finished"] == 0 for line in metrics_of(made.folder) if "score" in line)
     assert "answers finished, so all get rl.missing_stop_score" in capsys.readouterr().err
 
 
