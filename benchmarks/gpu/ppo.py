@@ -62,6 +62,9 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=3)
     parser.add_argument("--no-checkpointing", action="store_true")
     parser.add_argument("--freeze-layers", type=int, default=0)
+    parser.add_argument(
+        "--critic", choices=["shared", "policy"], default="shared", help="policy: an adapter of its own"
+    )
     parser.add_argument("--cap-gb", type=float, help="cap of the allocator")
     print(json.dumps(run(parser.parse_args())))
 
@@ -116,8 +119,8 @@ def in_nf4(layer: nn.Linear) -> nn.Module:
     return small.to(layer.weight.device)
 
 
-def roles_on(model: Any, depth: int) -> tuple[Any, Roles]:
-    """Policy, reference, reward and a critic on the policy's states, as the RL stage has them with LoRA."""
+def roles_on(model: Any, depth: int, shared: bool) -> tuple[Any, Roles]:
+    """Policy, reference, reward and critic, the last on the policy's states or its own, as the RL stage has them."""
     import peft
 
     def config() -> Any:
@@ -125,7 +128,7 @@ def roles_on(model: Any, depth: int) -> tuple[Any, Roles]:
 
     device = model.get_input_embeddings().weight.device
     whole: Any = peft.get_peft_model(model, config(), adapter_name=POLICY, autocast_adapter_dtype=True)
-    for name in ("reference", "reward_judge"):
+    for name in ("reference", "reward_judge") if shared else ("reference", "reward_judge", "value"):
         whole.add_adapter(name, config())
     whole.to(device)
     trunk = trunk_of(whole, torch.bfloat16)
@@ -134,7 +137,7 @@ def roles_on(model: Any, depth: int) -> tuple[Any, Roles]:
         return nn.Linear(model.config.hidden_size, 1, device=device)
 
     judge = Role(whole, trunk, "reward_judge", head())
-    value = Role(whole, trunk, POLICY, head(), owns_body=False)
+    value = Role(whole, trunk, POLICY if shared else "value", head(), owns_body=not shared)
     roles = Roles(Role(whole, trunk, POLICY), Role(whole, trunk, "reference"), {"judge": judge}, value)
     roles.freeze(depth)
     return trunk, roles
@@ -156,7 +159,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         )
     shape = SHAPES[options.shape]
     limits = machine_limits(device)
-    trunk, roles = roles_on(build(shape, options.backend == "qlora", device), options.freeze_layers)
+    model = build(shape, options.backend == "qlora", device)
+    trunk, roles = roles_on(model, options.freeze_layers, options.critic == "shared")
     never = shape.vocabulary  # no such token: every response has its full length
     chat = ChatFormat(PreTrainedTokenizerFast, "", (never,), 0)
     loop = TimedLoop(
@@ -250,12 +254,13 @@ def machine_limits(device: torch.device) -> dict[str, float]:
 
 def update_flops(shape: Shape, options: argparse.Namespace) -> float:
     """Model FLOPs of one update with LoRA: forward, and backward to the inputs, of every epoch; recomputing does not
-    count. The head is read at response tokens only; causal attention sees half of the sequence on average."""
-    length = options.prompt + options.response
-    body = 2 * shape.body * length + 2 * shape.layers * shape.hidden * length**2
+    count, and frozen bottom layers are not passed. The head is read at response tokens only; causal attention sees half
+    of the sequence on average."""
+    length, layers = options.prompt + options.response, shape.layers - options.freeze_layers
+    attention = 2 * layers * shape.hidden * length**2
+    body = 2 * shape.body * layers / shape.layers * length + attention
     head = 2 * shape.vocabulary * shape.hidden * options.response
-    attention = 2 * shape.layers * shape.hidden * length**2  # its backward pass is twice its forward pass
-    return options.rollouts * options.epochs * (2 * (body + head) + attention)
+    return options.rollouts * options.epochs * (2 * (body + head) + attention)  # attention's backward pass is twice
 
 
 def decode_bound(shape: Shape, options: argparse.Namespace, bytes_per_s: float) -> float:

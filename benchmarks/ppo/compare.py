@@ -8,8 +8,11 @@ python -m benchmarks.ppo.compare reward     # CPU-seconds to a fixed reward
 python -m benchmarks.ppo.compare memory     # peak memory of PPO with four roles over that of SFT
 python -m benchmarks.ppo.compare all        # a short version of the three, as `make bench-ppo` runs it
 
-Modes: `lora` and `full` do what the peers do. `fast` is LoRA on a bf16 trunk whose lower half is frozen, which changes
-precision and what trains; its peer is LoRA.
+Modes: `lora` and `full` are the stage's defaults, with a critic that is a head on the policy's states, as TRL 0.9.6 has
+it: that peer is the like-for-like one. TRL 1.12 trains a value model of its own, whole under LoRA too; much of the factor
+over it is that choice. `lora-critic` and `full-critic` make the same one: an adapter or a model, started from the reward
+model as the peer's is. `fast` is LoRA on a bf16 trunk with frozen lower layers, which changes precision and what trains;
+its peer is LoRA.
 """
 
 import argparse
@@ -25,13 +28,22 @@ from benchmarks.common import ROOT, keep
 
 RATES = {"lora": 1e-3, "full": 1e-4}
 """Learning rates of the peers' own script, and of ours where nothing else is said."""
-FAST = ["--precision", "bf16", "--set", "train.freeze_layers=3"]
+CRITIC = ["--set", "rl.critic=reward"]
+MODES: dict[str, tuple[str, list[str]]] = {
+    "lora": ("lora", []),
+    "full": ("full", []),
+    "lora-critic": ("lora", CRITIC),
+    "full-critic": ("full", CRITIC),
+    "fast": ("lora", ["--precision", "bf16", "--set", "train.freeze_layers=3"]),
+}
+"""Of each mode, what trains, which is the mode of its peers, and what our side is told besides."""
 TRL_112 = ["--no-deps", "trl==1.12.0"]
 TRL_096 = [
     "torch==2.13.0", "trl==0.9.6", "transformers==4.41.2", "peft==0.11.1", "accelerate==0.33.0", "numpy<2",
     "datasets<3", "pyarrow<18", "rich",
 ]  # fmt: skip
 SHAPE = "v4096_h256_l6"
+BATCH = 16
 SHORT = {"speed": 4, "reward": 40}
 """Updates of the short version, which runs one seed against TRL 1.12."""
 
@@ -41,7 +53,7 @@ def main() -> None:
     parser.add_argument("what", choices=["speed", "reward", "memory", "all"])
     parser.add_argument("--peers", type=Path, default=ROOT.parent / "shared" / "bench" / "ppo_peers")
     parser.add_argument("--work", type=Path, default=ROOT / ".bench")
-    parser.add_argument("--modes", nargs="+", default=["lora", "full", "fast"], choices=["lora", "full", "fast"])
+    parser.add_argument("--modes", nargs="+", default=["lora", "full", "fast"], choices=MODES)
     parser.add_argument("--engines", nargs="+", default=["trl112", "trl096", "rlhf"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--updates", type=int, default=5)
@@ -103,18 +115,18 @@ class Bench:
             self.python["trl096"] = environment(options.work, "trl096", TRL_096, shares=False)
 
     def runs(self, updates: int) -> list[dict[str, Any]]:
-        """Every engine in every mode, in turn; a mode that no peer has is compared with its LoRA."""
+        """Every engine in every mode, in turn."""
         options = self.options
         peers = [engine for engine in options.engines if engine != "rlhf"]
-        modes = dict.fromkeys("lora" if mode == "fast" else mode for mode in options.modes)
+        modes = dict.fromkeys(MODES[mode][0] for mode in options.modes)
         jobs = [(peer, mode) for mode in modes for peer in peers]
         jobs += [("rlhf", mode) for mode in options.modes if "rlhf" in options.engines]
         return [self.run(engine, mode, seed, updates) for seed in options.seeds for engine, mode in jobs]
 
     def run(self, engine: str, mode: str, seed: int, updates: int) -> dict[str, Any]:
         """One engine in a process of its own; what it found."""
-        trained = "lora" if mode == "fast" else mode
-        common = ["--mode", trained, "--updates", str(updates), "--batch", "16", "--seed", str(seed)]
+        trained = MODES[mode][0]
+        common = ["--mode", trained, "--updates", str(updates), "--batch", str(BATCH), "--seed", str(seed)]
         if engine == "rlhf":
             found = self.ours(mode, *common)
         else:
@@ -123,13 +135,15 @@ class Bench:
             found = self._process(engine, words)
         print(f"{engine} {mode} seed {seed}: {found['med_cpu_per_ep']:.3f} CPU-s an episode", file=sys.stderr)
         curve = [round(value, 3) for value in found["true_reward"]]
+        reached = first_at(curve, self.options.target)
         return {
             "engine": engine,
             "mode": mode,
             "seed": seed,
             "cpu_s_per_episode": found["med_cpu_per_ep"],
             "peak_over_base_mb": found["peak_over_base_mb"],
-            "cpu_s_to_target": to_target(curve, found["upd_cpu"], self.options.target),
+            "cpu_s_to_target": None if reached is None else sum(found["upd_cpu"][: reached + 1]) * BATCH,
+            "kl_at_target": None if reached is None else round(found["kl"][reached], 2),
             "true_reward": curve,
             "kl": [round(value, 2) for value in found["kl"]],
         }
@@ -137,14 +151,15 @@ class Bench:
     def ours(self, mode: str, *words: str) -> dict[str, Any]:
         """Our side, with the settings that the options give it."""
         options = self.options
-        rate = str(options.lr or RATES["lora" if mode == "fast" else mode])
-        more = [word for one in options.set for word in ("--set", one)] + (FAST if mode == "fast" else [])
+        trained, more = MODES[mode]
+        rate = str(options.lr or RATES[trained])
+        more = [*more, *(word for one in options.set for word in ("--set", one))]
         paths = ["--peers", options.peers, "--assets", self.assets]
         return self._process("rlhf", ["-m", "benchmarks.ppo.ours", *paths, *words, "--lr", rate, *more])
 
     def over_sft(self, mode: str) -> dict[str, Any]:
         """Peak memory of PPO over that of SFT: same model, backend, rows and tokens; with checkpointing too."""
-        trained = "lora" if mode == "fast" else mode
+        trained = MODES[mode][0]
         found: dict[str, Any] = {}
         for suffix, extra in (("", []), ("_checkpointing", ["--checkpointing"])):
             peaks = {
@@ -194,19 +209,16 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
     return {k: getattr(options, k) for k in ("what", "modes", "engines", "seeds", "updates", "target", "set", "lr")}
 
 
-def to_target(curve: list[float], cpu_per_episode: list[float], target: float, batch: int = 16) -> float | None:
-    """CPU-seconds until the moving mean of three updates first reaches the target; None when it never does."""
-    for i in range(2, len(curve)):
-        if sum(curve[i - 2 : i + 1]) / 3 >= target:
-            return sum(cpu_per_episode[: i + 1]) * batch
-    return None
+def first_at(curve: list[float], target: float) -> int | None:
+    """The update at which the mean of the last three first reaches the target; None when it never does."""
+    return next((i for i in range(2, len(curve)) if sum(curve[i - 2 : i + 1]) / 3 >= target), None)
 
 
 def summary(engines: list[str], mode: str, runs: list[dict[str, Any]]) -> dict[str, float]:
     """Each peer over us: medians of the seeds."""
 
     def middle(engine: str, key: str) -> float | None:
-        trained = "lora" if mode == "fast" and engine != "rlhf" else mode
+        trained = mode if engine == "rlhf" else MODES[mode][0]
         values = [one[key] for one in runs if one["engine"] == engine and one["mode"] == trained]
         return median(values) if values and None not in values else None
 
@@ -214,7 +226,7 @@ def summary(engines: list[str], mode: str, runs: list[dict[str, Any]]) -> dict[s
     for peer in engines:
         if peer == "rlhf":
             continue
-        for key in ("cpu_s_per_episode", "peak_over_base_mb", "cpu_s_to_target"):
+        for key in ("cpu_s_per_episode", "peak_over_base_mb", "cpu_s_to_target", "kl_at_target"):
             theirs, mine = middle(peer, key), middle("rlhf", key)
             if theirs and mine:
                 found[f"{peer}/rlhf {key}"] = round(theirs / mine, 3)

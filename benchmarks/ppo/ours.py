@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     curve: list[float] = []
 
     def listen(drawn: Rollout) -> None:
-        true = [peers.true_reward(row, chat.pad_id, never) for row in drawn.responses]
+        true = [peers.true_reward(row, chat.pad_id, tokenizer.eos_token_id) for row in drawn.responses]
         curve.append(sum(true) / len(true))
 
     roles = load_roles(options, config, chat)

@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         per_device_train_batch_size=16, gradient_accumulation_steps=4, num_mini_batches=1, num_ppo_epochs=4,
         total_episodes=64 * options.updates, response_length=40, temperature=1.0, kl_coef=0.05,
         learning_rate=options.lr or RATES[options.mode], lr_scheduler_type="constant", gradient_checkpointing=False,
-        bf16=False, num_sample_generations=0, stop_token=None, missing_eos_penalty=None, logging_steps=1,
+        bf16=False, num_sample_generations=0, stop_token="eos", missing_eos_penalty=None, lam=1.0, logging_steps=1,
     )  # fmt: skip
     trainer = module.PPOTrainer(
         args=config,
