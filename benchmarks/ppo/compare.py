@@ -8,11 +8,11 @@ python -m benchmarks.ppo.compare reward     # CPU-seconds to a fixed reward
 python -m benchmarks.ppo.compare memory     # peak memory of PPO with four roles over that of SFT
 python -m benchmarks.ppo.compare all        # a short version of the three, as `make bench-ppo` runs it
 
-Modes: `lora` and `full` are the stage's defaults, with a critic that is a head on the policy's states, as TRL 0.9.6 has
-it: that peer is the like-for-like one. TRL 1.12 trains a value model of its own, whole under LoRA too; much of the factor
-over it is that choice. `lora-critic` and `full-critic` make the same one: an adapter or a model, started from the reward
-model as the peer's is. `fast` is LoRA on a bf16 trunk with frozen lower layers, which changes precision and what trains;
-its peer is LoRA.
+Modes: `lora` and `full` are the stage's defaults, with a critic that is a head on the policy's states, as TRL 0.9.6
+has it: that peer is the like-for-like one. TRL 1.12 trains a value model of its own, whole under LoRA too; much of
+the factor over it is that choice. `lora-critic` and `full-critic` make the same one: an adapter or a model, started
+from the reward model as the peer's is. `fast` is LoRA on a bf16 trunk with frozen lower layers, which changes
+precision and what trains; its peer is LoRA.
 """
 
 import argparse

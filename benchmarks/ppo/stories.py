@@ -1,8 +1,8 @@
 """Does it learn? A story model made cheerful by a reward model from film reviews, judged by a lexicon it never saw.
 
 Sentiment (VADER) and KL of every rollout, for full, LoRA and QLoRA, for each estimator, and for the PPO that TRL 1.12
-shipped, on the same reward model, prompts, episodes, batch, number of passes, lambda and stop. TRL trains a value model of
-its own, ours a head on the policy's states.
+shipped, on the same reward model, prompts, episodes, batch, number of passes, lambda and stop. TRL trains a value
+model of its own, ours a head on the policy's states.
 
 python -m benchmarks.ppo.stories                     # settings were tuned on seed 10, never on those reported
 """
