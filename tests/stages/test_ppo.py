@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,21 @@ def ppo(folder: Path, **blocks: dict[str, Any]) -> Artifact:
     for block, settings in blocks.items():
         raw["stages"]["ppo"][block] = raw["stages"]["ppo"].get(block, {}) | settings
     return run(parse(raw), folder, Screen(quiet=True), fresh=True, only="ppo")["ppo"]
+
+
+@contextmanager
+def interrupted_after(rollouts: int) -> Iterator[None]:
+    """What runs inside is interrupted at its next rollout once it has done so many."""
+    rollout = Loop.rollout
+
+    def stopped(self: Loop, prompts: Any) -> Any:
+        if self.done == rollouts:
+            raise KeyboardInterrupt
+        return rollout(self, prompts)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Loop, "rollout", stopped)
+        yield
 
 
 @pytest.mark.parametrize(
@@ -154,9 +171,7 @@ def test_a_wrong_reference_stops_the_run(parents: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("kind", ["full", "lora", "qlora"])
 @pytest.mark.parametrize("critic", ["shared", "reward"])
-def test_an_interrupted_run_goes_on_bit_for_bit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, critic: str
-) -> None:
+def test_an_interrupted_run_goes_on_bit_for_bit(tmp_path: Path, kind: str, critic: str) -> None:
     """Stopped after each of its rollouts in turn, and started again."""
     raw = chain(tmp_path, kind)
     raw["stages"]["ppo"]["rl"] |= {"critic": critic, "kl_target": 2.0, "minibatches": 2}
@@ -170,19 +185,10 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
 
     whole = go()
     expected, lines = weights(whole), metrics_of(whole.folder)
-    rollout = Loop.rollout
     shutil.rmtree(whole.folder)
     for done in (1, 2):
-
-        def stopped(self: Loop, prompts: Any, done: int = done) -> Any:
-            if self.done == done:
-                raise KeyboardInterrupt
-            return rollout(self, prompts)
-
-        monkeypatch.setattr(Loop, "rollout", stopped)
-        with pytest.raises(KeyboardInterrupt):
+        with interrupted_after(done):
             go()
-    monkeypatch.setattr(Loop, "rollout", rollout)
     again = go()
     assert weights(again) == expected
     keys = [key for key in lines[0] if key != "time"]
@@ -251,7 +257,7 @@ def test_a_run_whose_scores_part_is_stopped(tmp_path: Path, capsys: pytest.Captu
     assert "the judge does not follow" in capsys.readouterr().err
 
 
-def test_a_watched_run_that_is_interrupted_keeps_the_same_policy(tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_watched_run_that_is_interrupted_keeps_the_same_policy(tmp_path: Path) -> None:
     raw = watched(tmp_path, "float(len(response) % 7)")
 
     def go() -> Artifact:
@@ -259,38 +265,20 @@ def test_a_watched_run_that_is_interrupted_keeps_the_same_policy(tmp_path: Path,
 
     whole = go()
     expected = (whole.model / "adapter_model.safetensors").read_bytes()
-    rollout = Loop.rollout
     shutil.rmtree(whole.folder)
-
-    def stopped(self: Loop, prompts: Any) -> Any:
-        if self.done == 3:
-            raise KeyboardInterrupt
-        return rollout(self, prompts)
-
-    monkeypatch.setattr(Loop, "rollout", stopped)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted_after(3):
         go()
-    monkeypatch.setattr(Loop, "rollout", rollout)
     again = go()
     assert again.metrics["best_rollout"] == whole.metrics["best_rollout"]
     assert (again.model / "adapter_model.safetensors").read_bytes() == expected
 
 
-def test_the_best_policy_outlives_looks_that_a_checkpoint_does_not_know(tmp_path: Path, monkeypatch: Any) -> None:
+def test_the_best_policy_outlives_looks_that_a_checkpoint_does_not_know(tmp_path: Path) -> None:
     """The third look was the best, but the run went on from the second, and this time its judge says otherwise."""
     raw = watched(tmp_path, "1.0 if calls // 4 == 3 else 0.0")
     raw["stages"]["ppo"]["train"]["checkpoint_every"] = 2
-    rollout = Loop.rollout
-
-    def stopped(self: Loop, prompts: Any) -> Any:
-        if self.done == 3:
-            raise KeyboardInterrupt
-        return rollout(self, prompts)
-
-    monkeypatch.setattr(Loop, "rollout", stopped)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted_after(3):
         run(parse(json.loads(json.dumps(raw))), tmp_path, Screen(quiet=True))
-    monkeypatch.setattr(Loop, "rollout", rollout)
     assert run(parse(raw), tmp_path, Screen(quiet=True))["ppo"].metrics["best_rollout"] == 0
 
 
