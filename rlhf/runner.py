@@ -211,8 +211,7 @@ def _content(value: Any) -> Any:
         case Strict():
             return {name: _content(getattr(value, name)) for name in type(value).model_fields}
         case Path():
-            with value.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
+            return artifacts.sha256(value)
         case list():
             return [_content(item) for item in value]
         case dict():
