@@ -95,7 +95,16 @@ def test_generation_prompt_that_training_lacks(chats: Chats) -> None:
 
 # ------------------------------------------------------------------------------------------------ properties
 
-said = st.text(st.characters(exclude_categories=["Cs", "Co"]), min_size=1, max_size=6).filter(lambda text: text.strip())
+said = st.text(st.characters(exclude_categories=["Cs", "Co"]), min_size=1, max_size=6).filter(
+    lambda text: text.strip() and ">" not in text
+)
+"""What someone may say, the names of special tokens left out: those are read as the tokens (the test below)."""
+
+
+def test_an_answer_that_spells_the_stop_token_ends_with_it_once(chats: Chats) -> None:
+    assert masked(chats("unmarked"), talk("a", "b</s>")) == ["b</s>"]
+    rows, ledger = encode_demonstrations([Demonstration(talk("a", "</s>"), "")], chats("unmarked"), 100)
+    assert not rows and ledger["dropped"] == {"empty answer": 1}
 
 
 @composite
