@@ -160,7 +160,7 @@ class DataConfig(Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _from_string(cls, value: Any) -> Any:
+    def from_path(cls, value: Any) -> Any:
         """`data: my.jsonl` is short for `data: {path: my.jsonl}`."""
         return {"path": value} if isinstance(value, str) else value
 

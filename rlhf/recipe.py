@@ -38,10 +38,6 @@ INHERITED = ("model", "backend", "seed", "precision", "template")
 """Keys that a recipe may set once for all its stages."""
 
 
-def _path_alone(data: Any) -> Any:
-    return {"path": data} if isinstance(data, str) else data
-
-
 class RecipeConfig(Strict):
     """The top of a recipe file."""
 
@@ -59,7 +55,7 @@ class RecipeConfig(Strict):
     """Precision of every stage that names none."""
     template: Template | None = None
     """Chat template of every stage that names none."""
-    data: Annotated[dict[str, Any] | None, BeforeValidator(_path_alone)] = None
+    data: Annotated[dict[str, Any] | None, BeforeValidator(DataConfig.from_path)] = None
     """Source of every data block that names none, and settings for those that do not say otherwise."""
     tracking: TrackingConfig = TrackingConfig()
     """Where metrics go besides metrics.jsonl."""
