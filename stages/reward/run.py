@@ -1,8 +1,15 @@
-"""A reward model on TRL's RewardTrainer: the head trains, is saved, and scores the same when loaded again."""
+"""A reward model on TRL's RewardTrainer: the head trains, is saved, and scores the same when loaded again.
+
+Scores come from the trunk that evaluation and the RL stage read them from: no padded token passes a layer.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import torch
+from torch import Tensor
+from transformers.modeling_outputs import SequenceClassifierOutput
 from trl.trainer.reward_config import RewardConfig as TRLConfig
 from trl.trainer.reward_trainer import RewardTrainer
 
@@ -10,6 +17,8 @@ from rlhf import evaluate, training
 from rlhf.artifact import Artifact
 from rlhf.backends import score_head, trainable_kept, trained_adapter
 from rlhf.data.chat import encode_preferences
+from rlhf.decoder import Decoder
+from rlhf.packing import Packed
 from rlhf.tracking import Tracker
 from rlhf.trunk import Role, trunk_of
 from rlhf.weights import Weights
@@ -33,15 +42,31 @@ def run(config: RewardConfig, inputs: Mapping[str, Weights], out: Path, tracker:
             train_dataset=training.training_set([_whole(pair) for pair in train], ledger),
             processing_class=job.chat.tokenizer,
         )
+    judge = Role(model, trunk_of(model, job.how.dtype), trained_adapter(model), score_head(model))
+    if isinstance(judge.trunk, Decoder):
+        score_on_trunk(judge, config.train.gradient_checkpointing)
     metrics = training.run(trainer, tracker)
 
-    judge = Role(model.eval(), trunk_of(model, job.how.dtype), trained_adapter(model), score_head(model))
+    model.eval()
     size = config.train.micro_batch_size or config.train.batch_size
     chosen = [pair["prompt_ids"] + pair["chosen_ids"] for pair in train]
     shift = float(evaluate.score_rows(judge, chosen[:1000], size).mean()) if config.center else 0.0
     if held_out:
         metrics |= evaluate.pair_metrics(judge, held_out, size)
     return job.finish(model, out, {"train": ledger, "held_out": held_out_ledger}, metrics, shift)
+
+
+def score_on_trunk(judge: Role, checkpointing: bool) -> None:
+    """Have a trainer that calls the judge's model get its scores from the judge's trunk, with their gradients."""
+
+    def forward(input_ids: Tensor, attention_mask: Tensor, **_: Any) -> SequenceClassifierOutput:
+        rows = [ids[mask.bool()].tolist() for ids, mask in zip(input_ids, attention_mask, strict=True)]
+        with torch.autocast(input_ids.device.type, enabled=False):  # the trunk knows its precision
+            batch = Packed.of(rows, list(map(len, rows)), input_ids.device)
+            scores_B = judge.read(judge.hidden(batch, batch.last_B, checkpointing))
+        return SequenceClassifierOutput(logits=scores_B[:, None])  # type: ignore[arg-type]
+
+    judge.model.forward = forward
 
 
 def _whole(pair: Mapping[str, list[int]]) -> dict[str, list[int]]:
