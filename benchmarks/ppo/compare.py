@@ -20,6 +20,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -74,7 +75,7 @@ def main() -> None:
     else:
         runs = bench.runs(options.updates)
         found = {mode: summary(options.engines, mode, runs) for mode in options.modes}
-        keep(name, {"settings": settings(options), "ratios": found, "runs": runs})
+        keep(name, {"settings": settings(options), "products_gflops": products(), "ratios": found, "runs": runs})
 
 
 def short(bench: "Bench", options: argparse.Namespace, name: str) -> None:
@@ -90,7 +91,8 @@ def short(bench: "Bench", options: argparse.Namespace, name: str) -> None:
             "to_reward": far.get("trl112/rlhf cpu_s_to_target"),
             "over_sft": bench.over_sft(mode)["ratio"],
         }
-    keep(name, {"settings": settings(options), "ratios": found, "runs": {"speed": speed, "reward": reward}})
+    runs = {"speed": speed, "reward": reward}
+    keep(name, {"settings": settings(options), "products_gflops": products(), "ratios": found, "runs": runs})
     print(json.dumps(found))
 
 
@@ -203,6 +205,28 @@ def merge_reward(assets: Path) -> None:
     model = AutoPeftModelForSequenceClassification.from_pretrained(assets / "rm_lora", num_labels=1)
     model.merge_and_unload().save_pretrained(assets / "rm")  # type: ignore[operator]
     (assets / "merged").touch()
+
+
+def products(size: int = 512) -> dict[str, float]:
+    """GFLOP/s of float32 products on one thread, ours and PyTorch's own: where MKL is slow, we gain more."""
+    import torch
+    import torch.nn.functional as F
+
+    from rlhf.fused import times
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    x, weight = torch.randn(4 * size, size), torch.randn(size, size)
+    found = {}
+    for name, product in (("ours", times), ("pytorch", F.linear)):
+        seconds = []
+        for _ in range(20):
+            start = time.process_time()
+            product(x, weight)
+            seconds.append(time.process_time() - start)
+        found[name] = round(8 * size**3 / median(seconds) / 1e9)
+    torch.set_num_threads(before)
+    return found
 
 
 def settings(options: argparse.Namespace) -> dict[str, Any]:
