@@ -37,9 +37,12 @@ class RoleReward:
 
     role: Role
     batch_size: int
+    stop_id: int | None
+    """Ends responses that were cut short: the model has learned from answers that end. None leaves them as they are."""
 
     @torch.no_grad()
     def score(self, prompts: Sequence[Prompt], rollout: Rollout) -> Tensor:
+        rollout = rollout if self.stop_id is None else rollout.ended(self.stop_id)
         scores_B = torch.empty(len(rollout), device=rollout.finished_B.device)
         with self.role.present():
             for rows in batches(rollout.lengths, self.batch_size):
@@ -48,7 +51,10 @@ class RoleReward:
 
 
 class TextReward:
-    """A reward model with a base or a tokenizer of its own; text is the meeting point."""
+    """A reward model with a base or a tokenizer of its own; text is the meeting point.
+
+    It reads whole answers, as `rlhf score` does: one that was cut short ends where it was cut.
+    """
 
     def __init__(self, judge: RewardModel, chat: ChatFormat) -> None:
         self.judge, self.chat = judge, chat
@@ -56,11 +62,10 @@ class TextReward:
 
     def score(self, prompts: Sequence[Prompt], rollout: Rollout) -> Tensor:
         if self.same_tokens:
-            rows = [p + r for p, r in zip(rollout.prompts, rollout.responses, strict=True)]
+            ended = rollout.ended(self.chat.stop_ids[0])
+            rows = [p + r for p, r in zip(ended.prompts, ended.responses, strict=True)]
         else:
             rows = encode_conversations(self.judge.chat, conversations(prompts, rollout.texts(self.chat)))
-            # a response that was cut short does not end for the judge either
-            rows = [r if done else r[:-1] for r, done in zip(rows, rollout.finished_B.tolist(), strict=True)]
         return score_rows(self.judge.role, rows, self.judge.batch_size).to(rollout.finished_B.device)
 
 

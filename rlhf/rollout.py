@@ -64,6 +64,11 @@ class Rollout:
         whole = [self.prompts[i] + self.responses[i] for i in rows]
         return Packed.of(whole, [len(self.prompts[i]) for i in rows], self.finished_B.device)
 
+    def ended(self, stop_id: int) -> "Rollout":
+        """As it would read had every response ended: one that was cut short gets the stop token, for the judges."""
+        rows = zip(self.responses, self.finished_B.tolist(), strict=True)
+        return Rollout(self.prompts, [row if done else [*row, stop_id] for row, done in rows], self.finished_B)
+
     def texts(self, chat: ChatFormat) -> list[str]:
         """Responses as text, without stop token."""
         return [decode(chat, row) for row in self.responses]

@@ -166,7 +166,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     loop = TimedLoop(
         config_of(options),
         roles,
-        WeightedSum({"judge": (RoleReward(roles.rewards["judge"], micro(options)), 1.0)}),
+        WeightedSum({"judge": (RoleReward(roles.rewards["judge"], micro(options), None), 1.0)}),
         chat,
         Accelerator(cpu=not gpu),
     )

@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         curve.append(sum(true) / len(true))
 
     roles = load_roles(options, config, chat)
-    reward = WeightedSum({"judge": (RoleReward(roles.rewards["judge"], config.micro_batch_size), 1.0)})
+    reward = WeightedSum({"judge": (RoleReward(roles.rewards["judge"], config.micro_batch_size, None), 1.0)})
     loop = TimedLoop(config, roles, reward, chat, Accelerator(cpu=True))
     loop.clock, loop.listen = time.process_time, listen
     log = Log(loop)

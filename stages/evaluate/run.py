@@ -118,7 +118,7 @@ def _answer(
     rewards: Mapping[str, Reward],
     reference: Role | None,
 ) -> list[dict[str, Any]]:
-    """A policy's answers with their scores, judged token for token as in training."""
+    """A policy's answers with their scores, judged as in training."""
     rows = [chat.prompt_ids(prompt.messages) for prompt in prompts]
     sampling = Sampling(config.max_new_tokens, config.temperature)
     answers: list[dict[str, Any]] = [{} for _ in rows]

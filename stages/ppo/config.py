@@ -61,7 +61,7 @@ class RLConfig(Strict):
     whiten_rewards: bool = False
     """Scale rewards to unit variance, keeping their mean."""
     missing_stop_score: float | None = -1.0
-    """Replaces the score of a response that did not finish; null leaves the score."""
+    """Replaces the score of a response that did not finish; null scores it as ending where it was cut."""
     kl_budget: float | None = Field(default=None, gt=0)
     """End the stage once a rollout's mean KL per response passes this many nats."""
     max_update_kl: float | None = Field(default=None, gt=0)

@@ -62,7 +62,7 @@ def run(config: PPOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
 
 def _prompt_room(config: PPOConfig, job: training.Job) -> int:
     """Most tokens of a prompt."""
-    room = (text.positions(job.weights) or math.inf) - config.rollout.max_new_tokens
+    room = (text.positions(job.weights) or math.inf) - config.rollout.max_new_tokens - 1  # a judge reads an end too
     if room < 8:
         raise RecipeError(f"stage '{config.name}': rollout.max_new_tokens leaves no room for a prompt in this model")
     return int(min(config.data.max_length, room))
@@ -121,7 +121,7 @@ class _Sources:
         if source.url is not None:
             return EndpointReward(source.url, chat)
         if name in self.roles.rewards:
-            return RoleReward(self.roles.rewards[name], size)
+            return RoleReward(self.roles.rewards[name], size, chat.stop_ids[0])
         return TextReward(RewardModel.load(self.judges[name], self.config.precision, size), chat)
 
 

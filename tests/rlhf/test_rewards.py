@@ -37,9 +37,24 @@ def test_tokens_and_text_are_scored_alike(judged) -> None:
     on_tokens, by_text = TextReward(judge, chat), TextReward(judge, chat)
     assert on_tokens.same_tokens
     by_text.same_tokens = False
-    expected = RoleReward(judge.role, 1).score(prompts, rollout)
+    expected = RoleReward(judge.role, 1, chat.stop_ids[0]).score(prompts, rollout)
     for reward in (on_tokens, by_text):
         torch.testing.assert_close(reward.score(prompts, rollout), expected, rtol=0, atol=1e-4)
+
+
+def test_an_answer_that_was_cut_short_is_judged_as_one_that_ends_there(judged) -> None:
+    weights, chat, prompts, rollout = judged
+    judge = RewardModel.load(weights)
+    talks = [
+        [*prompt.messages, {"role": "assistant", "content": words}]
+        for prompt, words in zip(prompts, rollout.texts(chat), strict=True)
+    ]
+    expected = torch.tensor(judge.score(talks))  # what `rlhf score` says
+    on_trunk = RoleReward(judge.role, 2, chat.stop_ids[0])
+    for reward in (on_trunk, TextReward(judge, chat)):
+        torch.testing.assert_close(reward.score(prompts, rollout), expected, rtol=0, atol=1e-4)
+    as_cut = RoleReward(judge.role, 2, None).score(prompts, rollout)
+    assert as_cut[0] == pytest.approx(float(expected[0]), abs=1e-4) and as_cut[1] != pytest.approx(float(expected[1]))
 
 
 def test_rules_and_weights(judged) -> None:
