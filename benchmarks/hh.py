@@ -40,18 +40,18 @@ def main() -> None:
     overrides = [f"model={options.model}", f"data.path={options.data}", *SHORT[options.recipe], *options.more]
     if options.judge:
         overrides.append(f"evaluate.reward_model={options.judge}")
-    result, seconds = run_recipe(f"hh-{options.recipe}.lora", *overrides, out=options.out)
+    result, _ = run_recipe(f"hh-{options.recipe}.lora", *overrides, out=options.out)
     shown = [f"model={Path(options.model).name}", f"data.path={Path(options.data).name}", *overrides[2:]]
     if options.judge:  # the run it comes from, not where that lies
         shown[-1] = f"evaluate.reward_model={'/'.join(Path(options.judge).parts[-3:])}"
-    curves = {name: metrics_of(stage) for name, stage in result["stages"].items() if name != "evaluate"}
+    lines = {name: metrics_of(stage) for name, stage in result["stages"].items()}
     keep(
         f"hh-{options.recipe}",
         {
             "overrides": shown,
-            "seconds": round(seconds),
+            "stage_seconds": {name: round(found[-1]["time"]) for name, found in lines.items()},
             "stages": without_paths(result),
-            "curves": curves,
+            "curves": {name: found for name, found in lines.items() if name != "evaluate"},
             "samples": samples_of(result["stages"]["evaluate"], 8),
         },
     )
