@@ -98,7 +98,7 @@ def test_an_interrupt_is_a_word_and_exit_code_3(tmp_path) -> None:
     words = [sys.executable, "-m", "rlhf", "run", "quickstart", "--out", str(tmp_path)]
     going = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert going.stdout is not None
-    while "▶ sft" not in going.stdout.readline():
+    while "loss" not in going.stdout.readline():  # libraries swallow an interrupt while they are imported
         assert going.poll() is None
     going.send_signal(signal.SIGINT)
     _, told = going.communicate(timeout=60)
