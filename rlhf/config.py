@@ -133,6 +133,11 @@ BackendConfig = Annotated[Full | LoRA | QLoRA, Field(discriminator="kind"), Befo
 # ------------------------------------------------------------------------------------------------ data
 
 
+def path_alone(data: Any) -> Any:
+    """`data: my.jsonl` is short for `data: {path: my.jsonl}`."""
+    return {"path": data} if isinstance(data, str) else data
+
+
 class DataConfig(Strict):
     """A source of examples: local files or a hub dataset."""
 
@@ -160,9 +165,8 @@ class DataConfig(Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def from_path(cls, value: Any) -> Any:
-        """`data: my.jsonl` is short for `data: {path: my.jsonl}`."""
-        return {"path": value} if isinstance(value, str) else value
+    def _from_string(cls, value: Any) -> Any:
+        return path_alone(value)
 
     @model_validator(mode="after")
     def _one_source(self) -> "DataConfig":

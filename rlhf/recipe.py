@@ -28,6 +28,7 @@ from rlhf.config import (
     Template,
     TrackingConfig,
     TrainingStage,
+    path_alone,
 )
 from rlhf.data.files import ending, nearby
 from rlhf.errors import RecipeError, RLHFError, did_you_mean
@@ -55,7 +56,7 @@ class RecipeConfig(Strict):
     """Precision of every stage that names none."""
     template: Template | None = None
     """Chat template of every stage that names none."""
-    data: Annotated[dict[str, Any] | None, BeforeValidator(DataConfig.from_path)] = None
+    data: Annotated[dict[str, Any] | None, BeforeValidator(path_alone)] = None
     """Source of every data block that names none, and settings for those that do not say otherwise."""
     tracking: TrackingConfig = TrackingConfig()
     """Where metrics go besides metrics.jsonl."""
