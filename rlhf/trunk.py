@@ -167,9 +167,9 @@ class Role:
         """Value of the state in which each response token is chosen, (M,) float32."""
         return self.read(self.hidden(batch, batch.predicts_M))
 
-    def scores(self, batch: Packed) -> Tensor:
+    def scores(self, batch: Packed, checkpointing: bool = False) -> Tensor:
         """Score at the last token of each sequence, (B,) float32."""
-        return self.read(self.hidden(batch, batch.last_B))
+        return self.read(self.hidden(batch, batch.last_B, checkpointing))
 
     def read(self, hidden: Tensor) -> Tensor:
         """The head's output in float32: scores and values are differences of small numbers."""

@@ -60,10 +60,9 @@ def score_on_trunk(judge: Role, checkpointing: bool) -> None:
     """Have a trainer that calls the judge's model get its scores from the judge's trunk, with their gradients."""
 
     def forward(input_ids: Tensor, attention_mask: Tensor, **_: Any) -> SequenceClassifierOutput:
-        rows = [ids[mask.bool()].tolist() for ids, mask in zip(input_ids, attention_mask, strict=True)]
+        lengths = tuple(attention_mask.sum(1).tolist())
         with torch.autocast(input_ids.device.type, enabled=False):  # the trunk knows its precision
-            batch = Packed.of(rows, list(map(len, rows)), input_ids.device)
-            scores_B = judge.read(judge.hidden(batch, batch.last_B, checkpointing))
+            scores_B = judge.scores(Packed(input_ids[attention_mask.bool()], lengths, lengths), checkpointing)
         return SequenceClassifierOutput(logits=scores_B[:, None])  # type: ignore[arg-type]
 
     judge.model.forward = forward

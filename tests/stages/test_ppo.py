@@ -119,12 +119,12 @@ def test_frozen_layers_stay_and_the_rest_trains_as_if_nothing_were_kept(
     parent, child = (load_file(tmp_path / kind / "stages" / name / "model" / file) for name in ("sft", "ppo"))
     moved = {key for key in child if not torch.equal(child[key], parent[key])}
     assert moved and all("layers.2." in key or "layers.3." in key or "norm" in key for key in moved)
-    # shares of tokens past a bound jump by a token where rounding carries one across
-    shares = {"time", "clipped", "value_clipped"}
-    kept = [{k: v for k, v in line.items() if k not in shares} for line in metrics_of(made.folder)]
+    kept = [{k: v for k, v in line.items() if k != "time"} for line in metrics_of(made.folder)]
     monkeypatch.setattr(Loop, "read_lower", lambda self, batch: None)  # every pass through all layers
-    again = [{k: v for k, v in line.items() if k not in shares} for line in metrics_of(go().folder)]
+    again = [{k: v for k, v in line.items() if k != "time"} for line in metrics_of(go().folder)]
     for one, other in zip(kept, again, strict=True):
+        for share in ("clipped", "value_clipped"):  # of tokens past a bound: rounding may carry one or two across
+            assert one.pop(share, 0) == pytest.approx(other.pop(share, 0), abs=2.1 / 64)
         assert one == pytest.approx(other, rel=1e-3, abs=1e-4)
 
 
