@@ -444,13 +444,16 @@ def lora_targets(model: PreTrainedModel) -> list[str]:
     family = family_of(model.config.to_dict())
     if family.lora_targets:
         return list(family.lora_targets)
-    names = {name.rsplit(".", 1)[-1] for name, layer in decoder(model).named_modules() if isinstance(layer, nn.Linear)}
-    logging.getLogger("rlhf").warning(
-        "architecture '%s' is unknown to the registry: LoRA adapts every linear layer (%s)",
-        model.config.model_type,
-        ", ".join(sorted(names)),
-    )
-    return sorted(names)
+    linear = [name for name, layer in decoder(model).named_modules() if isinstance(layer, nn.Linear)]
+    plain = [name for name in linear if ".lora_" not in name]  # the model may have adapters already
+    names = sorted({name.removesuffix(".base_layer").rsplit(".", 1)[-1] for name in plain})
+    if len(plain) == len(linear):
+        logging.getLogger("rlhf").warning(
+            "architecture '%s' is unknown to the registry: LoRA adapts every linear layer (%s)",
+            model.config.model_type,
+            ", ".join(names),
+        )
+    return names
 
 
 def _is_conv1d(model: PreTrainedModel, targets: list[str]) -> bool:

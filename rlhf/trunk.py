@@ -68,22 +68,34 @@ class Padded:
 def recomputing(model: nn.Module, adapter: str | None) -> Iterator[None]:
     """Have a transformers model keep only its layers' inputs, and compute the rest again with the same adapter.
 
-    It does so when a layer says that it trains; what is inside the layers, and may drop out, goes on in evaluation.
+    It does so when a layer says that it trains; inside, where a layer may drop out, none says so.
     """
 
-    def both() -> tuple[Any, Any]:
-        return nullcontext(), active(model, adapter)
+    def both(layer: nn.Module) -> tuple[Any, Any]:
+        return evaluating(layer), active(model, adapter)
 
     layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
     before = [layer.training for layer in layers]
     for layer in layers:
         layer.gradient_checkpointing, layer.training = True, True
-        layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False, context_fn=both)  # type: ignore[assignment]
+        again = partial(checkpoint, use_reentrant=False, context_fn=partial(both, layer))
+        layer._gradient_checkpointing_func = again  # type: ignore[assignment]
     try:
         yield
     finally:
         for layer, trains in zip(layers, before, strict=True):
             layer.gradient_checkpointing, layer.training = False, trains
+
+
+@contextmanager
+def evaluating(layer: nn.Module) -> Iterator[None]:
+    """The layer itself does not train; what is inside it is left as it is."""
+    before = layer.training
+    layer.training = False
+    try:
+        yield
+    finally:
+        layer.training = before
 
 
 def trunk_of(model: nn.Module, dtype: torch.dtype) -> Trunk:

@@ -20,6 +20,8 @@ def token_rewards(score_B: Tensor, kl_BR: Tensor, mask_BR: Tensor, kl_coef: floa
 def gae(reward_BR: Tensor, value_BR: Tensor, mask_BR: Tensor, gamma: float, lam: float) -> tuple[Tensor, Tensor]:
     """Generalised advantage estimation (Schulman et al. 2016, eq. 16); the value after the last token is zero.
 
+    Also where a response was cut short: it has been scored as it stands, and nothing more will be.
+
     Returns unwhitened advantages and the returns `advantage + value` that the critic learns, both (B, R).
     """
     value_BR = value_BR * mask_BR

@@ -1,5 +1,6 @@
 """Backends on every family: what trains, what is saved, what comes back, and right QLoRA gradients on a CPU."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from rlhf import config as settings
 from rlhf import text
 from rlhf.artifact import Base
-from rlhf.backends import POLICY, backend, decoder, merged, trainable_kept
+from rlhf.backends import POLICY, backend, decoder, merged, score_head, trainable_kept
 from rlhf.errors import ArtifactError, RecipeError
+from rlhf.packing import Packed
 from rlhf.resources import resource
+from rlhf.trunk import standalone
 from rlhf.weights import Weights, identity
 
 TINY = resource("data_samples/tiny_base")
@@ -133,6 +136,34 @@ def test_a_reward_model_of_every_family_starts_from_the_policys_adapter(tmp_path
     assert torch.equal(left, right)
     trains = {name for name, p in judge.named_parameters() if p.requires_grad}
     assert any("score" in name for name in trains)
+
+
+@pytest.mark.parametrize("kind", ["full", "lora", "qlora"])
+def test_a_score_head_starts_small_trains_and_comes_back_bitwise(tmp_path: Path, kind: str) -> None:
+    """Its first weights are as Huang et al. 2024, detail 20, has them."""
+    weights = weights_of(TINY)
+    chat, how = text.load(weights), backend(KINDS[kind])
+    torch.manual_seed(0)
+    model = how.load(weights, chat, "score")
+    head = score_head(model)
+    assert head is not None and head.bias is None
+    fresh = head.weight.detach().clone()
+    assert float(fresh.std()) == pytest.approx((head.in_features + 1) ** -0.5, rel=0.15)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.SGD(trained, lr=0.1)
+    for _ in range(2):
+        model.train()(IDS, attention_mask=torch.ones_like(IDS)).logits.square().sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    now = score_head(model)
+    assert now is not None and not torch.equal(now.weight, fresh)
+    again = dataclasses.replace(saved(tmp_path, model, how, weights), head=tmp_path / "model" / "head.safetensors")
+    packed = Packed.of(IDS.tolist(), [IDS.shape[1]], torch.device("cpu"))
+    with torch.no_grad():
+        states = decoder(model.eval())(input_ids=IDS).last_hidden_state[0, -1:]
+        torch.testing.assert_close(standalone(how, again, chat).scores(packed), now(states)[:, 0])
+    reloaded = score_head(how.load(again, chat, "score"))
+    assert reloaded is not None and torch.equal(reloaded.weight, now.weight)
 
 
 def test_qlora_gradients_on_a_cpu_survive_an_evaluation() -> None:

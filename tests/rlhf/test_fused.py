@@ -114,3 +114,19 @@ def test_head_loss_keeps_no_logits() -> None:
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
         head_loss(hidden, Head(weight), torch.zeros(64, dtype=torch.long), 1.0, lambda lp, _: lp.sum()).backward()
     assert max(sizes, default=0) < 64 * 1000
+
+
+def test_probabilities_of_a_half_precision_head_add_up() -> None:
+    """The softmax is float32 whatever the logits come in: in bf16 a thousand tokens would not add up to one."""
+    torch.manual_seed(0)
+    hidden, weight = torch.randn(1, 64).bfloat16(), torch.randn(1000, 64).bfloat16().requires_grad_()
+    targets, kept = torch.arange(1000), []
+    found = logprobs(hidden.repeat(1000, 1), Head(weight.detach()), targets, 1.0)
+
+    def loss(logprob: Tensor, rows: slice) -> Tensor:
+        kept.append(logprob)
+        return -logprob.sum()
+
+    head_loss(hidden.repeat(1000, 1), Head(weight), targets, 1.0, loss)
+    for one in (found, torch.cat(kept)):
+        assert one.dtype == torch.float32 and one.exp().sum().item() == pytest.approx(1, abs=1e-5)

@@ -66,6 +66,12 @@ def test_rules_and_weights(judged) -> None:
     assert both.score(prompts, rollout).tolist() == [0.5, 0.5]
 
 
+def test_only_what_did_not_finish_gets_the_score_of_that(judged) -> None:
+    _, chat, prompts, rollout = judged
+    words = RuleReward(lambda messages, response, answer: float(len(response.split())), chat)
+    assert WeightedSum({"words": (words, 1.0)}, unfinished=-1.0).score(prompts, rollout).tolist() == [3.0, -1.0]
+
+
 @pytest.fixture
 def server() -> Iterator[tuple[str, dict]]:
     """A server that answers what `answer` says and keeps what it was asked."""

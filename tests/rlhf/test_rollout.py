@@ -1,9 +1,12 @@
 """Responses end at the stop token, whatever engine drew them; what counts as finished, and what is packed."""
 
 import dataclasses
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
+from transformers import GenerationConfig
 
 from rlhf import text
 from rlhf.backends import backend, trained_adapter
@@ -161,6 +164,27 @@ def test_nothing_follows_a_stop_token(policy, engine: Engine) -> None:
     for response, finished in zip(rollout.responses, rollout.finished_B.tolist(), strict=True):
         assert finished == (response[-1] in chat.stop_ids)
         assert not set(response[:-1]) & set(chat.stop_ids)
+
+
+def test_transformers_draws_from_the_distribution_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither its own defaults (top 50) nor what a model brings along bend the samples: they would be off-policy."""
+    shutil.copytree(TINY, tmp_path / "base")
+    (tmp_path / "base" / "generation_config.json").write_text('{"repetition_penalty": 5.0, "top_k": 3, "min_p": 0.5}')
+    weights = weights_of(tmp_path / "base")
+    chat = dataclasses.replace(text.load(weights), stop_ids=(3, 7))
+    role = standalone(backend(KINDS["full"]), weights, chat)
+    made: list[GenerationConfig] = []
+    prepare = role.model._prepare_generation_config
+    monkeypatch.setattr(
+        role.model, "_prepare_generation_config", lambda *a, **k: (out := prepare(*a, **k), made.append(out[0]))[0]
+    )
+    sample(role, asked(chat), chat, Sampling(2, 1.3), HFEngine())
+    (used,) = made
+    assert used.do_sample and used.temperature == 1.3 and used.eos_token_id == [3, 7]
+    assert (used.top_k, used.top_p, used.num_beams) == (0, 1.0, 1)
+    assert (used.repetition_penalty or 1.0) == 1.0 and not used.min_p and not used.no_repeat_ngram_size
 
 
 def test_every_role_has_an_engine(policy) -> None:

@@ -7,14 +7,15 @@ import pytest
 import torch
 
 from rlhf import text
-from rlhf.backends import backend
+from rlhf.backends import POLICY, backend, merged
 from rlhf.config import Full, LoRA
 from rlhf.decoder import Decoder
 from rlhf.errors import RecipeError
 from rlhf.packing import Packed
-from rlhf.trunk import Critic, Padded, Roles, active, load
+from rlhf.rollout import Sampling, sample
+from rlhf.trunk import Critic, Padded, Roles, active, load, standalone
 from rlhf.weights import Weights
-from tests.rlhf.test_backends import random_model, weights_of
+from tests.rlhf.test_backends import TINY, random_model, weights_of
 
 ROWS = [[2, 50, 60, 70, 3], [2, 80, 3, 90, 91, 92, 93, 3]]
 
@@ -111,9 +112,75 @@ def test_a_judge_on_another_base_is_left_to_text(finished) -> None:
         load(backend(LoRA()), policy, {"judge": foreign}, chat, "reward", judges=watched)
 
 
+@torch.no_grad()
+def test_a_reward_model_on_the_policys_trunk_scores_as_it_does_alone(finished) -> None:
+    """Its adapter, its head and its shift."""
+    roles, _ = roles_of(finished)
+    recipe, _, made = finished
+    reward = Weights.of(made["reward"])
+    alone = standalone(backend(recipe.stages["reward"].backend), reward, text.load(reward))
+    torch.testing.assert_close(roles.rewards["judge"].scores(batch()), alone.scores(batch()), rtol=0, atol=1e-4)
+
+
+def test_a_judge_that_reads_other_tokens_or_another_copy_of_the_base_is_left_to_text(
+    finished, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, _, made = finished
+    policy, judge = Weights.of(made["sft"]), Weights.of(made["reward"])
+    chat = text.load(policy)
+    assert text.same(chat, text.load(judge))
+    assert not text.same(chat, dataclasses.replace(chat, template_text="{{ messages }}"))
+    assert not text.same(chat, dataclasses.replace(chat, stop_ids=(*chat.stop_ids, 9)))
+    how = backend(finished[0].stages["ppo"].backend)
+    if policy.adapter is not None:
+        other = "" if judge.quantisation else "nf4"
+        assert how.takes(judge, policy) and not how.takes(dataclasses.replace(judge, quantisation=other), policy)
+    monkeypatch.setattr("rlhf.trunk.text.same", lambda *_: False)
+    assert not load(how, policy, {"judge": judge}, chat, "shared").rewards
+
+
+def test_no_role_drops_out(tmp_path: Path) -> None:
+    weights = weights_of(TINY)
+    roles = load(backend(LoRA(r=4, dropout=0.5)), weights, {}, text.load(weights), "policy")
+    assert not [name for name, module in roles.policy.model.named_modules() if module.training]
+
+
+@torch.no_grad()
+def test_on_a_padded_trunk_the_plain_base_is_the_base(tmp_path: Path) -> None:
+    """A policy that starts from a base has it as its reference; were that the policy itself, KL would stay 0."""
+    weights = weights_of(random_model(tmp_path, "gpt2"))
+    chat = text.load(weights)
+    model = backend(LoRA(r=4)).load(weights, chat).eval()
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            parameter.normal_(std=0.1)
+    trunk = Padded(model, torch.float32)
+    plain = Padded(merged(weights, chat).eval(), torch.float32).hidden(batch(), None)
+    torch.testing.assert_close(trunk.hidden(batch(), ""), plain)
+    assert (trunk.hidden(batch(), POLICY) - plain).abs().max() > 0.01
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("model_type", ["gpt2", "gemma2"])
+def test_on_a_padded_trunk_rows_do_not_see_their_neighbours(tmp_path: Path, model_type: str) -> None:
+    weights = weights_of(random_model(tmp_path, model_type))
+    chat = text.load(weights)
+    role = standalone(backend(Full()), weights, chat)
+    assert isinstance(role.trunk, Padded)
+    together = role.hidden(batch()).split(list(map(len, ROWS)))
+    for row, states in zip(ROWS, together, strict=True):
+        torch.testing.assert_close(role.hidden(batch([row])), states, rtol=1e-4, atol=1e-4)
+    prompts = [ROWS[0][:3], ROWS[1], ROWS[0]]
+    said = sample(role, prompts, chat, Sampling(12, 0.0)).responses
+    assert said == [sample(role, [prompt], chat, Sampling(12, 0.0)).responses[0] for prompt in prompts]
+
+
+@pytest.mark.parametrize("model_type", ["gpt2", "gemma2", "opt"])
 def test_a_padded_trunk_recomputes_with_the_adapter_it_ran_with(tmp_path: Path, model_type: str) -> None:
-    """The same gradients of the second adapter, far fewer kept values, and the first adapter active again."""
+    """The same gradients of the second adapter, far fewer kept values, and the first adapter active again.
+
+    OPT's layers drop out by themselves, without a module that could be told not to.
+    """
     weights = weights_of(random_model(tmp_path, model_type))
     chat, how = text.load(weights), backend(LoRA(r=4))
     model = how.load(weights, chat).eval()

@@ -1,5 +1,7 @@
 """From references to files: identity by content, and what is refused."""
 
+import dataclasses
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -9,7 +11,8 @@ from safetensors.torch import save_file
 from transformers import AutoModelForSequenceClassification
 
 from rlhf import artifact as artifacts
-from rlhf.artifact import Artifact, Base
+from rlhf import text
+from rlhf.artifact import Artifact, Base, Text
 from rlhf.config import ModelRef
 from rlhf.errors import ArtifactError
 from rlhf.resources import resource
@@ -47,6 +50,18 @@ def test_pickled_weights_are_never_loaded(tmp_path: Path) -> None:
     (tmp_path / "pytorch_model.bin").write_bytes(b"pickle")
     with pytest.raises(ArtifactError, match="pickled weights"):
         find(ModelRef(name=str(tmp_path)), {})
+
+
+def test_a_pad_token_that_ends_answers_is_refused() -> None:
+    """Padding is masked, and so would be the end of every answer."""
+    weights = find(ModelRef(name="tiny"), {})
+    template = text.load(weights).template_text
+    sha = hashlib.sha256(template.encode()).hexdigest()
+    locked = dataclasses.replace(weights, text=Text(sha, "<|im_end|>", ("<|endoftext|>",)))
+    assert text.load(locked).pad_id not in text.load(locked).stop_ids
+    spoiled = dataclasses.replace(weights, text=Text(sha, "<|im_end|>", ("<|endoftext|>", "<|im_end|>")))
+    with pytest.raises(ArtifactError, match=r"pad token '<\|im_end\|>' also ends an answer"):
+        text.load(spoiled)
 
 
 def test_an_adapter_fits_no_other_base(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -353,6 +354,24 @@ def test_a_run_in_which_nothing_finishes_is_told_so(parents: Path, capsys: pytes
     made = run(parse(raw), parents, Screen(quiet=True), fresh=True, only="ppo")["ppo"]
     assert all(line["score"] == -1.5 and line["finished"] == 0 for line in metrics_of(made.folder) if "score" in line)
     assert "answers finished, so all get rl.missing_stop_score" in capsys.readouterr().err
+
+
+def test_a_prompt_must_fit_beside_its_answer(tmp_path: Path) -> None:
+    base = random_model(tmp_path / "base", "gpt2")
+    config = json.loads((base / "config.json").read_text()) | {"n_positions": 20}
+    (base / "config.json").write_text(json.dumps(config))
+    raw = chain(tmp_path, model=str(base), template="chatml")
+    raw["stages"] = {"ppo": raw["stages"]["ppo"] | {"model": str(base), "rewards": {"gold": {"rule": SHOP_RULE}}}}
+    del raw["stages"]["ppo"]["reward_model"]
+    with pytest.raises(RecipeError, match="max_new_tokens leaves no room for a prompt in this model"):
+        run(parse(raw), tmp_path, Screen(quiet=True))
+
+
+def test_several_processes_are_refused(parents: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each would whiten its own share of a rollout, and learn something else."""
+    monkeypatch.setattr("stages.ppo.run.Accelerator", lambda cpu: SimpleNamespace(num_processes=2))
+    with pytest.raises(RecipeError, match="the RL stage runs on one process"):
+        ppo(parents)
 
 
 def test_metrics_say_what_the_run_did(parents: Path) -> None:
