@@ -73,9 +73,16 @@ def _has_onednn() -> bool:
 
 def times(x: Tensor, weight: Tensor) -> Tensor:
     """x · weightᵀ for x (N, K) and weight (O, K), without a graph. On AMD: 2.3 × MKL's sgemm on Zen 5, 1.1 on Zen 4."""
-    if x.dtype == torch.float32 and x.device.type == "cpu" and _has_onednn():
+    if weight.is_mkldnn or (x.dtype == torch.float32 and x.device.type == "cpu" and _has_onednn()):
         return torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
     return x @ weight.t()
+
+
+def for_few_rows(weight: Tensor, rows: int) -> Tensor:
+    """A copy of a weight in the order in which products of about `rows` rows read it, for `times` alone; the weight
+    itself where there is no such order. Without it, a product of 16 rows spends a third of its time on reordering."""
+    blocked = weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.bfloat16) and _has_onednn()
+    return torch.ops.mkldnn._reorder_linear_weight(weight.detach(), rows) if blocked else weight
 
 
 # ------------------------------------------------------------------------------------------------ what stands before
@@ -231,7 +238,8 @@ def _parameters(y: Tensor | None, dout: Tensor, one: Linear, wanted: Sequence[bo
         assert y is not None and one.down is not None and one.up is not None
         inner = times(dout, one.up.to(dout.dtype).t())
         grads[2] = times(inner.t(), y.t()).to(one.down.dtype).mul_(one.scale)
-        grads[3] = times(dout.t(), times(y, one.down.to(y.dtype)).t()).to(one.up.dtype).mul_(one.scale)
+        low = times(y, one.down.to(y.dtype))
+        grads[3] = times(low.t(), dout.t()).t().to(one.up.dtype).mul_(one.scale)
     return grads
 
 

@@ -14,7 +14,7 @@ from rlhf.backends import lm_head
 from rlhf.data.chat import ChatFormat
 from rlhf.decoder import Decoder
 from rlhf.errors import RecipeError
-from rlhf.fused import Head
+from rlhf.fused import Head, for_few_rows
 from rlhf.packing import Packed
 from rlhf.stepping import Steps
 from rlhf.trunk import Role, active
@@ -152,6 +152,7 @@ class CachedEngine:
         prompts, sampling, chat, critic, depth = request
         steps = Steps(role.trunk, prompts, role.adapter, sampling.max_new_tokens, depth)
         head = lm_head(role.model)
+        head = head._replace(weight=for_few_rows(head.weight.to(role.trunk.dtype), len(prompts)))
         stop_S = torch.tensor(chat.stop_ids, device=role.device)
         size = len(prompts), sampling.max_new_tokens
         drawn_BR = torch.full(size, chat.stop_ids[0], device=role.device)

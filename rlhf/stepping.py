@@ -1,8 +1,9 @@
 """Generation on `Decoder`: keys and values in place, one token at a time.
 
 Prompts are read packed. Weights are made ready once for the many small steps: layers that read the same input become
-one product, in float32 with the adapters merged. In bf16 merging would round them away, so they stay beside it, side by
-side; and on an accelerator, where a copy might not fit, all stays as it is.
+one product, in float32 with the adapters merged, in the order in which few rows read them. In bf16 merging would round
+adapters away, so they stay beside it, side by side; and on an accelerator, where a copy might not fit, all stays as it
+is.
 """
 
 # B rows that go on, N packed tokens of the prompts, H heads, G heads that share keys and values, E size of a head
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from rlhf.decoder import Decoder, attend, heads, linear, norm, rms_norm
-from rlhf.fused import GATE, PLAIN, Linear, project
+from rlhf.fused import GATE, PLAIN, Linear, for_few_rows, project
 from rlhf.packing import Packed
 
 
@@ -67,8 +68,8 @@ class Layer(NamedTuple):
     down: list[Linear]
 
     @classmethod
-    def of(cls, module: Any, adapter: str | None, dtype: torch.dtype) -> "Layer":
-        """Weights of a module as the role `adapter` sees them."""
+    def of(cls, module: Any, adapter: str | None, dtype: torch.dtype, rows: int) -> "Layer":
+        """Weights of a module as the role `adapter` sees them, for steps of about so many rows."""
         attention, mlp = module.self_attn, module.mlp
         inputs = (
             (attention.q_proj, attention.k_proj, attention.v_proj),
@@ -76,7 +77,7 @@ class Layer(NamedTuple):
             (mlp.gate_proj, mlp.up_proj),
             (mlp.down_proj,),
         )
-        return cls(module, *(_ready([linear(one, adapter) for one in group], dtype) for group in inputs))
+        return cls(module, *(_ready([linear(one, adapter) for one in group], dtype, rows) for group in inputs))
 
     def read(
         self, x: Tensor, batch: Packed, rotary: tuple[Tensor, Tensor], cache: Cache, index: int, last: bool
@@ -111,14 +112,15 @@ class Layer(NamedTuple):
         return x
 
 
-def _ready(linears: list[Linear], dtype: torch.dtype) -> list[Linear]:
+def _ready(linears: list[Linear], dtype: torch.dtype, rows: int) -> list[Linear]:
     """Layers that read the same input as one, with their adapters merged where that is exact, else beside it."""
     merges = dtype.itemsize >= 4
     if not merges and linears[0].weight.device.type != "cpu":
         return linears
     weights = [one.merged(dtype) if merges else one.whole(dtype) for one in linears]
     bias = [one.bias for one in linears if one.bias is not None]
-    whole = Linear(torch.cat(weights) if len(weights) > 1 else weights[0], torch.cat(bias) if bias else None)
+    weight = torch.cat(weights) if len(weights) > 1 else weights[0]
+    whole = Linear(for_few_rows(weight, rows), torch.cat(bias) if bias else None)
     downs = [one.down for one in linears if one.down is not None]
     if merges or not downs:
         return [whole]
@@ -139,7 +141,7 @@ class Steps:
         `depth`: bottom layers whose states are kept for `lower_of`.
         """
         self.decoder, self.depth = decoder, depth
-        self.layers = [Layer.of(module, adapter, decoder.dtype) for module in decoder.layers]
+        self.layers = [Layer.of(module, adapter, decoder.dtype, len(prompts)) for module in decoder.layers]
         places: dict[tuple[int, ...], int] = {}
         asked = [places.setdefault(tuple(prompt), len(places)) for prompt in prompts]
         batch = Packed.of(list(places), list(map(len, places)), decoder.trunk.embed_tokens.weight.device)

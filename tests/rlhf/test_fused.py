@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rlhf import fused
-from rlhf.fused import GATE, PLAIN, Head, Linear, RMSNorm, head_loss, logprobs, project
+from rlhf.fused import GATE, PLAIN, Head, Linear, RMSNorm, head_loss, logprobs, project, times
 
 
 def drawn(*shape: int, grad: bool = True) -> Tensor:
@@ -66,6 +66,17 @@ def test_project(before: str, adapter: bool, trains: bool, bias: bool) -> None:
     with torch.no_grad():
         for one, other in zip(project(inputs, transform, linears, residual), theirs, strict=True):
             torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize(("dtype", "close"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2), (torch.float64, 1e-12)])
+def test_a_weight_in_the_order_of_few_rows_is_the_same_weight(dtype: torch.dtype, close: float) -> None:
+    torch.manual_seed(0)
+    weight = torch.randn(48, 40, dtype=dtype, requires_grad=True)
+    ordered = fused.for_few_rows(weight, 16)
+    for rows in (1, 16, 70):
+        x = torch.randn(rows, 40, dtype=dtype)
+        with torch.no_grad():
+            torch.testing.assert_close(times(x, ordered), x @ weight.t(), rtol=close, atol=10 * close)
 
 
 def test_an_adapter_is_not_rounded_into_a_half_precision_weight() -> None:
