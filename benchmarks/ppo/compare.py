@@ -159,15 +159,17 @@ class Bench:
         paths = ["--peers", options.peers, "--assets", self.assets]
         return self._process("rlhf", ["-m", "benchmarks.ppo.ours", *paths, *words, "--lr", rate, *more])
 
-    def over_sft(self, mode: str) -> dict[str, Any]:
-        """Peak memory of PPO over that of SFT: same model, backend, rows and tokens; with checkpointing too."""
+    def over_sft(self, mode: str, runs: int = 3) -> dict[str, Any]:
+        """Peak memory of PPO over that of SFT: same model, backend, rows, tokens; with checkpointing too. Medians."""
         trained = MODES[mode][0]
         found: dict[str, Any] = {}
         for suffix, extra in (("", []), ("_checkpointing", ["--checkpointing"])):
-            peaks = {
-                what: self.ours(mode, "--what", what, "--mode", trained, "--updates", "4", *extra)["peak_over_base_mb"]
-                for what in ("sft", "ppo")
-            }
+            words = ["--mode", trained, "--updates", "4", *extra]
+            each = [
+                {what: self.ours(mode, "--what", what, *words)["peak_over_base_mb"] for what in ("sft", "ppo")}
+                for _ in range(runs)
+            ]
+            peaks = {what: median(one[what] for one in each) for what in ("sft", "ppo")}
             found |= {f"{what}_mb{suffix}": round(peak) for what, peak in peaks.items()}
             found[f"ratio{suffix}"] = round(peaks["ppo"] / peaks["sft"], 3)
         print(f"{mode}: {found}", file=sys.stderr)

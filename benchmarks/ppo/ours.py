@@ -102,6 +102,7 @@ def sft(options: argparse.Namespace, config: Any, chat: Any, prompts: list[list[
     from rlhf import trunk
     from rlhf.backends import backend, lm_head, trained_adapter
     from rlhf.fused import head_loss
+    from rlhf.memory import give_back
     from rlhf.packing import Packed
 
     how = backend(config.backend, config.precision, torch.device("cpu"))
@@ -110,6 +111,7 @@ def sft(options: argparse.Namespace, config: Any, chat: Any, prompts: list[list[
     role = trunk.Role(model, trunk.trunk_of(model, how.dtype), trained_adapter(model))
     trained = [p for p in role.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=config.lr, fused=True)
+    give_back()
     for step in range(options.updates):
         some = prompts[step * options.batch : (step + 1) * options.batch]
         rows = [row + (row * 2)[: options.resp] for row in some]

@@ -28,6 +28,7 @@ from rlhf.decoder import Decoder
 from rlhf.errors import GuardError
 from rlhf.evaluate import batches
 from rlhf.fused import head_loss
+from rlhf.memory import give_back
 from rlhf.rewards import WeightedSum
 from rlhf.rl import advantages
 from rlhf.rl.kl import AdaptiveKL, FixedKL, k1, k3
@@ -73,6 +74,7 @@ class Loop:
         self.sampling = Sampling(config.rollout.max_new_tokens, config.rollout.temperature)
         self.engine = engine_for(roles.policy, config.rollout.engine)
         self.done, self.first_score = 0, math.nan
+        give_back()  # what loading left
 
     # -------------------------------------------------------------------------------------------- the loop
 
@@ -168,9 +170,10 @@ class Loop:
         """The policy's answers. A critic that reads the policy's states does so on the way."""
         value = self.roles.value
         critic = value.head if value is not None and not value.owns_body else None
-        return sample(
-            self.roles.policy, prompts, self.chat, self.sampling, self.engine, critic, self.config.train.freeze_layers
-        )
+        depth = self.config.train.freeze_layers
+        drawn = sample(self.roles.policy, prompts, self.chat, self.sampling, self.engine, critic, depth)
+        give_back()
+        return drawn
 
     # -------------------------------------------------------------------------------------------- 2. score
 
@@ -195,6 +198,7 @@ class Loop:
         batch.scores = self.reward.each(records, rollout)
         batch.score_B = self.reward.total(batch.scores, rollout.finished_B)
         batch.check_finite(f"rollout {self.done + 1}")
+        give_back()
         return batch
 
     def read_lower(self, batch: Batch) -> None:
