@@ -8,7 +8,8 @@ holds a role cannot tell whether it shares its trunk. Roles run without dropout:
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal, Protocol
 
@@ -26,7 +27,7 @@ from rlhf.errors import RecipeError
 from rlhf.packing import Packed
 from rlhf.weights import Weights
 
-Critic = Literal["shared", "reward", "policy"]
+Critic = Literal["shared", "reward_head", "reward", "policy"]
 
 
 # ------------------------------------------------------------------------------------------------ trunks
@@ -138,7 +139,7 @@ class Role:
     adapter: str | None = None
     head: nn.Linear | None = None
     owns_body: bool = True
-    """Whether adapter or model are this role's alone; false for a critic that reads the policy's states."""
+    """Whether adapter or model are this role's alone; false for a critic that reads another role's states."""
     exact: bool = True
     """Whether it computes what the weights it was loaded from do; false for a quantised copy of whole weights."""
     visits: torch.device | None = None
@@ -205,6 +206,14 @@ class Roles:
     """Reward models that share the policy's base and tokens, by name."""
     value: Role | None
 
+    @property
+    def critic(self) -> nn.Linear | None:
+        """The head of a critic that reads the policy's own states."""
+        value, policy = self.value, self.policy
+        if value is None or value.owns_body or value.model is not policy.model or value.adapter != policy.adapter:
+            return None
+        return value.head
+
     def freeze(self, depth: int = 0) -> None:
         """Only policy and value train, and of the policy only what lies above its first `depth` layers.
 
@@ -262,7 +271,8 @@ def load(
     """Put the roles on one trunk where the backend can, on models of their own where it cannot.
 
     The reference is the policy's parent: its adapter, or a frozen copy. A critic `shared` is a head on the policy's
-    own states, zero at first; `reward` starts from the first reward model (Stiennon et al. 2020), shifted as its
+    own states, zero at first; `reward_head` one on the frozen states of the first reward model, at first the head that
+    scores; `reward` starts from the first reward model (Stiennon et al. 2020), shifted as its
     scores are; `policy` from the policy with a zero head. A reward model on another base, or one that reads other
     tokens, is left out (score text instead), and a critic cannot start from it (RecipeError). `judges` are further
     reward models, which the policy is not trained on and no critic starts from.
@@ -277,12 +287,17 @@ def load(
     if critic == "shared":
         value = Role(actor.model, actor.trunk, actor.adapter, _zero_head(actor.model, backend.device), owns_body=False)
     elif critic is not None:
-        start = next((w for name, w in fit.items() if name in rewards), None) if critic == "reward" else policy
-        if start is None:
+        judge = next((name for name in fit if name in rewards), None)
+        if judge is None and critic != "policy":
             raise RecipeError(
-                "rl.critic 'reward': no reward model has the policy's base and tokens; use 'shared' or 'policy'"
+                f"rl.critic '{critic}': no reward model has the policy's base and tokens; use 'shared' or 'policy'"
             )
-        value = load_.role("value", start, head=True, trains=True)
+        if critic == "reward_head":
+            assert judge is not None
+            value = replace(scorers[judge], head=deepcopy(scorers[judge].head), owns_body=False)
+        else:
+            start = policy if critic == "policy" or judge is None else fit[judge]
+            value = load_.role("value", start, head=True, trains=True)
     roles = Roles(actor, reference, scorers, value)
     roles.freeze(frozen_layers)
     return roles

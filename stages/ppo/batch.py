@@ -36,6 +36,8 @@ class Batch:
     """Of each row, what the frozen bottom layers make of its tokens, (T, D)."""
     depth: int = 0
     """How many layers these are."""
+    states: dict[int, Tensor] = field(default_factory=dict)
+    """Of each row, the states that a critic's head reads on a frozen body, one for each response token, (R, D)."""
 
     @classmethod
     def of(cls, rollout: Rollout, records: Sequence[Prompt]) -> "Batch":
@@ -52,6 +54,11 @@ class Batch:
         assert part.lower_ND is not None
         self.depth = part.depth
         self.lower |= dict(zip(rows, part.lower_ND.split(list(part.lengths)), strict=True))
+
+    def keep_states(self, rows: Sequence[int], hidden_MD: Tensor) -> None:
+        """Remember what a frozen body made of some rows."""
+        lengths = [len(self.rollout.responses[row]) for row in rows]
+        self.states |= dict(zip(rows, hidden_MD.split(lengths), strict=True))
 
     def packed(self, rows: Sequence[int]) -> Packed:
         """Some rows side by side, from above the bottom layers where these are frozen."""

@@ -27,8 +27,9 @@ class RLConfig(Strict):
     estimator: Literal["gae", "rloo", "grpo", "reinforce++"] = "gae"
     """Advantages: `gae` trains a critic; the others need none. Losses are means over all tokens of a step, for `grpo`
     too, whose authors average over each response first (Yu et al. 2025, §3.3, for why)."""
-    critic: Literal["shared", "reward", "policy"] = "shared"
-    """`shared`: a head on the policy's own states, which costs no pass of its own; else a role of its own, started
+    critic: Literal["shared", "reward_head", "reward", "policy"] = "shared"
+    """`shared`: a head on the policy's own states, which costs no pass of its own; `reward_head`: a head on the reward
+    model's frozen states, which are read once a rollout, at first the head that scores; else a role of its own, started
     from the reward model (Stiennon et al. 2020) or from the policy."""
     group: int = Field(default=1, ge=1)
     """Responses drawn for each prompt; `rloo` and `grpo` compare within a group and need at least 2."""
@@ -91,7 +92,7 @@ class PPOTrainConfig(Optimisation):
     episodes: int = Field(default=6400, ge=1)
     """Responses drawn over the whole stage."""
     value_lr: float | None = Field(default=None, gt=0)
-    """Learning rate of the critic; when left out, the policy's, and at least 1e-3 for a shared critic, a fresh head."""
+    """Learning rate of the critic; when left out, the policy's, and at least 1e-3 for a critic that is a head alone."""
     checkpoint_every: int = Field(default=10, ge=0)
     """Rollouts between checkpoints, from which an interrupted stage goes on bit for bit; 0 for none."""
     freeze_layers: int = Field(default=0, ge=0)
@@ -170,8 +171,9 @@ class PPOConfig(TrainingStage):
     def _something_scores(self) -> "PPOConfig":
         if not self.sources:
             raise ValueError("nothing scores responses: name a `reward_model`, or a model, rule or url in `rewards`")
-        if self.rl.critic == "reward" and all(source.model is None for source in self.sources.values()):
-            raise ValueError("rl.critic 'reward' starts from a reward model, and there is none")
+        starts_there = self.rl.critic in ("reward", "reward_head")
+        if starts_there and all(source.model is None for source in self.sources.values()):
+            raise ValueError(f"rl.critic '{self.rl.critic}' starts from a reward model, and there is none")
         return self
 
     @model_validator(mode="after")
@@ -204,7 +206,7 @@ class PPOConfig(TrainingStage):
     @property
     def value_lr(self) -> float:
         """The critic's learning rate."""
-        return self.train.value_lr or (max(self.lr, 1e-3) if self.rl.critic == "shared" else self.lr)
+        return self.train.value_lr or (max(self.lr, 1e-3) if self.rl.critic in ("shared", "reward_head") else self.lr)
 
     @property
     def micro_batch_size(self) -> int:

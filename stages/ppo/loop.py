@@ -168,10 +168,8 @@ class Loop:
 
     def rollout(self, prompts: Sequence[list[int]]) -> Rollout:
         """The policy's answers. A critic that reads the policy's states does so on the way."""
-        value = self.roles.value
-        critic = value.head if value is not None and not value.owns_body else None
         depth = self.config.train.freeze_layers
-        drawn = sample(self.roles.policy, prompts, self.chat, self.sampling, self.engine, critic, depth)
+        drawn = sample(self.roles.policy, prompts, self.chat, self.sampling, self.engine, self.roles.critic, depth)
         give_back()
         return drawn
 
@@ -215,7 +213,7 @@ class Loop:
 
     def read_policy(self, batch: Batch, compare: bool) -> None:
         """Log-probabilities, and the values of a critic that reads the policy's states, by the training pass."""
-        policy, value = self.roles.policy, self.roles.value
+        policy, critic = self.roles.policy, self.roles.critic
         for rows in self.micro_batches(batch.rollout):
             part, places = batch.packed(rows), batch.places(rows)
             hidden_MD = policy.hidden(part, part.predicts_M)
@@ -223,8 +221,8 @@ class Loop:
             if compare:
                 self.check_same("generation and training", logprob_M, batch.logprob_BR[places])
             batch.logprob_BR[places] = logprob_M
-            if value is not None and not value.owns_body:
-                batch.value_BR[places] = value.read(hidden_MD)
+            if critic is not None:
+                batch.value_BR[places] = critic(hidden_MD.float()).squeeze(-1)
 
     def read_reference(self, batch: Batch, compare: bool) -> None:
         """Log-probabilities of the reference."""
@@ -238,12 +236,17 @@ class Loop:
                 batch.ref_logprob_BR[places] = logprob_M
 
     def read_values(self, batch: Batch) -> None:
-        """Values of a critic with a body of its own."""
+        """Values of a critic that does not read the policy's states; a frozen body's states are kept for its head."""
         value = self.roles.value
-        if value is None or not value.owns_body:
+        if value is None or self.roles.critic is not None:
             return
-        for rows in self.micro_batches(batch.rollout):
-            batch.value_BR[batch.places(rows)] = value.values(batch.packed(rows))
+        with value.present():
+            for rows in self.micro_batches(batch.rollout):
+                part = batch.packed(rows) if value.owns_body else batch.rollout.packed(rows)
+                hidden_MD = value.hidden(part, part.predicts_M)
+                batch.value_BR[batch.places(rows)] = value.read(hidden_MD)
+                if not value.owns_body:
+                    batch.keep_states(rows, hidden_MD)
 
     def check_same(self, who: str, left_M: Tensor, right_M: Tensor, exact: bool = True) -> None:
         """A wrong reference or a wrong rollout would train on without a word. A quantised copy may be a little off."""
@@ -358,13 +361,14 @@ class Loop:
         head = lm_head(roles.policy.model)
         loss = head_loss(hidden_MD, head, part.target_M, self.sampling.temperature, token_loss, rl.entropy_coef)
         if roles.value is not None:
-            shared = not roles.value.owns_body
-            if not shared:  # its own pass: the policy's activations go first
+            if roles.value.owns_body:  # its own pass: the policy's activations go first
                 self.accelerator.backward(loss / tokens)
                 hidden_MD = roles.value.hidden(part, part.predicts_M, self.config.train.gradient_checkpointing)
+            elif roles.critic is None:
+                hidden_MD = torch.cat([batch.states[row] for row in rows])
             critic_loss, metrics = value_loss(roles.value.read(hidden_MD), value_M, return_M, rl.value_clip)
             add({**metrics, "value_loss": critic_loss.detach()})
-            loss = rl.value_coef * critic_loss + (loss if shared else 0.0)
+            loss = rl.value_coef * critic_loss + (0.0 if roles.value.owns_body else loss)
         check_finite(found, f"rollout {self.done + 1}, updating on {batch.names(rows)}")
         self.accelerator.backward(loss / tokens)
         return found

@@ -91,6 +91,18 @@ def test_a_shared_critic_costs_a_head_and_starts_at_zero(finished) -> None:
         assert not roles.value.values(batch()).any()
 
 
+def test_a_critic_on_the_rewards_states_costs_a_head_and_starts_as_its_score(finished) -> None:
+    roles, _ = roles_of(finished, "reward_head")
+    judge = roles.rewards["judge"]
+    assert roles.critic is None and roles.value.model is judge.model and roles.value.adapter == judge.adapter
+    assert [p.requires_grad for p in roles.value.parameters()] == [True, True]
+    assert not any(p.requires_grad for p in judge.parameters())
+    with torch.no_grad():
+        torch.testing.assert_close(roles.value.scores(batch()), judge.scores(batch()), rtol=0, atol=1e-6)
+        roles.value.head.bias.add_(1.0)  # what trains is its own
+        assert not torch.allclose(roles.value.scores(batch()), judge.scores(batch()))
+
+
 def test_a_role_leaves_the_trunk_as_it_found_it(finished) -> None:
     roles, _ = roles_of(finished)
     before = roles.policy.logprobs(batch(), 1.0)

@@ -1,5 +1,6 @@
 """The wiring of the loop on ragged rows, with a model of bigrams: every number against a plain float64 computation."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from statistics import fmean, stdev, variance
@@ -89,8 +90,11 @@ class Kept:
         self.lines.append(metrics)
 
 
-def loop_of(same_reference: bool = False, train: dict[str, Any] | None = None, **rl: Any) -> Loop:
-    """A loop whose policy is not its reference, unless it should be, and whose critic is a head of its own."""
+def loop_of(
+    same_reference: bool = False, on_another: bool = False, train: dict[str, Any] | None = None, **rl: Any
+) -> Loop:
+    """A loop whose policy is not its reference, unless it should be, and whose critic is a head on the policy's states,
+    or on those of another model, which does not train."""
     raw = {
         "name": "ppo",
         "model": "bench",
@@ -107,7 +111,9 @@ def loop_of(same_reference: bool = False, train: dict[str, Any] | None = None, *
         head = nn.Linear(SIZE, 1)
         head.weight.data = torch.linspace(-0.5, 0.6, SIZE)[None]
         nn.init.constant_(head.bias, 0.1)
-        roles.value = Role(policy, roles.policy.trunk, head=head, owns_body=False)
+        judge = Bigram(2)
+        body = Role(judge, Lookup(judge)) if on_another else roles.policy
+        roles.value = dataclasses.replace(body, head=head, owns_body=False)
     roles.freeze()
     chat = ChatFormat(None, "", (STOP,), 1)  # type: ignore[arg-type]
     reward = WeightedSum({"table": (Table(), 1.0)}, UNFINISHED)
@@ -297,6 +303,7 @@ def norm_of(tensors: Sequence[Tensor]) -> float:
     "rl",
     [
         {},
+        {"on_another": True},
         {"kl_in": "loss"},
         {"value_clip": None, "entropy_coef": 0.05},
         {"estimator": "grpo", "group": 2},

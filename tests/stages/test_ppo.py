@@ -72,6 +72,7 @@ def interrupted_after(rollouts: int) -> Iterator[None]:
     [
         {"critic": "shared", "kl_in": "loss"},
         {"critic": "reward"},
+        {"critic": "reward_head"},
         {"critic": "policy", "lam": 0.9},
         {"estimator": "rloo", "group": 2},
         {"estimator": "grpo", "group": 4},
@@ -173,7 +174,7 @@ def test_a_wrong_reference_stops_the_run(parents: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("kind", ["full", "lora", "qlora"])
-@pytest.mark.parametrize("critic", ["shared", "reward"])
+@pytest.mark.parametrize("critic", ["shared", "reward_head", "reward"])
 def test_an_interrupted_run_goes_on_bit_for_bit(tmp_path: Path, kind: str, critic: str) -> None:
     """Stopped after each of its rollouts in turn, and started again."""
     raw = chain(tmp_path, kind)
