@@ -207,12 +207,12 @@ class Roles:
     value: Role | None
 
     @property
-    def critic(self) -> nn.Linear | None:
-        """The head of a critic that reads the policy's own states."""
+    def shared_critic(self) -> Role | None:
+        """The critic, where it is a head on the policy's own states."""
         value, policy = self.value, self.policy
         if value is None or value.owns_body or value.model is not policy.model or value.adapter != policy.adapter:
             return None
-        return value.head
+        return value
 
     def freeze(self, depth: int = 0) -> None:
         """Only policy and value train, and of the policy only what lies above its first `depth` layers.
@@ -272,10 +272,10 @@ def load(
 
     The reference is the policy's parent: its adapter, or a frozen copy. A critic `shared` is a head on the policy's
     own states, zero at first; `reward_head` one on the frozen states of the first reward model, at first the head that
-    scores; `reward` starts from the first reward model (Stiennon et al. 2020), shifted as its
-    scores are; `policy` from the policy with a zero head. A reward model on another base, or one that reads other
-    tokens, is left out (score text instead), and a critic cannot start from it (RecipeError). `judges` are further
-    reward models, which the policy is not trained on and no critic starts from.
+    scores; `reward` starts from the first reward model (Stiennon et al. 2020), shifted as its scores are; `policy` from
+    the policy with a zero head. A reward model on another base, or one that reads other tokens, is left out (score text
+    instead), and a critic cannot start from it (RecipeError). `judges` are further reward models, which the policy is
+    not trained on and no critic starts from.
     """
     load_ = _Loader(backend, chat, backend.load(policy, chat))
     reference = load_.role("reference", policy)
@@ -286,18 +286,18 @@ def load(
     value = None
     if critic == "shared":
         value = Role(actor.model, actor.trunk, actor.adapter, _zero_head(actor.model, backend.device), owns_body=False)
+    elif critic == "policy":
+        value = load_.role("value", policy, head=True, trains=True)
     elif critic is not None:
         judge = next((name for name in fit if name in rewards), None)
-        if judge is None and critic != "policy":
+        if judge is None:
             raise RecipeError(
                 f"rl.critic '{critic}': no reward model has the policy's base and tokens; use 'shared' or 'policy'"
             )
         if critic == "reward_head":
-            assert judge is not None
             value = replace(scorers[judge], head=deepcopy(scorers[judge].head), owns_body=False)
         else:
-            start = policy if critic == "policy" or judge is None else fit[judge]
-            value = load_.role("value", start, head=True, trains=True)
+            value = load_.role("value", fit[judge], head=True, trains=True)
     roles = Roles(actor, reference, scorers, value)
     roles.freeze(frozen_layers)
     return roles

@@ -168,8 +168,9 @@ class Loop:
 
     def rollout(self, prompts: Sequence[list[int]]) -> Rollout:
         """The policy's answers. A critic that reads the policy's states does so on the way."""
-        depth = self.config.train.freeze_layers
-        drawn = sample(self.roles.policy, prompts, self.chat, self.sampling, self.engine, self.roles.critic, depth)
+        critic, depth = self.roles.shared_critic, self.config.train.freeze_layers
+        head = critic.head if critic is not None else None
+        drawn = sample(self.roles.policy, prompts, self.chat, self.sampling, self.engine, head, depth)
         give_back()
         return drawn
 
@@ -213,7 +214,7 @@ class Loop:
 
     def read_policy(self, batch: Batch, compare: bool) -> None:
         """Log-probabilities, and the values of a critic that reads the policy's states, by the training pass."""
-        policy, critic = self.roles.policy, self.roles.critic
+        policy, critic = self.roles.policy, self.roles.shared_critic
         for rows in self.micro_batches(batch.rollout):
             part, places = batch.packed(rows), batch.places(rows)
             hidden_MD = policy.hidden(part, part.predicts_M)
@@ -222,7 +223,7 @@ class Loop:
                 self.check_same("generation and training", logprob_M, batch.logprob_BR[places])
             batch.logprob_BR[places] = logprob_M
             if critic is not None:
-                batch.value_BR[places] = critic(hidden_MD.float()).squeeze(-1)
+                batch.value_BR[places] = critic.read(hidden_MD)
 
     def read_reference(self, batch: Batch, compare: bool) -> None:
         """Log-probabilities of the reference."""
@@ -238,11 +239,11 @@ class Loop:
     def read_values(self, batch: Batch) -> None:
         """Values of a critic that does not read the policy's states; a frozen body's states are kept for its head."""
         value = self.roles.value
-        if value is None or self.roles.critic is not None:
+        if value is None or self.roles.shared_critic is not None:
             return
         with value.present():
             for rows in self.micro_batches(batch.rollout):
-                part = batch.packed(rows) if value.owns_body else batch.rollout.packed(rows)
+                part = batch.packed(rows)
                 hidden_MD = value.hidden(part, part.predicts_M)
                 batch.value_BR[batch.places(rows)] = value.read(hidden_MD)
                 if not value.owns_body:
@@ -364,7 +365,7 @@ class Loop:
             if roles.value.owns_body:  # its own pass: the policy's activations go first
                 self.accelerator.backward(loss / tokens)
                 hidden_MD = roles.value.hidden(part, part.predicts_M, self.config.train.gradient_checkpointing)
-            elif roles.critic is None:
+            elif roles.shared_critic is None:
                 hidden_MD = torch.cat([batch.states[row] for row in rows])
             critic_loss, metrics = value_loss(roles.value.read(hidden_MD), value_M, return_M, rl.value_clip)
             add({**metrics, "value_loss": critic_loss.detach()})

@@ -94,7 +94,7 @@ def test_a_shared_critic_costs_a_head_and_starts_at_zero(finished) -> None:
 def test_a_critic_on_the_rewards_states_costs_a_head_and_starts_as_its_score(finished) -> None:
     roles, _ = roles_of(finished, "reward_head")
     judge = roles.rewards["judge"]
-    assert roles.critic is None and roles.value.model is judge.model and roles.value.adapter == judge.adapter
+    assert roles.shared_critic is None and roles.value.model is judge.model and roles.value.adapter == judge.adapter
     assert [p.requires_grad for p in roles.value.parameters()] == [True, True]
     assert not any(p.requires_grad for p in judge.parameters())
     with torch.no_grad():

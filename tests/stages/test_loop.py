@@ -132,34 +132,31 @@ def scored(loop: Loop) -> Batch:
 # ------------------------------------------------------------------------------------------------ plainly
 
 
-def logprobs(model: Any) -> list[Tensor]:
-    """Of each response, its tokens' log-probabilities, float64."""
+BEFORE = [[prompt[-1], *response[:-1]] for prompt, response in zip(PROMPTS, RESPONSES, strict=True)]
+"""The token before each response token."""
+
+
+def distributions(model: Any) -> list[Tensor]:
+    """Of each response, log-probabilities of all tokens at each place, float64."""
     table, out = model.table.double(), model.out.weight.double()
-    found = []
-    for prompt, response in zip(PROMPTS, RESPONSES, strict=True):
-        before = [prompt[-1], *response[:-1]]
-        found.append((table[before] @ out.t()).log_softmax(-1)[range(len(response)), response])
-    return found
+    return [(table[before] @ out.t()).log_softmax(-1) for before in BEFORE]
+
+
+def logprobs(model: Any) -> list[Tensor]:
+    """Of each response, its tokens' log-probabilities."""
+    pairs = zip(distributions(model), RESPONSES, strict=True)
+    return [log_p[range(len(response)), response] for log_p, response in pairs]
 
 
 def entropies(model: Any) -> list[Tensor]:
-    table, out = model.table.double(), model.out.weight.double()
-    found = []
-    for prompt, response in zip(PROMPTS, RESPONSES, strict=True):
-        log_p = (table[[prompt[-1], *response[:-1]]] @ out.t()).log_softmax(-1)
-        found.append(-(log_p.exp() * log_p).sum(-1))
-    return found
+    return [-(log_p.exp() * log_p).sum(-1) for log_p in distributions(model)]
 
 
 def values(loop: Loop) -> list[Tensor]:
     value = loop.roles.value
     assert value is not None and value.head is not None
     table, head = value.model.table.double(), value.head
-    found = []
-    for prompt, response in zip(PROMPTS, RESPONSES, strict=True):
-        states = table[[prompt[-1], *response[:-1]]]
-        found.append(states @ head.weight.double()[0] + head.bias.double())
-    return found
+    return [table[before] @ head.weight.double()[0] + head.bias.double() for before in BEFORE]
 
 
 def floats(rows: list[Tensor]) -> Rows:
