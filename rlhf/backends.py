@@ -5,6 +5,7 @@ With LoRA and QLoRA the base is frozen and every role is an adapter on it; with 
 """
 
 import logging
+import re
 import tempfile
 import warnings
 from abc import ABC, abstractmethod
@@ -52,6 +53,10 @@ class Backend(ABC):
     @abstractmethod
     def load(self, weights: Weights, chat: ChatFormat, head: Head = "lm") -> PreTrainedModel:
         """A model ready to train, started from `weights`; head `score` has a linear layer with one output."""
+
+    def frozen(self, weights: Weights, chat: ChatFormat, head: Head = "lm") -> PreTrainedModel:
+        """A model that does not train, held as the settings for such models say."""
+        return self.load(weights, chat, head).eval().requires_grad_(False)
 
     @abstractmethod
     def role(
@@ -163,7 +168,7 @@ class LoRABackend(Backend):
         _check_targets(model)
         _load_adapter(model, POLICY, weights)
         for name, parameter in model.named_parameters():
-            parameter.requires_grad_(f".{POLICY}." in name)
+            parameter.requires_grad_(of_adapter(name, POLICY))
         if score := score_head(model):
             score.requires_grad_(True).float()
             if weights.head:
@@ -247,8 +252,10 @@ def backend(
     return FullBackend(config, precision, device)
 
 
-def for_weights(weights: Weights, precision: str = "fp32") -> Backend:
-    """The backend that loads `weights` as they were trained."""
+def for_weights(weights: Weights, precision: str = "fp32", beside: Backend | None = None) -> Backend:
+    """The backend that loads `weights` as they were trained; `beside` itself where its settings hold for any model."""
+    if isinstance(beside, FullBackend):
+        return beside
     if weights.adapter is None:
         return FullBackend(precision=precision)
     if not weights.quantisation:
@@ -404,7 +411,7 @@ def _load_adapter(model: Any, name: str, weights: Weights) -> None:
     except RuntimeError as error:
         first = str(error).strip().splitlines()[-1].strip()
         raise ArtifactError(f"{path}: does not fit its adapter_config.json: {first}") from None
-    missing = [key for key in result.missing_keys if f".{name}." in key]
+    missing = [key for key in result.missing_keys if of_adapter(key, name)]
     if result.unexpected_keys or missing:
         odd = (list(result.unexpected_keys) + missing)[0]
         raise ArtifactError(f"{path}: does not fit base '{weights.name}' (first: {odd})")
@@ -477,16 +484,31 @@ def score_head(model: nn.Module) -> nn.Linear | None:
 
 
 def lm_head(model: nn.Module) -> LMHead:
-    """The head of a language model. Raises ArtifactError where logits are made in a way that is not known here."""
+    """The head of a language model, as `check_lm_head` has found it to be."""
     plain = _plain(model)
-    config = plain.config.get_text_config()
-    odd = [name for name in ("logit_scale", "logits_scaling", "lm_head_multiplier") if hasattr(config, name)]
-    if odd:
-        raise ArtifactError(
-            f"architecture '{config.model_type}' scales its logits by {odd[0]}, which rlhf does not know"
-        )
     layer = plain.get_output_embeddings()
-    return LMHead(layer.weight, layer.bias, getattr(config, "final_logit_softcapping", None))
+    return LMHead(layer.weight, layer.bias, getattr(plain.config.get_text_config(), "final_logit_softcapping", None))
+
+
+@torch.no_grad()
+def check_lm_head(model: nn.Module) -> None:
+    """Raise ArtifactError where logits are made in a way that is not known here, such as scaled: not believed, but
+    measured on a few tokens."""
+    plain, size = _plain(model), len(_matrix(_plain(model).get_input_embeddings()))
+    ids_BT = torch.tensor([[(7 * i + 3) % size for i in range(5)]], device=next(plain.parameters()).device)
+    theirs_NV = plain(input_ids=ids_BT, use_cache=False).logits[0].float()
+    hidden_ND = decoder(plain)(input_ids=ids_BT, use_cache=False).last_hidden_state[0]
+    ours_NV, _ = lm_head(plain).logits(hidden_ND, 1.0)
+    if not (ours_NV - theirs_NV).abs().max() <= 0.05 * theirs_NV.abs().max():
+        raise ArtifactError(
+            f"architecture '{plain.config.model_type}' makes its logits in a way that rlhf does not know: they are not "
+            "its head's product with the last hidden state"
+        )
+
+
+def of_adapter(parameter: str, adapter: str) -> bool:
+    """Whether a parameter of that name is the adapter's."""
+    return re.search(rf"\.lora_\w+\.{re.escape(adapter)}(\.|$)", parameter) is not None
 
 
 def trained_adapter(model: nn.Module) -> str | None:

@@ -127,6 +127,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor, batch: Packed, scale: float) -> Tens
         return t_NHE.view(len(batch), width, *t_NHE.shape[1:]).transpose(1, 2)
 
     grouped = q.shape[1] > k.shape[1]
+    if grouped and q.dtype == torch.float32 and q.device.type != "cpu":
+        # only the kernels of half precision share keys and values there; the one left would keep all scores
+        k, v = (t.repeat_interleave(q.shape[1] // t.shape[1], 1) for t in (k, v))
+        grouped = False
     mixed = F.scaled_dot_product_attention(
         spread(q), spread(k), spread(v), is_causal=True, scale=scale, enable_gqa=grouped
     )

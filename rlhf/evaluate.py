@@ -30,9 +30,10 @@ def batches(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
 def score_rows(judge: Role, rows: Sequence[list[int]], size: int) -> Tensor:
     """Score of each row of token ids, (N,) float32 on the CPU."""
     scores = torch.empty(len(rows))
-    for index in batches([len(row) for row in rows], size):
-        some = [rows[i] for i in index]
-        scores[index] = judge.scores(Packed.of(some, list(map(len, some)), judge.device)).cpu()
+    with judge.present():
+        for index in batches([len(row) for row in rows], size):
+            some = [rows[i] for i in index]
+            scores[index] = judge.scores(Packed.of(some, list(map(len, some)), judge.device)).cpu()
     return scores
 
 

@@ -37,6 +37,12 @@ class Linear(NamedTuple):
         """The weight without its adapter, (O, K)."""
         return (self.dense() if self.dense is not None else self.weight).to(dtype)
 
+    def of(self, dtype: torch.dtype) -> "Linear":
+        """With all that is stored whole in that type."""
+        bias, down, up = (None if t is None else t.to(dtype) for t in (self.bias, self.down, self.up))
+        weight = self.weight if self.dense is not None else self.weight.to(dtype)
+        return Linear(weight, bias, down, up, self.scale, self.dense)
+
     def merged(self, dtype: torch.dtype) -> Tensor:
         """The weight with its adapter, (O, K); a new tensor where there is an adapter."""
         whole = self.whole(dtype)
@@ -255,6 +261,10 @@ class Head(NamedTuple):
     cap: float | None = None
     """Logits are cap · tanh(logits / cap) (Gemma 2)."""
 
+    def of(self, dtype: torch.dtype) -> "Head":
+        """With its weight in that type."""
+        return self._replace(weight=self.weight.to(dtype))
+
     def logits(self, hidden_ND: Tensor, temperature: float) -> tuple[Tensor, Tensor | None]:
         """Float32 logits at a temperature, (N, V), and, where they are capped, the cap's slope."""
         logits_NV = _wide(times(hidden_ND, self.weight.to(hidden_ND.dtype)))
@@ -277,7 +287,7 @@ ROWS = 512
 @torch.no_grad()
 def logprobs(hidden_ND: Tensor, head: Head, target_N: Tensor, temperature: float) -> Tensor:
     """Log-probability of each target, (N,) float32."""
-    found = []
+    found, head = [], head.of(hidden_ND.dtype)
     for rows in range(0, len(target_N), ROWS):
         logits_NV, _ = head.logits(hidden_ND[rows : rows + ROWS], temperature)
         drawn_N = logits_NV.gather(1, target_N[rows : rows + ROWS, None])[:, 0]
@@ -305,7 +315,7 @@ class _HeadLoss(torch.autograd.Function):
         ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, head: Head, target: Tensor, temperature: float,
         loss: TokenLoss, entropy_coef: float,
     ) -> Tensor:  # fmt: skip
-        needs = ctx.needs_input_grad
+        needs, head = ctx.needs_input_grad, head.of(hidden.dtype)
         dhidden = torch.empty_like(hidden) if needs[0] else None
         dweight = torch.zeros_like(weight) if needs[1] else None
         dbias = torch.zeros_like(bias) if bias is not None and needs[2] else None
@@ -338,7 +348,7 @@ class _HeadLoss(torch.autograd.Function):
                 dlogits.mul_(slope)
             dlogits = dlogits.to(hidden.dtype)
             if dhidden is not None:
-                dhidden[rows] = times(dlogits, weight.to(hidden.dtype).t())
+                dhidden[rows] = times(dlogits, head.weight.t())
             if dweight is not None:
                 dweight += times(dlogits.t(), hidden[rows].t())
             if dbias is not None:

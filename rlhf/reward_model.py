@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from rlhf import text
-from rlhf.backends import for_weights
+from rlhf.backends import Backend, for_weights
 from rlhf.data.chat import ChatFormat
 from rlhf.errors import ArtifactError
 from rlhf.evaluate import encode_conversations, score_rows
@@ -18,12 +18,15 @@ class RewardModel:
         self.role, self.chat, self.batch_size = role, chat, batch_size
 
     @classmethod
-    def load(cls, weights: Weights, precision: str = "fp32", batch_size: int = 16) -> "RewardModel":
-        """Load on its own. Raises ArtifactError when the weights have no score head."""
+    def load(
+        cls, weights: Weights, precision: str = "fp32", batch_size: int = 16, beside: Backend | None = None
+    ) -> "RewardModel":
+        """Load on its own, held as the backend `beside` holds frozen models where there is one. Raises ArtifactError
+        when the weights have no score head."""
         if not weights.scores:
             raise ArtifactError(f"'{weights.called}' has no score head: it is no reward model")
         chat = text.load(weights)
-        return cls(standalone(for_weights(weights, precision), weights, chat), chat, batch_size)
+        return cls(standalone(for_weights(weights, precision, beside), weights, chat), chat, batch_size)
 
     def score(self, conversations: Sequence[list[dict[str, str]]]) -> list[float]:
         """One score a conversation; the last message is the assistant's."""

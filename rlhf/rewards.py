@@ -3,10 +3,12 @@
 # B responses
 
 import json
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from http.client import HTTPException
 from typing import Protocol
 
 import torch
@@ -91,6 +93,8 @@ class EndpointReward:
     chat: ChatFormat
     timeout_s: float = 60.0
     tries: int = 3
+    pause_s: float = 1.0
+    """Before the second try; twice as long before each later one."""
 
     def score(self, prompts: Sequence[Prompt], rollout: Rollout) -> Tensor:
         talks = conversations(prompts, rollout.texts(self.chat))
@@ -99,16 +103,20 @@ class EndpointReward:
 
     def _ask(self, body: bytes, count: int) -> list[float]:
         request = urllib.request.Request(self.url, body, {"Content-Type": "application/json"})
-        for left in reversed(range(self.tries)):
+        for tried in range(self.tries):
+            if tried:
+                time.sleep(self.pause_s * 2 ** (tried - 1))
             try:
                 with urllib.request.urlopen(request, timeout=self.timeout_s) as answer:
                     scores = json.loads(answer.read())["scores"]
                 if len(scores) != count:
                     raise RewardError(f"{self.url}: {len(scores)} scores for {count} conversations")
                 return [float(score) for score in scores]
-            except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-                if not left:
-                    raise RewardError(f"{self.url}: no answer in {self.tries} tries ({error})") from None
+            except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
+                code = error.code if isinstance(error, urllib.error.HTTPError) else 503
+                refused = code < 500 and code not in (408, 429)  # asking again would be of no use
+                if refused or tried + 1 == self.tries:
+                    raise RewardError(f"{self.url}: no answer in {tried + 1} tries ({error})") from None
             except (ValueError, KeyError, TypeError) as error:
                 raise RewardError(f'{self.url}: expected {{"scores": [number, …]}} ({type(error).__name__})') from None
         raise AssertionError("unreachable")

@@ -4,6 +4,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple, Protocol
 
 import torch
@@ -26,6 +27,8 @@ class Sampling(NamedTuple):
     max_new_tokens: int
     temperature: float = 1.0
     """0 takes the likeliest token at each step."""
+    at_once: int | None = None
+    """Most responses drawn side by side; None for all."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,15 @@ class Drawn(NamedTuple):
     """Of each row, what the bottom layers make of its tokens, (T, D); the last one, which none attends to, is left out
     (zero)."""
 
+    @classmethod
+    def joined(cls, parts: Sequence["Drawn"]) -> "Drawn":
+        """Several one after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        responses, *tables, lower = zip(*parts, strict=True)
+        logprob_M, value_M = (None if table[0] is None else torch.cat(table) for table in tables)
+        return cls([*chain(*responses)], logprob_M, value_M, None if lower[0] is None else [*chain(*lower)])
+
 
 class Engine(Protocol):
     """Anything that can draw responses from a role."""
@@ -162,8 +174,8 @@ class CachedEngine:
             drawn_BR[steps.rows, step], logprob_BR[steps.rows, step] = token, logprob
             if critic is not None:
                 value_BR[steps.rows, step] = critic(steps.hidden.float())[:, 0]
-            steps.live &= ~torch.isin(token, stop_S)
-            if step + 1 == sampling.max_new_tokens or not bool(steps.live.any()):
+            left = steps.stop(torch.isin(token, stop_S))
+            if step + 1 == sampling.max_new_tokens or not left:
                 break
             steps.go_on(token)
         responses = [cut(row, chat.stop_ids) for row in drawn_BR[:, : step + 1].tolist()]
@@ -188,11 +200,12 @@ def draw(hidden_BD: Tensor, head: Head, temperature: float) -> tuple[Tensor, Ten
 def pick(weight_BV: Tensor) -> Tensor:
     """A column of each row, drawn in proportion to its weight.
 
-    On a CPU by inverse transform, from one random number a row: `multinomial` draws one a column, which took a third
-    of a small model's step. In float64, so that no column's share is lost in a sum over a large vocabulary.
+    On a CPU by inverse transform, from one random number a row: one a column took a third of a small model's step. In
+    float64, so that no column's share is lost in a sum over a large vocabulary. Elsewhere the first of exponential
+    clocks to ring, which needs no wait for the accelerator.
     """
     if weight_BV.device.type != "cpu":
-        return torch.multinomial(weight_BV, 1)[:, 0]
+        return (weight_BV / torch.empty_like(weight_BV).exponential_()).argmax(-1)
     sum_BV = weight_BV.cumsum(-1, dtype=torch.float64)
     at_B = torch.rand(len(sum_BV), 1, dtype=torch.float64) * sum_BV[:, -1:]
     return torch.searchsorted(sum_BV, at_B, right=True)[:, 0].clamp_(max=sum_BV.shape[1] - 1)
@@ -208,7 +221,9 @@ def sample(
     depth: int = 0,
 ) -> Rollout:
     """Draw one response for each prompt (token ids). The same stop set ends generation and defines `finished`."""
-    drawn = (engine or engine_for(role)).generate(role, Request(prompts, sampling, chat, critic, depth))
+    engine, size = engine or engine_for(role), sampling.at_once or len(prompts)
+    parts = [prompts[start : start + size] for start in range(0, len(prompts), size)]
+    drawn = Drawn.joined([engine.generate(role, Request(part, sampling, chat, critic, depth)) for part in parts])
     responses = [cut(row, chat.stop_ids) for row in drawn.responses]
     finished_B = torch.tensor([row[-1] in chat.stop_ids for row in responses], device=role.device)
     whole = [list(row) for row in prompts]

@@ -2,8 +2,8 @@
 
 Prompts are read packed. Weights are made ready once for the many small steps: layers that read the same input become
 one product, in float32 with the adapters merged, in the order in which few rows read them. In bf16 merging would round
-adapters away, so they stay beside it, side by side; and on an accelerator, where a copy might not fit, all stays as it
-is.
+adapters away, so they stay beside it, side by side; and on an accelerator, where a copy might not fit, layers stay as
+they are, in the arithmetic's own type.
 """
 
 # B rows that go on, N packed tokens of the prompts, H heads, G heads that share keys and values, E size of a head
@@ -30,23 +30,29 @@ class Cache:
         groups, size = config.num_key_value_heads, getattr(config, "head_dim", None)
         size = size or config.hidden_size // config.num_attention_heads
         self.width = max(batch.lengths)
-        shape = (config.num_hidden_layers, len(batch), groups, self.width + most, size)
-        self.keys = torch.zeros(shape, dtype=dtype, device=batch.device)
-        self.values = torch.zeros(shape, dtype=dtype, device=batch.device)
+        shape = (len(batch), groups, self.width + most, size)
+        self.keys, self.values = (
+            [torch.zeros(shape, dtype=dtype, device=batch.device) for _ in range(config.num_hidden_layers)]
+            for _ in range(2)
+        )
         length_B = torch.tensor(batch.lengths, device=batch.device)
         self.row_N = torch.arange(len(batch), device=batch.device).repeat_interleave(length_B)
         self.column_N = (self.width - length_B)[self.row_N] + batch.position_N
-        before = torch.arange(shape[3], device=batch.device) < (self.width - length_B)[:, None]
+        before = torch.arange(shape[2], device=batch.device) < (self.width - length_B)[:, None]
         self.bias = torch.zeros(before.shape, dtype=dtype, device=batch.device).masked_fill_(before, float("-inf"))
 
     def fill(self, layer: int, k_NGE: Tensor, v_NGE: Tensor) -> None:
         """Put the prompts' keys and values in place."""
-        self.keys[layer][self.row_N, :, self.column_N] = k_NGE.to(self.keys.dtype)
-        self.values[layer][self.row_N, :, self.column_N] = v_NGE.to(self.keys.dtype)
+        keys, values = self.keys[layer], self.values[layer]
+        keys[self.row_N, :, self.column_N] = k_NGE.to(keys.dtype)
+        values[self.row_N, :, self.column_N] = v_NGE.to(keys.dtype)
 
     def keep(self, rows: Tensor) -> None:
         """Only these rows go on; one that is named more than once does so more than once."""
-        self.keys, self.values, self.bias = self.keys[:, rows], self.values[:, rows], self.bias[rows]
+        for table in (self.keys, self.values):
+            for layer, old in enumerate(table):  # one by one, so that two copies exist of one layer at most
+                table[layer] = old[rows]
+        self.bias = self.bias[rows]
 
     def attend(self, layer: int, column: int, q_BHE: Tensor, k_BGE: Tensor, v_BGE: Tensor, scale: float) -> Tensor:
         """Write a column and attend to all up to it: (B, H · E)."""
@@ -55,7 +61,8 @@ class Cache:
         q = q_BHE.to(keys.dtype).unflatten(1, (keys.shape[1], -1))
         bias = self.bias[:, None, None, : column + 1]
         scores = torch.matmul(q, keys[:, :, : column + 1].transpose(2, 3)).mul_(scale).add_(bias)
-        return torch.matmul(scores.softmax(-1), values[:, :, : column + 1]).flatten(1).to(q_BHE.dtype)
+        weights = scores.softmax(-1, dtype=torch.float32).to(keys.dtype)
+        return torch.matmul(weights, values[:, :, : column + 1]).flatten(1).to(q_BHE.dtype)
 
 
 class Layer(NamedTuple):
@@ -116,7 +123,7 @@ def _ready(linears: list[Linear], dtype: torch.dtype, rows: int) -> list[Linear]
     """Layers that read the same input as one, with their adapters merged where that is exact, else beside it."""
     merges = dtype.itemsize >= 4
     if not merges and linears[0].weight.device.type != "cpu":
-        return linears
+        return [one.of(dtype) for one in linears]
     weights = [one.merged(dtype) if merges else one.whole(dtype) for one in linears]
     bias = [one.bias for one in linears if one.bias is not None]
     weight = torch.cat(weights) if len(weights) > 1 else weights[0]
@@ -161,13 +168,20 @@ class Steps:
             self.hidden, self.position_B = self.hidden[row_B], self.position_B[row_B]
         self.rows = torch.arange(len(asked), device=batch.device)
         self.live = torch.ones(len(asked), dtype=torch.bool, device=batch.device)
+        self.left = len(asked)
         self.column = self.cache.width
         self.step_lower: list[tuple[Tensor, Tensor]] = []
         """Of each step, rows and what the bottom layers made of their tokens."""
 
+    def stop(self, stops_B: Tensor) -> int:
+        """Of the rows still here, some stop; how many go on. The one wait for an accelerator in a step."""
+        self.live &= ~stops_B
+        self.left = int(self.live.sum())
+        return self.left
+
     def go_on(self, token_B: Tensor) -> None:
         """One step for the rows that are live; those that have stopped leave once they are a fifth."""
-        if int(self.live.sum()) <= 0.8 * len(self.live):
+        if self.left <= 0.8 * len(self.live):
             keep = self.live.nonzero()[:, 0]
             token_B, self.rows, self.live = token_B[keep], self.rows[keep], self.live[keep]
             self.position_B = self.position_B[keep]

@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from rlhf import fused, text
-from rlhf.backends import Backend, decoder, lm_head, score_head, trained_adapter
+from rlhf.backends import Backend, check_lm_head, decoder, lm_head, of_adapter, score_head, trained_adapter
 from rlhf.data.chat import ChatFormat
 from rlhf.decoder import Decoder, matches
 from rlhf.errors import RecipeError
@@ -151,12 +151,15 @@ class Role:
         if self.visits is None:
             yield
             return
-        home = self.device
-        self.model.to(self.visits)
+        tensors = [*self.model.parameters(), *self.model.buffers()]
+        home = [tensor.data for tensor in tensors]  # stays: what does not train need not be copied back
+        for tensor in tensors:
+            tensor.data = tensor.data.to(self.visits)
         try:
             yield
         finally:
-            self.model.to(home)
+            for tensor, data in zip(tensors, home, strict=True):
+                tensor.data = data
 
     @property
     def device(self) -> torch.device:
@@ -192,7 +195,7 @@ class Role:
     def parameters(self) -> list[nn.Parameter]:
         """What belongs to this role alone: its adapter, or its whole model, and its head."""
         named = self.model.named_parameters() if self.owns_body else ()
-        body = [p for name, p in named if self.adapter is None or f".{self.adapter}." in name]
+        body = [p for name, p in named if self.adapter is None or of_adapter(name, self.adapter)]
         return body + (list(self.head.parameters()) if self.head is not None else [])
 
 
@@ -231,8 +234,12 @@ class Roles:
                 parameter.requires_grad_(trains)
         if depth:
             trunk = self.policy.trunk
-            if not isinstance(trunk, Decoder) or depth >= len(trunk.layers):
-                raise RecipeError(f"freeze_layers {depth}: there is no such layer, or the model's family is not known")
+            if not isinstance(trunk, Decoder):
+                raise RecipeError(f"freeze_layers {depth}: the model's family is not one whose layers can be cached")
+            if depth >= len(trunk.layers):
+                raise RecipeError(
+                    f"freeze_layers {depth}: the model has {len(trunk.layers)} layers, and one must train"
+                )
             for parameter in trunk.bottom(depth):
                 parameter.requires_grad_(False)
 
@@ -275,9 +282,10 @@ def load(
     scores; `reward` starts from the first reward model (Stiennon et al. 2020), shifted as its scores are; `policy` from
     the policy with a zero head. A reward model on another base, or one that reads other tokens, is left out (score text
     instead), and a critic cannot start from it (RecipeError). `judges` are further reward models, which the policy is
-    not trained on and no critic starts from.
+    not trained on and no critic starts from. Raises ArtifactError where logits are made in a way that is not known.
     """
     load_ = _Loader(backend, chat, backend.load(policy, chat))
+    check_lm_head(load_.model)
     reference = load_.role("reference", policy)
     named = {**rewards, **(judges or {})}
     fit = {n: w for n, w in named.items() if backend.takes(w, policy) and text.same(chat, text.load(w))}
@@ -305,9 +313,12 @@ def load(
 
 def standalone(backend: Backend, weights: Weights, chat: ChatFormat) -> Role:
     """A frozen model on its own: a policy, or a reward model with its head."""
-    model = backend.load(weights, chat, "score" if weights.scores else "lm").eval().requires_grad_(False)
+    model = backend.frozen(weights, chat, "score" if weights.scores else "lm")
     head = _head(weights, model, backend.device) if weights.scores else None
-    return Role(model, trunk_of(model, backend.dtype), trained_adapter(model), head)
+    if head is None:
+        check_lm_head(model)
+    visits = backend.device if backend.offloads else None
+    return Role(model, trunk_of(model, backend.dtype), trained_adapter(model), head, exact=backend.exact, visits=visits)
 
 
 def _head(weights: Weights, model: Any, device: torch.device) -> nn.Linear:

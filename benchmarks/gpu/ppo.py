@@ -255,12 +255,14 @@ def machine_limits(device: torch.device) -> dict[str, float]:
 def update_flops(shape: Shape, options: argparse.Namespace) -> float:
     """Model FLOPs of one update with LoRA: forward, and backward to the inputs, of every epoch; recomputing does not
     count, and frozen bottom layers are not passed. The head is read at response tokens only; causal attention sees half
-    of the sequence on average."""
+    of the sequence on average. A critic of its own passes the body once more."""
     length, layers = options.prompt + options.response, shape.layers - options.freeze_layers
     attention = 2 * layers * shape.hidden * length**2
     body = 2 * shape.body * layers / shape.layers * length + attention
     head = 2 * shape.vocabulary * shape.hidden * options.response
-    return options.rollouts * options.epochs * (2 * (body + head) + attention)  # attention's backward pass is twice
+    critic = 0 if options.critic == "shared" else 2 * body + attention
+    once = 2 * (body + head) + attention + critic  # attention's backward pass is twice
+    return options.rollouts * options.epochs * once
 
 
 def decode_bound(shape: Shape, options: argparse.Namespace, bytes_per_s: float) -> float:

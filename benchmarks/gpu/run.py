@@ -1,6 +1,7 @@
 """Everything that is to be measured on one GPU, in one command; at a tiny shape where there is none.
 
-Each arm is a process of its own. Writes benchmarks/results/gpu-ppo.json, which says what could not be measured.
+Each arm is a process of its own. Writes benchmarks/results/gpu-ppo.json, which says what could not be measured; some
+arms alone go into gpu-ppo-part.json.
 
 python -m benchmarks.gpu.run                 # all arms, about a quarter of an hour on an H200
 python -m benchmarks.gpu.run --arms 8b-lora
@@ -51,7 +52,10 @@ def main() -> None:
         print(f"{arm}: {json.dumps(found[arm])[:300]}", file=sys.stderr)
     missing = [] if gpu else ["memory, speed and utilisation of every arm: no GPU; each ran at a tiny shape on the CPU"]
     missing += [f"{arm}: {result['failed']}" for arm, result in found.items() if "failed" in result]
-    keep("gpu-ppo", {"targets": TARGETS, "not_measured": missing, "arms": found})
+    keep(
+        "gpu-ppo" if set(options.arms) == set(ARMS) else "gpu-ppo-part",
+        {"targets": TARGETS, "not_measured": missing, "arms": found},
+    )
 
 
 def tiny(words: list[str]) -> list[str]:

@@ -96,7 +96,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def sft(options: argparse.Namespace, config: Any, chat: Any, prompts: list[list[int]]) -> None:
-    """Supervised steps on rows of the same size, by the same trunk and head: the leanest SFT that there is here."""
+    """Supervised steps on rows of the same size, by the same trunk and head, with the same layers frozen: the leanest
+    SFT that there is here."""
     import torch
 
     from rlhf import trunk
@@ -108,7 +109,10 @@ def sft(options: argparse.Namespace, config: Any, chat: Any, prompts: list[list[
     how = backend(config.backend, config.precision, torch.device("cpu"))
     policy, _ = weights_of(options)
     model = how.load(policy, chat)
-    role = trunk.Role(model, trunk.trunk_of(model, how.dtype), trained_adapter(model))
+    body: Any = trunk.trunk_of(model, how.dtype)
+    role, depth = trunk.Role(model, body, trained_adapter(model)), config.train.freeze_layers
+    for parameter in body.bottom(depth) if depth else []:
+        parameter.requires_grad_(False)
     trained = [p for p in role.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=config.lr, fused=True)
     give_back()
@@ -116,6 +120,8 @@ def sft(options: argparse.Namespace, config: Any, chat: Any, prompts: list[list[
         some = prompts[step * options.batch : (step + 1) * options.batch]
         rows = [row + (row * 2)[: options.resp] for row in some]
         batch = Packed.of(rows, list(map(len, some)), torch.device("cpu"))
+        if depth:
+            batch = body.lower(batch, role.adapter, depth)
         hidden_MD = role.hidden(batch, batch.predicts_M, options.checkpointing)
         loss = head_loss(hidden_MD, lm_head(model), batch.target_M, 1.0, lambda logprob_M, _: -logprob_M.sum())
         (loss / len(batch.target_M)).backward()

@@ -7,7 +7,7 @@ from typing import Any
 from rlhf.rollout import Rollout
 from stages.ppo.loop import Loop
 
-PHASES = ("rollout", "score", "update")
+PHASES = ("rollout", "score", "advantages", "update")
 
 
 class TimedLoop(Loop):
@@ -35,6 +35,10 @@ class TimedLoop(Loop):
     def score(self, *args: Any, **named: Any) -> Any:
         with self.timed("score"):
             return super().score(*args, **named)
+
+    def advantages(self, *args: Any, **named: Any) -> Any:
+        with self.timed("advantages"):
+            return super().advantages(*args, **named)
 
     def update(self, *args: Any, **named: Any) -> Any:
         with self.timed("update"):

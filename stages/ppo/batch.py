@@ -67,10 +67,6 @@ class Batch:
             return part
         return replace(part, depth=self.depth, lower_ND=torch.cat([self.lower[i] for i in rows]))
 
-    def tokens(self, table_BR: Tensor, rows: Sequence[int]) -> Tensor:
-        """What a table says of the response tokens of some rows, in the order of `Rollout.packed(rows)`: (M,)."""
-        return table_BR[rows][self.mask_BR[rows].bool()]
-
     def places(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Row and column in a table of the response tokens of some rows, in the order of `Rollout.packed(rows)`."""
         row, column = self.mask_BR[rows].nonzero(as_tuple=True)

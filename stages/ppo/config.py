@@ -19,6 +19,8 @@ class RolloutConfig(Strict):
     engine: Literal["auto", "cached", "hf"] = "auto"
     """What draws them: `cached`, our decoder with keys and values in place; `hf`, transformers' generate; `auto`, the
     faster one that knows the model's family."""
+    at_once: int | None = Field(default=None, ge=1)
+    """Most responses drawn side by side, which bounds the memory of keys and values; null for the whole rollout."""
 
 
 class RLConfig(Strict):
@@ -28,9 +30,9 @@ class RLConfig(Strict):
     """Advantages: `gae` trains a critic; the others need none. Losses are means over all tokens of a step, for `grpo`
     too, whose authors average over each response first (Yu et al. 2025, §3.3, for why)."""
     critic: Literal["shared", "reward_head", "reward", "policy"] = "shared"
-    """`shared`: a head on the policy's own states, which costs no pass of its own; `reward_head`: a head on the reward
-    model's frozen states, which are read once a rollout, at first the head that scores; else a role of its own, started
-    from the reward model (Stiennon et al. 2020) or from the policy."""
+    """What learns values, for `gae`. `shared`: a head on the policy's own states, which costs no pass of its own;
+    `reward_head`: a head on the reward model's frozen states, which are read once a rollout, at first the head that
+    scores; else a role of its own, started from the reward model (Stiennon et al. 2020) or from the policy."""
     group: int = Field(default=1, ge=1)
     """Responses drawn for each prompt; `rloo` and `grpo` compare within a group and need at least 2."""
     epochs: int = Field(default=4, ge=1)
@@ -83,6 +85,18 @@ class RLConfig(Strict):
             raise ValueError(f"whiten_rewards would pay for length under '{self.estimator}', which sums over tokens")
         if self.kl_target is not None and self.kl_coef == 0:
             raise ValueError("kl_target adapts kl_coef by multiplying it: start kl_coef above 0")
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_is_in_vain(self) -> "RLConfig":
+        """A setting that is given and would do nothing is a mistake about what runs."""
+        set_here = {name for name, field in type(self).model_fields.items() if getattr(self, name) != field.default}
+        of_critic = set() if self.estimator == "gae" else {"critic", "lam", "value_clip", "value_coef"}
+        of_tokens = {"gamma"} if self.estimator in ("rloo", "grpo") else set()
+        for name in sorted(set_here & (of_critic | of_tokens)):
+            raise ValueError(f"{name} does nothing under estimator '{self.estimator}': leave it out")
+        if "kl_horizon" in set_here and self.kl_target is None:
+            raise ValueError("kl_horizon does nothing without kl_target: leave it out, or set a target")
         return self
 
 
@@ -139,6 +153,12 @@ class WatchConfig(Strict):
     patience: int | None = Field(default=None, ge=1)
     """Stop when for this many looks the judge has not passed its best while the reward has: over-optimisation."""
 
+    @model_validator(mode="after")
+    def _two_look(self) -> "WatchConfig":
+        if self.patience is not None and self.judge is None:
+            raise ValueError("patience waits for a judge and the reward to part: name a `judge` of its own")
+        return self
+
 
 RewardName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 
@@ -171,15 +191,20 @@ class PPOConfig(TrainingStage):
     def _something_scores(self) -> "PPOConfig":
         if not self.sources:
             raise ValueError("nothing scores responses: name a `reward_model`, or a model, rule or url in `rewards`")
-        starts_there = self.rl.critic in ("reward", "reward_head")
+        if "reward_model" in self.rewards:
+            raise ValueError("a source in `rewards` may not be called reward_model, as the field is: name it otherwise")
+        starts_there = self.rl.estimator == "gae" and self.rl.critic in ("reward", "reward_head")
         if starts_there and all(source.model is None for source in self.sources.values()):
             raise ValueError(f"rl.critic '{self.rl.critic}' starts from a reward model, and there is none")
         return self
 
     @model_validator(mode="after")
     def _critic_reads_what_trains(self) -> "PPOConfig":
-        if self.train.freeze_layers and self.rl.estimator == "gae" and self.rl.critic != "shared":
-            raise ValueError("train.freeze_layers freezes the policy's bottom: the critic must be `shared`")
+        own = self.rl.critic in ("reward", "policy")
+        if self.train.freeze_layers and self.rl.estimator == "gae" and own:
+            raise ValueError("train.freeze_layers freezes the policy's bottom: the critic must be a head alone")
+        if self.train.value_lr is not None and self.rl.estimator != "gae":
+            raise ValueError(f"train.value_lr does nothing under estimator '{self.rl.estimator}': leave it out")
         return self
 
     @model_validator(mode="after")

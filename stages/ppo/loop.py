@@ -1,7 +1,7 @@
 """The loop itself. Each rollout:
 
 1. rollout      the policy answers a batch of prompts
-2. score        the reward model judges each finished answer
+2. score        the rewards judge each answer
 3. advantages   KL to the reference enters the reward, token by token; the estimator turns rewards into advantages
 4. updates      several clipped passes over the batch, in micro-batches of like length
 """
@@ -38,7 +38,7 @@ from rlhf.rollout import Rollout, Sampling, engine_for, sample
 from rlhf.tracking import Tracker, check_finite
 from rlhf.trunk import Roles
 from stages.ppo.batch import Batch
-from stages.ppo.config import PPOConfig
+from stages.ppo.config import PPOConfig, RolloutConfig
 from stages.ppo.watch import Look, Watch
 
 
@@ -71,7 +71,7 @@ class Loop:
         self.schedule = get_scheduler(training.schedule_name(config.train), self.optimizer, warmup, steps)
         rl = config.rl
         self.kl = AdaptiveKL(rl.kl_coef, rl.kl_target, rl.kl_horizon) if rl.kl_target else FixedKL(rl.kl_coef)
-        self.sampling = Sampling(config.rollout.max_new_tokens, config.rollout.temperature)
+        self.sampling = sampling_of(config.rollout)
         self.engine = engine_for(roles.policy, config.rollout.engine)
         self.done, self.first_score = 0, math.nan
         give_back()  # what loading left
@@ -107,10 +107,11 @@ class Loop:
             check_finite(metrics, f"rollout {update + 1}")
             self.done = update + 1
             self.first_score = metrics["score"] if update == 0 else self.first_score
-            if update % self.config.train.log_every == 0 or self.done == self.updates:
-                tracker.log({"episodes": self.done * len(asked), **metrics}, self.done, self.updates)
             self.look(metrics, tracker, out)
-            if self.watch is not None and self.watch.parted:
+            parted = self.watch is not None and self.watch.parted
+            if update % self.config.train.log_every == 0 or parted or self.done == self.updates:
+                tracker.log({"episodes": self.done * len(asked), **metrics}, self.done, self.updates)
+            if parted:
                 tracker.screen.say("  stopped: the reward goes on rising and the judge does not follow")
                 break
             every = self.config.train.checkpoint_every
@@ -213,7 +214,10 @@ class Loop:
             batch.keep_lower(rows, policy.trunk.lower(batch.packed(rows), policy.adapter, depth))
 
     def read_policy(self, batch: Batch, compare: bool) -> None:
-        """Log-probabilities, and the values of a critic that reads the policy's states, by the training pass."""
+        """Log-probabilities, and the values of a critic that reads the policy's states, by the training pass.
+
+        `compare`: only look whether generation, which has left its own in the batch, agrees.
+        """
         policy, critic = self.roles.policy, self.roles.shared_critic
         for rows in self.micro_batches(batch.rollout):
             part, places = batch.packed(rows), batch.places(rows)
@@ -221,6 +225,7 @@ class Loop:
             logprob_M = policy.logprobs(part, self.sampling.temperature, hidden_MD)
             if compare:
                 self.check_same("generation and training", logprob_M, batch.logprob_BR[places])
+                continue
             batch.logprob_BR[places] = logprob_M
             if critic is not None:
                 batch.value_BR[places] = critic.read(hidden_MD)
@@ -243,7 +248,7 @@ class Loop:
             return
         with value.present():
             for rows in self.micro_batches(batch.rollout):
-                part = batch.packed(rows)
+                part = batch.rollout.packed(rows)  # whole: another body makes other states of the bottom layers
                 hidden_MD = value.hidden(part, part.predicts_M)
                 batch.value_BR[batch.places(rows)] = value.read(hidden_MD)
                 if not value.owns_body:
@@ -343,15 +348,14 @@ class Loop:
     def micro_step(self, batch: Batch, rows: Sequence[int], tokens: int) -> dict[str, float]:
         """Gradients of some rows' share of a step; sums over their tokens."""
         rl, roles, part = self.config.rl, self.roles, batch.packed(rows)
-        old_M, ref_M, advantage_M, value_M, return_M = (
-            batch.tokens(table, rows)
-            for table in (batch.logprob_BR, batch.ref_logprob_BR, batch.advantage_BR, batch.value_BR, batch.return_BR)
-        )
-        found: dict[str, float] = {}
+        places = batch.places(rows)
+        old_M, ref_M, advantage_M = (t[places] for t in (batch.logprob_BR, batch.ref_logprob_BR, batch.advantage_BR))
+        value_M, return_M = batch.value_BR[places], batch.return_BR[places]
+        sums: dict[str, Tensor] = {}
 
         def add(metrics: Mapping[str, Tensor]) -> None:
             for name, value in metrics.items():
-                found[name] = found.get(name, 0.0) + float(value)
+                sums[name] = sums[name] + value if name in sums else value
 
         def token_loss(logprob_M: Tensor, some: slice) -> Tensor:
             loss, metrics = policy_loss(logprob_M, old_M[some], advantage_M[some], rl.clip)
@@ -370,6 +374,7 @@ class Loop:
             critic_loss, metrics = value_loss(roles.value.read(hidden_MD), value_M, return_M, rl.value_clip)
             add({**metrics, "value_loss": critic_loss.detach()})
             loss = rl.value_coef * critic_loss + (0.0 if roles.value.owns_body else loss)
+        found = dict(zip(sums, torch.stack([*sums.values()]).tolist(), strict=True))  # one wait for an accelerator
         check_finite(found, f"rollout {self.done + 1}, updating on {batch.names(rows)}")
         self.accelerator.backward(loss / tokens)
         return found
@@ -379,6 +384,11 @@ class Loop:
         lengths, rows = rollout.lengths, range(len(rollout)) if rows is None else rows
         for places in batches([lengths[row] for row in rows], self.config.micro_batch_size):
             yield [rows[place] for place in places]
+
+
+def sampling_of(config: RolloutConfig) -> Sampling:
+    """How the recipe has responses drawn."""
+    return Sampling(config.max_new_tokens, config.temperature, config.at_once)
 
 
 def _endless(count: int, seed: int) -> Iterator[int]:

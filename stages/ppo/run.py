@@ -19,13 +19,12 @@ from rlhf.data.records import Prompt
 from rlhf.errors import DataError, GuardError, RecipeError
 from rlhf.reward_model import RewardModel
 from rlhf.rewards import EndpointReward, Reward, RoleReward, RuleReward, TextReward, WeightedSum
-from rlhf.rollout import Sampling
 from rlhf.tracking import Tracker
 from rlhf.trunk import Roles
 from rlhf.trunk import load as load_roles
 from rlhf.weights import Weights
 from stages.ppo.config import PPOConfig
-from stages.ppo.loop import Loop
+from stages.ppo.loop import Loop, sampling_of
 from stages.ppo.watch import Watch
 
 
@@ -35,11 +34,11 @@ def run(config: PPOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
     if accelerator.num_processes > 1:
         raise RecipeError("the RL stage runs on one process; start the recipe without a launcher")
     job = training.Job.start(config, inputs, "prompts", accelerator.device)
-    most = _prompt_room(config, job)
+    models = {_short(where): inputs[where] for where, source in config.judges.items() if source.model is not None}
+    most = _prompt_room(config, [job.weights, *models.values()])
     records, prompts, ledger = encode_prompts(job.split.train, job.chat, most)
     if not prompts:
         raise DataError(f"stage '{config.name}': no prompt to train on")
-    models = {_short(where): inputs[where] for where, source in config.judges.items() if source.model is not None}
     trained_on = {name: weights for name, weights in models.items() if name != _short("watch.judge")}
     critic = config.rl.critic if config.rl.estimator == "gae" else None
     roles = load_roles(job.how, job.weights, trained_on, job.chat, critic, config.train.freeze_layers, models)
@@ -60,11 +59,16 @@ def run(config: PPOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
     return job.finish(roles.policy.model, out, {"train": ledger}, metrics)
 
 
-def _prompt_room(config: PPOConfig, job: training.Job) -> int:
-    """Most tokens of a prompt."""
-    room = (text.positions(job.weights) or math.inf) - config.rollout.max_new_tokens - 1  # a judge reads an end too
+def _prompt_room(config: PPOConfig, readers: Sequence[Weights]) -> int:
+    """Most tokens of a prompt that the policy and all judges can read to the end of its answer."""
+    ends = {weights.called or weights.name: text.positions(weights) or math.inf for weights in readers}
+    shortest = min(ends, key=lambda name: ends[name])
+    room = ends[shortest] - config.rollout.max_new_tokens - 1  # a judge reads an end too
     if room < 8:
-        raise RecipeError(f"stage '{config.name}': rollout.max_new_tokens leaves no room for a prompt in this model")
+        raise RecipeError(
+            f"stage '{config.name}': rollout.max_new_tokens leaves no room for a prompt in '{shortest}', which reads "
+            f"{ends[shortest]:.0f} tokens"
+        )
     return int(min(config.data.max_length, room))
 
 
@@ -122,7 +126,7 @@ class _Sources:
             return EndpointReward(source.url, chat)
         if name in self.roles.rewards:
             return RoleReward(self.roles.rewards[name], size, chat.stop_ids[0])
-        return TextReward(RewardModel.load(self.judges[name], self.config.precision, size), chat)
+        return TextReward(RewardModel.load(self.judges[name], self.config.precision, size, self.job.how), chat)
 
 
 def _watch(config: PPOConfig, job: training.Job, reward: Reward, sources: _Sources, most: int) -> Watch | None:
@@ -136,5 +140,4 @@ def _watch(config: PPOConfig, job: training.Job, reward: Reward, sources: _Sourc
             f"stage '{config.name}': watch needs held-out prompts; set data.eval_fraction or data.eval_path"
         )
     judge = sources.reward("watch.judge") if config.watch.judge else reward
-    sampling = Sampling(config.rollout.max_new_tokens, config.rollout.temperature)
-    return Watch(config.watch, records, prompts, reward, judge, sampling, config.seed, [])
+    return Watch(config.watch, records, prompts, reward, judge, sampling_of(config.rollout), config.seed, [])

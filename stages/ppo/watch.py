@@ -86,7 +86,8 @@ class Watch:
         torch.manual_seed(self.seed)  # the same luck at each look
         rollout = sample(policy, self.prompts, chat, self.sampling, engine)
         checkpoint.set_random_state(before)
-        reward_B, judge_B = (each.score(self.records, rollout) for each in (self.reward, self.judge))
+        reward_B = self.reward.score(self.records, rollout)
+        judge_B = reward_B if self.judge is self.reward else self.judge.score(self.records, rollout)
         for name, score_B in (("reward", reward_B), ("judge", judge_B)):
             if not bool(score_B.isfinite().all()):
                 raise GuardError(f"after rollout {step}: the {name} gives a held-out answer a score that is not finite")

@@ -11,7 +11,17 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from rlhf import config as settings
 from rlhf import text
 from rlhf.artifact import Base
-from rlhf.backends import POLICY, backend, decoder, merged, score_head, trainable_kept
+from rlhf.backends import (
+    POLICY,
+    backend,
+    check_lm_head,
+    decoder,
+    for_weights,
+    merged,
+    of_adapter,
+    score_head,
+    trainable_kept,
+)
 from rlhf.errors import ArtifactError, RecipeError
 from rlhf.packing import Packed
 from rlhf.resources import resource
@@ -237,3 +247,39 @@ def test_an_adapter_that_nobody_would_read_is_refused(tmp_path: Path, target: st
     how = backend(settings.LoRA(targets=["q_proj", target]))
     with pytest.raises(RecipeError, match=rf"backend.targets: .*{target} is no linear layer of the decoder"):
         how.load(weights, text.load(weights))
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_the_head_of_every_family_is_found_to_be_known(tmp_path: Path, model_type: str) -> None:
+    weights = weights_of(random_model(tmp_path, model_type))
+    check_lm_head(backend(KINDS["full"]).load(weights, text.load(weights)))
+
+
+def test_logits_that_are_more_than_the_heads_product_are_refused() -> None:
+    model = AutoModelForCausalLM.from_config(
+        AutoConfig.for_model("cohere", vocab_size=64, hidden_size=32, intermediate_size=32, num_hidden_layers=1,
+                             num_attention_heads=2, num_key_value_heads=2, pad_token_id=1, logit_scale=0.25)
+    )  # fmt: skip
+    with pytest.raises(ArtifactError, match="'cohere' makes its logits in a way that rlhf does not know"):
+        check_lm_head(model)
+    model.logit_scale = 1.0
+    check_lm_head(model)
+
+
+def test_a_module_that_is_called_like_a_role_is_no_part_of_its_adapter() -> None:
+    assert of_adapter("layers.0.attention.value.lora_A.value.weight", "value")
+    assert of_adapter("layers.0.mlp.lora_magnitude_vector.value", "value")
+    assert not of_adapter("layers.0.attention.value.lora_A.default.weight", "value")
+    assert not of_adapter("layers.0.attention.value.base_layer.weight", "value")
+    assert not of_adapter("layers.0.mlp.lora_A.reward_watch-judge.weight", "reward_watch")
+
+
+def test_a_model_of_its_own_is_held_as_the_stages_frozen_models_are() -> None:
+    weights = weights_of(TINY)
+    chat = text.load(weights)
+    beside = backend(settings.Full(frozen_bits=4), "bf16")
+    assert for_weights(weights, beside=backend(KINDS["lora"])) is not for_weights(weights, beside=beside) is beside
+    held = standalone(beside, weights, chat)
+    assert not held.exact and any(type(m).__name__ == "Linear4bit" for m in held.model.modules())
+    half = standalone(backend(KINDS["full"], "bf16"), weights, chat)
+    assert {parameter.dtype for parameter in half.model.parameters()} == {torch.bfloat16}

@@ -141,3 +141,11 @@ def test_probabilities_of_a_half_precision_head_add_up() -> None:
     head_loss(hidden.repeat(1000, 1), Head(weight), targets, 1.0, loss)
     for one in (found, torch.cat(kept)):
         assert one.dtype == torch.float32 and one.exp().sum().item() == pytest.approx(1, abs=1e-5)
+
+
+def test_a_layer_in_another_type_keeps_what_it_is_made_of() -> None:
+    (one,) = layers(4, [6], adapter=True, bias=True, trains=False)
+    half = one.of(torch.bfloat16)
+    assert {t.dtype for t in half[:4] if t is not None} == {torch.bfloat16} and half.scale == one.scale
+    packed = one._replace(dense=lambda: one.weight).of(torch.bfloat16)
+    assert packed.weight is one.weight and packed.down is not None and packed.down.dtype == torch.bfloat16

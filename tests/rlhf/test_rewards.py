@@ -83,9 +83,11 @@ def server() -> Iterator[tuple[str, dict]]:
             seen["talks"] = talks
             if seen["fail"]:
                 seen["fail"] -= 1
-                self.send_error(503)
+                self.send_error(seen.get("code", 503))
                 return
             self.send_response(200)
+            if seen.get("cut"):
+                self.send_header("Content-Length", "1000")
             self.end_headers()
             self.wfile.write(json.dumps(seen["answer"](talks)).encode())
 
@@ -114,7 +116,8 @@ def chat():
 def test_a_server_scores_conversations(chat, server) -> None:
     url, seen = server
     seen["fail"] = 2  # the third try answers
-    assert EndpointReward(url, chat).score(TALKS, told(chat, "We are sorry.", "Hi")).tolist() == [13.0, 2.0]
+    endpoint = EndpointReward(url, chat, pause_s=0)
+    assert endpoint.score(TALKS, told(chat, "We are sorry.", "Hi")).tolist() == [13.0, 2.0]
     assert seen["talks"][1] == [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}]
 
 
@@ -136,4 +139,29 @@ def test_a_server_that_answers_nonsense_is_named(chat, server, answer: object, w
 
 def test_a_server_that_is_not_there_is_named(chat) -> None:
     with pytest.raises(RewardError, match="no answer in 2 tries"):
-        EndpointReward("http://127.0.0.1:9/score", chat, tries=2).score(TALKS, told(chat, "a", "b"))
+        EndpointReward("http://127.0.0.1:9/score", chat, tries=2, pause_s=0).score(TALKS, told(chat, "a", "b"))
+
+
+@pytest.mark.parametrize(("code", "tries"), [(503, 3), (429, 3), (401, 1)])
+def test_a_server_that_refuses_is_not_asked_again(chat, server, code: int, tries: int) -> None:
+    url, seen = server
+    seen |= {"fail": 9, "code": code}
+    with pytest.raises(RewardError, match=rf"no answer in {tries} tries .*{code}"):
+        EndpointReward(url, chat, pause_s=0).score(TALKS, told(chat, "a", "b"))
+    assert seen["fail"] == 9 - tries
+
+
+def test_an_answer_that_breaks_off_is_asked_for_again(chat, server) -> None:
+    url, seen = server
+    seen["cut"] = True
+    with pytest.raises(RewardError, match="no answer in 2 tries"):
+        EndpointReward(url, chat, tries=2, pause_s=0).score(TALKS, told(chat, "a", "b"))
+
+
+def test_waits_grow_between_tries(chat, server, monkeypatch: pytest.MonkeyPatch) -> None:
+    url, seen = server
+    seen["fail"] = 2
+    waits: list[float] = []
+    monkeypatch.setattr("rlhf.rewards.time.sleep", waits.append)
+    EndpointReward(url, chat, pause_s=0.5).score(TALKS, told(chat, "a", "b"))
+    assert waits == [0.5, 1.0]

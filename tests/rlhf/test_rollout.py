@@ -208,3 +208,20 @@ def test_prompts_that_are_asked_more_than_once_are_read_once(policy, monkeypatch
     assert set(read) == {len(one) + len(other)}
     assert rollout.responses[0] == rollout.responses[1] == rollout.responses[3] != rollout.responses[2]
     assert rollout.responses == [sample(role, [p], chat, Sampling(24, 0.0)).responses[0] for p in rollout.prompts]
+
+
+@pytest.mark.parametrize("engine", [HFEngine(), CachedEngine()])
+def test_drawing_a_few_at_a_time_draws_the_same(policy, engine: Engine) -> None:
+    role, chat = policy
+    prompts = asked(chat) * 2
+    critic = torch.nn.Linear(role.model.config.hidden_size, 1)
+    whole, parts = (sample(role, prompts, chat, Sampling(16, 0.0, size), engine, critic, depth=1) for size in (None, 3))
+    assert parts.responses == whole.responses and parts.prompts == whole.prompts
+    assert torch.equal(parts.finished_B, whole.finished_B)
+    if isinstance(engine, HFEngine):
+        assert parts.logprob_M is None and parts.lower is None
+        return
+    torch.testing.assert_close(parts.logprob_M, whole.logprob_M, rtol=0, atol=1e-4)
+    torch.testing.assert_close(parts.value_M, whole.value_M, rtol=0, atol=1e-4)
+    for one, other in zip(parts.lower or [], whole.lower or [], strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-4)

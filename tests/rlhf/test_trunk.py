@@ -217,3 +217,15 @@ def test_full_takes_any_weights(finished) -> None:
     _, _, made = finished
     weights = Weights.of(made["sft"])
     assert backend(Full()).takes(dataclasses.replace(weights, identity="another"), weights)
+
+
+def test_a_model_that_waits_elsewhere_is_not_copied_back(tmp_path: Path) -> None:
+    weights = weights_of(TINY)
+    role = standalone(backend(Full(offload=True)), weights, text.load(weights))
+    assert role.visits is not None
+    role.visits = torch.float64  # type: ignore[assignment]  # where there is one device, another type shows the visit
+    tensors = [*role.model.parameters(), *role.model.buffers()]
+    home = [tensor.data_ptr() for tensor in tensors]
+    with role.present():
+        assert {tensor.dtype for tensor in tensors} == {torch.float64}
+    assert [tensor.data_ptr() for tensor in tensors] == home

@@ -101,7 +101,7 @@ def loop_of(
         "rewards": {"rule": {"url": "http://localhost"}},
         "data": {"path": "none.jsonl"},
         "rollout": {"batch_size": len(PROMPTS), "max_new_tokens": 5},
-        "rl": {"kl_coef": 0.1, "epochs": 1, "value_coef": 0.3, **rl},
+        "rl": {"kl_coef": 0.1, "epochs": 1, **({} if "estimator" in rl else {"value_coef": 0.3}), **rl},
         "train": {"episodes": 2 * len(PROMPTS), "lr": 1e-2, "max_grad_norm": 1e9, **(train or {})},
     }
     config = PPOConfig.model_validate(raw)
@@ -253,7 +253,7 @@ def test_tables_and_packed_rows_name_the_same_tokens() -> None:
     batch = scored(loop_of())
     where = batch.places([2, 0])
     assert [one.tolist() for one in where] == [[2, 2, 2, 2, 2, 0, 0, 0], [0, 1, 2, 3, 4, 0, 1, 2]]
-    assert torch.equal(batch.logprob_BR[where], batch.tokens(batch.logprob_BR, [2, 0]))
+    assert torch.equal(batch.logprob_BR[where], batch.logprob_BR[[2, 0]][batch.mask_BR[[2, 0]].bool()])
     assert batch.packed([2, 0]).target_M.tolist() == RESPONSES[2] + RESPONSES[0]
 
 
@@ -375,7 +375,10 @@ def test_probabilities_that_no_token_was_drawn_with_stop_the_run() -> None:
     loop = loop_of(same_reference=True)
     right = torch.cat(logprobs(loop.roles.policy.model)).detach().float()
     loop.engine = Said(right)
-    loop.score(loop.rollout(PROMPTS), RECORDS, first=True)
+    near = right + 1e-4 * torch.linspace(-1, 1, len(right))
+    loop.engine = Said(near)
+    batch = loop.score(loop.rollout(PROMPTS), RECORDS, first=True)
+    assert torch.equal(batch.logprob_BR[batch.mask_BR.bool()], near)  # ratios are to what the tokens were drawn with
     loop.engine = Said(right + torch.eye(len(right))[4] * 0.01)
     with pytest.raises(GuardError, match=r"generation and training differ by 0\.01 nats"):
         loop.score(loop.rollout(PROMPTS), RECORDS, first=True)
@@ -389,3 +392,13 @@ def test_a_policy_that_is_not_the_one_that_drew_stops_the_run() -> None:
         loop.roles.policy.model.table.add_(0.1 * torch.randn_like(loop.roles.policy.model.table))
     with pytest.raises(GuardError, match="before the first step the policy is"):
         loop.update(batch, first=True)
+
+
+def test_the_rollout_after_which_a_watched_run_stops_is_on_record(tmp_path: Any) -> None:
+    loop, kept = loop_of(same_reference=True, train={"log_every": 10, "episodes": 24}), Kept()
+    loop.watch = SimpleNamespace(parted=True)  # type: ignore[assignment]
+    loop.look = lambda *_: None  # type: ignore[method-assign]
+    loop.end_watch = lambda watch, metrics, *_: dict(metrics)  # type: ignore[method-assign]
+    loop.done, loop.first_score = 1, 0.0
+    loop.train(RECORDS, PROMPTS, kept, tmp_path)  # type: ignore[arg-type]
+    assert loop.done == 2 and [line["episodes"] for line in kept.lines] == [8]

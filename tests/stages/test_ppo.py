@@ -106,12 +106,15 @@ def test_micro_batches_and_checkpointing_change_no_number(parents: Path) -> None
             assert other[0][name] == pytest.approx(whole[0][name], rel=1e-3, abs=1e-5), name
 
 
-@pytest.mark.parametrize("kind", ["full", "lora", "qlora"])
+@pytest.mark.parametrize(
+    ("kind", "critic"), [("full", "shared"), ("lora", "shared"), ("qlora", "shared"), ("lora", "reward_head")]
+)
 def test_frozen_layers_stay_and_the_rest_trains_as_if_nothing_were_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, critic: str
 ) -> None:
     raw = chain(tmp_path, kind)
     raw["stages"]["ppo"]["train"]["freeze_layers"] = 2
+    raw["stages"]["ppo"]["rl"]["critic"] = critic
 
     def go() -> Artifact:
         return run(parse(json.loads(json.dumps(raw))), tmp_path, Screen(quiet=True), fresh=True)["ppo"]
@@ -364,8 +367,24 @@ def test_a_prompt_must_fit_beside_its_answer(tmp_path: Path) -> None:
     raw = chain(tmp_path, model=str(base), template="chatml")
     raw["stages"] = {"ppo": raw["stages"]["ppo"] | {"model": str(base), "rewards": {"gold": {"rule": SHOP_RULE}}}}
     del raw["stages"]["ppo"]["reward_model"]
-    with pytest.raises(RecipeError, match="max_new_tokens leaves no room for a prompt in this model"):
+    with pytest.raises(RecipeError, match=r"max_new_tokens leaves no room for a prompt in '.*', which reads 20 tokens"):
         run(parse(raw), tmp_path, Screen(quiet=True))
+
+
+def test_a_prompt_must_fit_into_every_judge(parents: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rlhf.text.positions", lambda weights: 10 if weights.called == "reward" else 512)
+    with pytest.raises(RecipeError, match="no room for a prompt in 'reward', which reads 10 tokens"):
+        ppo(parents)
+
+
+@pytest.mark.parametrize(("depth", "words"), [(4, "the model has 4 layers"), (1, "the model's family")])
+def test_layers_that_cannot_freeze_are_refused(
+    parents: Path, monkeypatch: pytest.MonkeyPatch, depth: int, words: str
+) -> None:
+    if depth == 1:
+        monkeypatch.setattr("rlhf.trunk.matches", lambda model: False)
+    with pytest.raises(RecipeError, match=f"freeze_layers {depth}: {words}"):
+        ppo(parents, train={"freeze_layers": depth})
 
 
 def test_several_processes_are_refused(parents: Path, monkeypatch: pytest.MonkeyPatch) -> None:
