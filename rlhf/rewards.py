@@ -44,12 +44,30 @@ class RoleReward:
 
     @torch.no_grad()
     def score(self, prompts: Sequence[Prompt], rollout: Rollout) -> Tensor:
-        rollout = rollout if self.stop_id is None else rollout.ended(self.stop_id)
+        rollout = self._ended(rollout)
         scores_B = torch.empty(len(rollout), device=rollout.finished_B.device)
         with self.role.present():
             for rows in batches(rollout.lengths, self.batch_size):
                 scores_B[rows] = self.role.scores(rollout.packed(rows))
         return scores_B
+
+    @torch.no_grad()
+    def read(self, rollout: Rollout) -> tuple[Tensor, dict[int, Tensor]]:
+        """Scores, (B,), and from the same pass what a critic's head can read on this model: of each row, the states
+        before its response tokens, (R, D)."""
+        ended, states = self._ended(rollout), {}
+        scores_B = torch.empty(len(rollout), device=rollout.finished_B.device)
+        with self.role.present():
+            for rows in batches(ended.lengths, self.batch_size):
+                part = ended.packed(rows)
+                hidden = self.role.hidden(part, torch.cat([part.predicts_M, part.last_B]))
+                *before, last_BD = hidden.split([*(len(ended.responses[row]) for row in rows), len(rows)])
+                scores_B[rows] = self.role.read(last_BD)
+                states |= {row: s[: len(rollout.responses[row])] for row, s in zip(rows, before, strict=True)}
+        return scores_B, states
+
+    def _ended(self, rollout: Rollout) -> Rollout:
+        return rollout if self.stop_id is None else rollout.ended(self.stop_id)
 
 
 class TextReward:
@@ -133,9 +151,15 @@ class WeightedSum:
     def score(self, prompts: Sequence[Prompt], rollout: Rollout) -> Tensor:
         return self.total(self.each(prompts, rollout), rollout.finished_B)
 
-    def each(self, prompts: Sequence[Prompt], rollout: Rollout) -> dict[str, Tensor]:
-        """Each reward's own scores, (B,)."""
-        return {name: reward.score(prompts, rollout) for name, (reward, _) in self.rewards.items()}
+    def each(
+        self, prompts: Sequence[Prompt], rollout: Rollout, known: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """Each reward's own scores, (B,). `known`: those that need not be asked for any more."""
+        known = known or {}
+        return {
+            name: known[name] if name in known else reward.score(prompts, rollout)
+            for name, (reward, _) in self.rewards.items()
+        }
 
     def total(self, each: Mapping[str, Tensor], finished_B: Tensor) -> Tensor:
         """What a response is worth, (B,)."""

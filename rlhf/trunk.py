@@ -217,6 +217,15 @@ class Roles:
             return None
         return value
 
+    @property
+    def judge_below(self) -> str | None:
+        """The reward whose states the critic reads, where it is a head on a reward model's."""
+        value = self.value
+        if value is None or value.owns_body:
+            return None
+        bodies = {name: (role.model, role.adapter) for name, role in self.rewards.items()}
+        return next((n for n, (model, a) in bodies.items() if model is value.model and a == value.adapter), None)
+
     def freeze(self, depth: int = 0) -> None:
         """Only policy and value train, and of the policy only what lies above its first `depth` layers.
 

@@ -55,10 +55,9 @@ class Batch:
         self.depth = part.depth
         self.lower |= dict(zip(rows, part.lower_ND.split(list(part.lengths)), strict=True))
 
-    def keep_states(self, rows: Sequence[int], hidden_MD: Tensor) -> None:
-        """Remember what a frozen body made of some rows."""
-        lengths = [len(self.rollout.responses[row]) for row in rows]
-        self.states |= dict(zip(rows, hidden_MD.split(lengths), strict=True))
+    def states_of(self, rows: Sequence[int]) -> Tensor:
+        """What a critic's head reads of some rows, (M, D), in the order of `Rollout.packed(rows)`."""
+        return torch.cat([self.states[row] for row in rows])
 
     def packed(self, rows: Sequence[int]) -> Packed:
         """Some rows side by side, from above the bottom layers where these are frozen."""

@@ -29,7 +29,7 @@ from rlhf.errors import GuardError
 from rlhf.evaluate import batches
 from rlhf.fused import head_loss
 from rlhf.memory import give_back
-from rlhf.rewards import WeightedSum
+from rlhf.rewards import RoleReward, WeightedSum
 from rlhf.rl import advantages
 from rlhf.rl.kl import AdaptiveKL, FixedKL, k1, k3
 from rlhf.rl.losses import policy_loss, value_loss
@@ -194,8 +194,8 @@ class Loop:
         if not drawn or first:
             self.read_policy(batch, compare=drawn)
         self.read_reference(batch, compare=first)
-        self.read_values(batch)
-        batch.scores = self.reward.each(records, rollout)
+        known = self.read_values(batch)
+        batch.scores = self.reward.each(records, rollout, known)
         batch.score_B = self.reward.total(batch.scores, rollout.finished_B)
         batch.check_finite(f"rollout {self.done + 1}")
         give_back()
@@ -241,18 +241,22 @@ class Loop:
                     self.check_same(who, batch.logprob_BR[places], logprob_M, self.roles.reference.exact)
                 batch.ref_logprob_BR[places] = logprob_M
 
-    def read_values(self, batch: Batch) -> None:
-        """Values of a critic that does not read the policy's states; a frozen body's states are kept for its head."""
-        value = self.roles.value
+    def read_values(self, batch: Batch) -> dict[str, Tensor]:
+        """Values of a critic that does not read the policy's states. A head on a reward model's states reads those of
+        the pass that scores, and they are kept for it: these scores, by the reward's name."""
+        value, judge = self.roles.value, self.roles.judge_below
         if value is None or self.roles.shared_critic is not None:
-            return
-        with value.present():
-            for rows in self.micro_batches(batch.rollout):
-                part = batch.rollout.packed(rows)  # whole: another body makes other states of the bottom layers
-                hidden_MD = value.hidden(part, part.predicts_M)
-                batch.value_BR[batch.places(rows)] = value.read(hidden_MD)
-                if not value.owns_body:
-                    batch.keep_states(rows, hidden_MD)
+            return {}
+        scores: dict[str, Tensor] = {}
+        if judge is not None:
+            reader, _ = self.reward.rewards[judge]
+            assert isinstance(reader, RoleReward)
+            scores[judge], batch.states = reader.read(batch.rollout)
+        for rows in self.micro_batches(batch.rollout):
+            part = batch.packed(rows)
+            hidden_MD = batch.states_of(rows) if judge else value.hidden(part, part.predicts_M)
+            batch.value_BR[batch.places(rows)] = value.read(hidden_MD)
+        return scores
 
     def check_same(self, who: str, left_M: Tensor, right_M: Tensor, exact: bool = True) -> None:
         """A wrong reference or a wrong rollout would train on without a word. A quantised copy may be a little off."""
@@ -370,7 +374,7 @@ class Loop:
                 self.accelerator.backward(loss / tokens)
                 hidden_MD = roles.value.hidden(part, part.predicts_M, self.config.train.gradient_checkpointing)
             elif roles.shared_critic is None:
-                hidden_MD = torch.cat([batch.states[row] for row in rows])
+                hidden_MD = batch.states_of(rows)
             critic_loss, metrics = value_loss(roles.value.read(hidden_MD), value_M, return_M, rl.value_clip)
             add({**metrics, "value_loss": critic_loss.detach()})
             loss = rl.value_coef * critic_loss + (0.0 if roles.value.owns_body else loss)

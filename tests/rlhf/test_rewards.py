@@ -66,6 +66,18 @@ def test_rules_and_weights(judged) -> None:
     assert both.score(prompts, rollout).tolist() == [0.5, 0.5]
 
 
+def test_scores_and_a_critics_states_come_from_one_pass(judged) -> None:
+    weights, chat, prompts, rollout = judged
+    judge = RewardModel.load(weights)
+    reward = RoleReward(judge.role, 2, chat.stop_ids[0])
+    scores_B, states = reward.read(rollout)
+    torch.testing.assert_close(scores_B, reward.score(prompts, rollout), rtol=0, atol=1e-5)
+    for row, response in enumerate(rollout.responses):
+        part = rollout.packed([row])
+        assert len(states[row]) == len(response)
+        torch.testing.assert_close(states[row], judge.role.hidden(part, part.predicts_M), rtol=0, atol=1e-4)
+
+
 def test_only_what_did_not_finish_gets_the_score_of_that(judged) -> None:
     _, chat, prompts, rollout = judged
     words = RuleReward(lambda messages, response, answer: float(len(response.split())), chat)

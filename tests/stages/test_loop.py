@@ -16,7 +16,7 @@ from rlhf.data.chat import ChatFormat
 from rlhf.data.records import Prompt
 from rlhf.errors import GuardError
 from rlhf.packing import Packed
-from rlhf.rewards import WeightedSum
+from rlhf.rewards import RoleReward, WeightedSum
 from rlhf.rollout import Drawn, Request, Rollout
 from rlhf.trunk import Role, Roles
 from stages.ppo.batch import Batch
@@ -112,11 +112,13 @@ def loop_of(
         head.weight.data = torch.linspace(-0.5, 0.6, SIZE)[None]
         nn.init.constant_(head.bias, 0.1)
         judge = Bigram(2)
-        body = Role(judge, Lookup(judge)) if on_another else roles.policy
+        body = Role(judge, Lookup(judge), head=nn.Linear(SIZE, 1)) if on_another else roles.policy
+        roles.rewards |= {"judge": body} if on_another else {}
         roles.value = dataclasses.replace(body, head=head, owns_body=False)
     roles.freeze()
     chat = ChatFormat(None, "", (STOP,), 1)  # type: ignore[arg-type]
-    reward = WeightedSum({"table": (Table(), 1.0)}, UNFINISHED)
+    judges = {name: (RoleReward(role, 3, STOP), 0.0) for name, role in roles.rewards.items()}
+    reward = WeightedSum({"table": (Table(), 1.0), **judges}, UNFINISHED)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("stages.ppo.loop.engine_for", lambda role, name: Said())
         return Loop(config, roles, reward, chat, Accelerator(cpu=True))
