@@ -1,7 +1,8 @@
 """The adapter system: what trains, how it is loaded, kept apart from its reference, saved and merged.
 
 The only module that knows which backend it is. Everything else holds a `Backend` and calls it.
-With LoRA and QLoRA the base is frozen and every role is an adapter on it; with Full every role is a model.
+With LoRA and QLoRA the base is frozen and every role is an adapter on it. With Full what trains is a model, and frozen
+roles are adapters on one copy where they have one base, or models too.
 """
 
 import logging
@@ -9,7 +10,7 @@ import re
 import tempfile
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +35,8 @@ from rlhf.registry import family_of
 from rlhf.weights import Weights, identity
 
 Head = Literal["lm", "score"]
+Placed = tuple[nn.Module, str | None]
+"""A role's model and its adapter there: "" for the plain base, None on a model of the role's own."""
 POLICY = "default"
 """Name of the adapter that trains; TRL expects PEFT's default."""
 
@@ -59,13 +62,12 @@ class Backend(ABC):
         return self.load(weights, chat, head).eval().requires_grad_(False)
 
     @abstractmethod
-    def role(
-        self, model: nn.Module, name: str, weights: Weights, chat: ChatFormat, trains: bool = False
-    ) -> tuple[nn.Module, str | None]:
-        """A further role beside `model`: `(the same model, adapter name)` or `(a model of its own, None)`.
+    def trained_role(self, model: nn.Module, name: str, weights: Weights, chat: ChatFormat) -> Placed:
+        """A further role beside `model` that trains; on a trunk, weights without an adapter are given a fresh one."""
 
-        On a trunk, weights without an adapter are the plain base: no adapter ("") if frozen, a fresh one if it trains.
-        """
+    @abstractmethod
+    def frozen_roles(self, model: nn.Module, roles: Mapping[str, Weights], chat: ChatFormat) -> dict[str, Placed]:
+        """Further roles beside `model` that do not train, by name, on as few models as there can be."""
 
     @abstractmethod
     def trainer_reference(self, weights: Weights, chat: ChatFormat) -> PreTrainedModel | None:
@@ -107,11 +109,23 @@ class FullBackend(Backend):
         model.to(device=self.device, dtype=torch.float32)  # type: ignore[arg-type]
         return model
 
-    def role(
-        self, model: nn.Module, name: str, weights: Weights, chat: ChatFormat, trains: bool = False
-    ) -> tuple[nn.Module, str | None]:
-        head: Head = "score" if weights.scores else "lm"
-        return (self.load if trains else self.frozen)(weights, chat, head), None
+    def trained_role(self, model: nn.Module, name: str, weights: Weights, chat: ChatFormat) -> Placed:
+        return self.load(weights, chat, "score" if weights.scores else "lm"), None
+
+    def frozen_roles(self, model: nn.Module, roles: Mapping[str, Weights], chat: ChatFormat) -> dict[str, Placed]:
+        """Roles of one base are adapters on one frozen copy of it; weights of their own are models of their own."""
+        found: dict[str, Placed] = {}
+        for group in _by_base(roles):
+            (first, weights), *others = group.items()
+            if not others:
+                found[first] = self.frozen(weights, chat, "score" if weights.scores else "lm"), None
+                continue
+            trunk: nn.Module = self.frozen(replace(weights, adapter=None, head=None), chat)
+            for name, one in group.items():
+                trunk = _with_adapter(trunk, name, one) if one.adapter else trunk
+            trunk.eval().requires_grad_(False)
+            found |= {name: (trunk, name if one.adapter else "") for name, one in group.items()}
+        return found
 
     def frozen(self, weights: Weights, chat: ChatFormat, head: Head = "lm") -> PreTrainedModel:
         """A copy that does not train: in the arithmetic's own precision, or quantised."""
@@ -175,14 +189,16 @@ class LoRABackend(Backend):
                 score.weight.data.copy_(load_file(weights.head)["weight"])
         return model.to(self.device)  # type: ignore[return-value]
 
-    def role(
-        self, model: nn.Module, name: str, weights: Weights, chat: ChatFormat, trains: bool = False
-    ) -> tuple[nn.Module, str | None]:
-        if weights.adapter is None and not trains:
-            return model, ""
+    def trained_role(self, model: nn.Module, name: str, weights: Weights, chat: ChatFormat) -> Placed:
         model.add_adapter(name, self._adapter_config(weights, _plain(model)))  # type: ignore[operator]
         _load_adapter(model, name, weights)
         return model, name
+
+    def frozen_roles(self, model: nn.Module, roles: Mapping[str, Weights], chat: ChatFormat) -> dict[str, Placed]:
+        return {
+            name: self.trained_role(model, name, weights, chat) if weights.adapter else (model, "")
+            for name, weights in roles.items()
+        }
 
     def trainer_reference(self, weights: Weights, chat: ChatFormat) -> PreTrainedModel | None:
         return None
@@ -415,6 +431,29 @@ def _load_adapter(model: Any, name: str, weights: Weights) -> None:
     if result.unexpected_keys or missing:
         odd = (list(result.unexpected_keys) + missing)[0]
         raise ArtifactError(f"{path}: does not fit base '{weights.name}' (first: {odd})")
+
+
+def _with_adapter(model: Any, name: str, weights: Weights) -> nn.Module:
+    """A frozen model with one more adapter."""
+    import peft
+
+    assert weights.adapter is not None
+    config = _saved_config(weights.adapter)
+    if hasattr(model, "peft_config"):
+        model.add_adapter(name, config)
+    else:
+        model = peft.PeftModel(model, config, adapter_name=name)
+    _load_adapter(model, name, weights)
+    return model
+
+
+def _by_base(roles: Mapping[str, Weights]) -> list[dict[str, Weights]]:
+    """Roles that are one base, plain or with an adapter that was trained on it whole, together; any other alone."""
+    groups: dict[str, dict[str, Weights]] = {}
+    for name, weights in roles.items():
+        shares = not weights.quantisation and (weights.adapter is not None or not weights.scores)
+        groups.setdefault(weights.identity if shares else f"{name} alone", {})[name] = weights
+    return list(groups.values())
 
 
 def _saved_config(folder: Path, trainable: bool = False) -> Any:

@@ -262,12 +262,20 @@ class _Loader:
     model: nn.Module
     trunks: dict[int, Trunk] = field(default_factory=dict)
 
-    def role(self, name: str, weights: Weights, head: bool = False, trains: bool = False) -> Role:
+    def frozen(self, roles: Mapping[str, Weights]) -> dict[str, Role]:
+        """Roles that do not train, by name."""
         how = self.backend
-        model, adapter = how.role(self.model, name, weights, self.chat, trains)
-        visits = how.device if how.offloads and not trains else None
-        score = _head(weights, model, how.device) if head else None
-        return Role(model, self.trunk(model), adapter, score, exact=how.exact or trains, visits=visits)
+        visits = how.device if how.offloads else None
+        found: dict[str, Role] = {}
+        for name, (model, adapter) in how.frozen_roles(self.model, roles, self.chat).items():
+            head = _head(roles[name], model, how.device) if roles[name].scores else None
+            found[name] = Role(model, self.trunk(model), adapter, head, exact=how.exact, visits=visits)
+        return found
+
+    def critic(self, weights: Weights) -> Role:
+        """A role of its own that trains."""
+        model, adapter = self.backend.trained_role(self.model, "value", weights, self.chat)
+        return Role(model, self.trunk(model), adapter, _head(weights, model, self.backend.device))
 
     def trunk(self, model: nn.Module) -> Trunk:
         if id(model) not in self.trunks:
@@ -286,25 +294,27 @@ def load(
 ) -> Roles:
     """Put the roles on one trunk where the backend can, on models of their own where it cannot.
 
-    The reference is the policy's parent: its adapter, or a frozen copy. A critic `shared` is a head on the policy's
-    own states, zero at first; `reward_head` one on the frozen states of the first reward model, at first the head that
-    scores; `reward` starts from the first reward model (Stiennon et al. 2020), shifted as its scores are; `policy` from
-    the policy with a zero head. A reward model on another base, or one that reads other tokens, is left out (score text
-    instead), and a critic cannot start from it (RecipeError). `judges` are further reward models, which the policy is
-    not trained on and no critic starts from. Raises ArtifactError where logits are made in a way that is not known.
+    The reference is the policy's parent: its adapter, or a frozen copy, on which reward models may be adapters. A
+    critic `shared` is a head on the policy's own states, zero at first; `reward_head` one on the frozen states of the
+    first reward model, at first the head that scores; `reward` starts from the first reward model (Stiennon et al.
+    2020), shifted as its scores are; `policy` from the policy with a zero head. A reward model on another base, or one
+    that reads other tokens, is left out (score text instead), and a critic cannot start from it (RecipeError).
+    `judges` are further reward models, which the policy is not trained on and no critic starts from. Raises
+    ArtifactError where logits are made in a way that is not known.
     """
     load_ = _Loader(backend, chat, backend.load(policy, chat))
     check_lm_head(load_.model)
-    reference = load_.role("reference", policy)
     named = {**rewards, **(judges or {})}
     fit = {n: w for n, w in named.items() if backend.takes(w, policy) and text.same(chat, text.load(w))}
-    scorers = {name: load_.role(f"reward_{name}", weights, head=True) for name, weights in fit.items()}
+    frozen = load_.frozen({"reference": policy, **{f"reward_{name}": weights for name, weights in fit.items()}})
+    reference = frozen.pop("reference")
+    scorers = {name: frozen[f"reward_{name}"] for name in fit}
     actor = Role(load_.model, load_.trunk(load_.model), trained_adapter(load_.model))
     value = None
     if critic == "shared":
         value = Role(actor.model, actor.trunk, actor.adapter, _zero_head(actor.model, backend.device), owns_body=False)
     elif critic == "policy":
-        value = load_.role("value", policy, head=True, trains=True)
+        value = load_.critic(policy)
     elif critic is not None:
         judge = next((name for name in fit if name in rewards), None)
         if judge is None:
@@ -314,7 +324,7 @@ def load(
         if critic == "reward_head":
             value = replace(scorers[judge], head=deepcopy(scorers[judge].head), owns_body=False)
         else:
-            value = load_.role("value", fit[judge], head=True, trains=True)
+            value = load_.critic(fit[judge])
     roles = Roles(actor, reference, scorers, value)
     roles.freeze(frozen_layers)
     return roles

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from rlhf import text
-from rlhf.backends import POLICY, backend, merged
+from rlhf.backends import POLICY, backend, for_weights, merged
 from rlhf.config import Full, LoRA
 from rlhf.decoder import Decoder
 from rlhf.errors import RecipeError
@@ -15,7 +15,7 @@ from rlhf.packing import Packed
 from rlhf.rollout import Sampling, sample
 from rlhf.trunk import Critic, Padded, Roles, active, load, standalone
 from rlhf.weights import Weights
-from tests.rlhf.test_backends import TINY, random_model, weights_of
+from tests.rlhf.test_backends import TINY, random_model, saved, weights_of
 
 ROWS = [[2, 50, 60, 70, 3], [2, 80, 3, 90, 91, 92, 93, 3]]
 
@@ -196,7 +196,7 @@ def test_a_padded_trunk_recomputes_with_the_adapter_it_ran_with(tmp_path: Path, 
     weights = weights_of(random_model(tmp_path, model_type))
     chat, how = text.load(weights), backend(LoRA(r=4))
     model = how.load(weights, chat).eval()
-    how.role(model, "value", weights, chat, trains=True)
+    how.trained_role(model, "value", weights, chat)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             parameter.data.normal_(std=0.1)
@@ -229,3 +229,35 @@ def test_a_model_that_waits_elsewhere_is_not_copied_back(tmp_path: Path) -> None
     with role.present():
         assert {tensor.dtype for tensor in tensors} == {torch.float64}
     assert [tensor.data_ptr() for tensor in tensors] == home
+
+
+@pytest.mark.parametrize("critic", ["shared", "reward_head"])
+def test_beside_a_policy_that_trains_whole_frozen_roles_of_one_base_share_a_copy(finished, critic: Critic) -> None:
+    _, _, made = finished
+    policy, reward = Weights.of(made["sft"]), Weights.of(made["reward"])
+    chat = text.load(policy)
+    roles = load(backend(Full()), policy, {"judge": reward}, chat, critic)
+    judge, reference = roles.rewards["judge"], roles.reference
+    adapters = reward.adapter is not None and not reward.quantisation
+    assert (judge.model is reference.model) is adapters and judge.model is not roles.policy.model
+    assert roles.judge_below == ("judge" if critic == "reward_head" else None)
+    assert {id(p) for role in (judge, reference) for p in role.model.parameters() if p.requires_grad} == set()
+    torch.testing.assert_close(reference.logprobs(batch(), 1.0), roles.policy.logprobs(batch(), 1.0))
+    alone = standalone(for_weights(reward), reward, chat)
+    torch.testing.assert_close(judge.scores(batch()), alone.scores(batch()), rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("model_type", ["gpt2", "llama"])
+def test_a_plain_reference_does_not_see_the_adapter_of_a_reward_beside_it(tmp_path: Path, model_type: str) -> None:
+    weights = weights_of(random_model(tmp_path / "base", model_type))
+    chat, how = text.load(weights), backend(LoRA(r=4))
+    model = how.load(weights, chat, "score")
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    reward = dataclasses.replace(saved(tmp_path, model, how, weights), head=tmp_path / "model" / "head.safetensors")
+    roles = load(backend(Full()), weights, {"judge": reward}, chat, "shared")
+    assert roles.reference.model is roles.rewards["judge"].model and roles.reference.adapter == ""
+    torch.testing.assert_close(roles.reference.logprobs(batch(), 1.0), roles.policy.logprobs(batch(), 1.0))
+    alone = standalone(how, reward, chat)
+    torch.testing.assert_close(roles.rewards["judge"].scores(batch()), alone.scores(batch()), rtol=0, atol=1e-5)
