@@ -4,7 +4,7 @@ Same model, reward model, prompts, batch and updates. The peers' side and the as
 repository (`--peers`); their libraries are installed into virtual environments of their own under `--work`.
 
 python -m benchmarks.ppo.compare speed      # CPU-seconds an episode, and peak memory above the loaded libraries
-python -m benchmarks.ppo.compare reward     # CPU-seconds to a fixed reward
+python -m benchmarks.ppo.compare reward --seeds 0 1 2 3 4       # CPU-seconds to a fixed reward
 python -m benchmarks.ppo.compare memory     # peak memory of PPO with four roles over that of SFT
 python -m benchmarks.ppo.compare all        # a short version of the three, as `make bench-ppo` runs it
 
@@ -13,6 +13,10 @@ has it: that peer is the like-for-like one. TRL 1.12 trains a value model of its
 the factor over it is that choice. `lora-critic` and `full-critic` make the same one: an adapter or a model, started
 from the reward model as the peer's is. `fast` is LoRA on a bf16 trunk with frozen lower layers, which changes
 precision and what trains; its peer is LoRA.
+
+For `reward` our critic is a head on the reward model's states, and lambda is 0.5: a critic that knows the reward from
+the start gives each token its credit. Found on seeds 10 and 11, and no secret of ours: `trl112-tuned` is TRL with that
+lambda, `trl112` with its own default.
 """
 
 import argparse
@@ -27,9 +31,12 @@ from typing import Any
 
 from benchmarks.common import ROOT, keep
 
+HERE = Path(__file__).resolve().parent
 RATES = {"lora": 1e-3, "full": 1e-4}
 """Learning rates of the peers' own script, and of ours where nothing else is said."""
+LAMBDA = 0.5
 CRITIC = ["--set", "rl.critic=reward"]
+TUNED = ["--set", "rl.critic=reward_head", "--set", f"rl.lam={LAMBDA}"]
 MODES: dict[str, tuple[str, list[str]]] = {
     "lora": ("lora", []),
     "full": ("full", []),
@@ -45,8 +52,10 @@ TRL_096 = [
 ]  # fmt: skip
 SHAPE = "v4096_h256_l6"
 BATCH = 16
-SHORT = {"speed": 4, "reward": 40}
-"""Updates of the short version, which runs one seed against TRL 1.12."""
+UPDATES = {"trl112": 40, "trl112-tuned": 16, "trl096": 40, "rlhf": 16}
+"""Updates in which a fixed reward should be reached."""
+SHORT = 4
+"""Updates of the short version for speed; it runs one seed against TRL 1.12."""
 
 
 def main() -> None:
@@ -55,9 +64,9 @@ def main() -> None:
     parser.add_argument("--peers", type=Path, default=ROOT.parent / "shared" / "bench" / "ppo_peers")
     parser.add_argument("--work", type=Path, default=ROOT / ".bench")
     parser.add_argument("--modes", nargs="+", default=["lora", "full", "fast"], choices=MODES)
-    parser.add_argument("--engines", nargs="+", default=["trl112", "trl096", "rlhf"])
+    parser.add_argument("--engines", nargs="+", choices=["trl112", "trl112-tuned", "trl096", "rlhf"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--updates", type=int, default=5)
+    parser.add_argument("--updates", type=int, default=5, help="of `speed`")
     parser.add_argument("--target", type=float, default=0.5, help="reward to reach, of a moving mean of three updates")
     parser.add_argument("--set", action="append", default=[], help="setting of our side, such as rl.critic=reward")
     parser.add_argument("--lr", type=float, help="learning rate of our side")
@@ -66,29 +75,32 @@ def main() -> None:
     options.work = options.work.resolve()
     name = options.name or f"ppo-{options.what}"
     if options.what == "all":
-        options.engines, options.seeds = ["trl112", "rlhf"], [0]
+        options.engines, options.seeds = ["trl112", "trl112-tuned", "rlhf"], [0]
+    options.engines = options.engines or ["trl112", "trl112-tuned" if options.what == "reward" else "trl096", "rlhf"]
     bench = Bench(options)
     if options.what == "all":
         short(bench, options, name)
     elif options.what == "memory":
         keep(name, {"over_sft": {mode: bench.over_sft(mode) for mode in options.modes}})
     else:
-        runs = bench.runs(options.updates)
+        runs = bench.runs(UPDATES if options.what == "reward" else dict.fromkeys(options.engines, options.updates))
         found = {mode: summary(options.engines, mode, runs) for mode in options.modes}
         keep(name, {"settings": settings(options), "products_gflops": products(), "ratios": found, "runs": runs})
 
 
 def short(bench: "Bench", options: argparse.Namespace, name: str) -> None:
     """The three in short: kept in a result file, and the figures that are asked for most as the last line."""
-    speed, reward = (bench.runs(SHORT[what]) for what in ("speed", "reward"))
+    speed, reward = bench.runs({"trl112": SHORT, "rlhf": SHORT}), bench.runs(UPDATES)
     found: dict[str, dict[str, float | None]] = {}
     for mode in options.modes:
-        fast, far = summary(["trl112"], mode, speed), summary(["trl112"], mode, reward)
+        fast, far = summary(["trl112"], mode, speed), summary(["trl112", "trl112-tuned"], mode, reward)
         memory = fast.get("trl112/rlhf peak_over_base_mb")
+        far = {peer: far.get(f"{peer}/rlhf cpu_s_to_target") for peer in ("trl112", "trl112-tuned")}
         found[mode] = {
             "speedup": fast.get("trl112/rlhf cpu_s_per_episode"),
             "memory_ratio": round(1 / memory, 3) if memory else None,
-            "to_reward": far.get("trl112/rlhf cpu_s_to_target"),
+            "to_reward": far["trl112"],
+            "to_reward_tuned": far["trl112-tuned"],
             "over_sft": bench.over_sft(mode)["ratio"],
         }
     runs = {"speed": speed, "reward": reward}
@@ -111,30 +123,31 @@ class Bench:
         if not (self.assets / "merged").exists():
             merge_reward(self.assets)
         self.python = {"rlhf": sys.executable}
-        if "trl112" in options.engines:
-            self.python["trl112"] = environment(options.work, "trl112", TRL_112, shares=True)
+        for engine in {"trl112", "trl112-tuned"} & {*options.engines}:
+            self.python[engine] = environment(options.work, "trl112", TRL_112, shares=True)
         if "trl096" in options.engines:
             self.python["trl096"] = environment(options.work, "trl096", TRL_096, shares=False)
 
-    def runs(self, updates: int) -> list[dict[str, Any]]:
-        """Every engine in every mode, in turn."""
+    def runs(self, updates: dict[str, int]) -> list[dict[str, Any]]:
+        """Every engine for its number of updates, in every mode, in turn."""
         options = self.options
-        peers = [engine for engine in options.engines if engine != "rlhf"]
+        peers = [engine for engine in options.engines if engine != "rlhf" and engine in updates]
         modes = dict.fromkeys(MODES[mode][0] for mode in options.modes)
         jobs = [(peer, mode) for mode in modes for peer in peers]
         jobs += [("rlhf", mode) for mode in options.modes if "rlhf" in options.engines]
-        return [self.run(engine, mode, seed, updates) for seed in options.seeds for engine, mode in jobs]
+        tunes = "trl112-tuned" in updates
+        return [self.run(engine, mode, seed, updates[engine], tunes) for seed in options.seeds for engine, mode in jobs]
 
-    def run(self, engine: str, mode: str, seed: int, updates: int) -> dict[str, Any]:
+    def run(self, engine: str, mode: str, seed: int, updates: int, tuned: bool) -> dict[str, Any]:
         """One engine in a process of its own; what it found."""
         trained = MODES[mode][0]
         common = ["--mode", trained, "--updates", str(updates), "--batch", str(BATCH), "--seed", str(seed)]
         if engine == "rlhf":
-            found = self.ours(mode, *common)
+            found = self.ours(mode, *common, *(TUNED if tuned else []))
         else:
-            script = {"trl112": "trl_ppo_bench.py", "trl096": "trl096_ppo_bench.py"}[engine]
-            words = [self.options.peers / script, *common, "--lr", str(RATES[trained]), "--quiet", "1"]
-            found = self._process(engine, words)
+            script = self.options.peers / ("trl096_ppo_bench.py" if engine == "trl096" else "trl_ppo_bench.py")
+            through = [HERE / "peer.py", LAMBDA] if engine == "trl112-tuned" else []
+            found = self._process(engine, [*through, script, *common, "--lr", RATES[trained], "--quiet", 1])
         print(f"{engine} {mode} seed {seed}: {found['med_cpu_per_ep']:.3f} CPU-s an episode", file=sys.stderr)
         curve = [round(value, 3) for value in found["true_reward"]]
         reached = first_at(curve, self.options.target)
@@ -177,7 +190,7 @@ class Bench:
 
     def _process(self, engine: str, words: list[Any]) -> dict[str, Any]:
         done = subprocess.run(
-            [self.python[engine], *words], env=self.env, cwd=self.options.work, capture_output=True, text=True
+            [self.python[engine], *map(str, words)], env=self.env, cwd=self.options.work, capture_output=True, text=True
         )
         if done.returncode:
             raise SystemExit(f"{engine} failed:\n{done.stderr[-3000:]}")
