@@ -122,7 +122,7 @@ class FullBackend(Backend):
                 continue
             trunk: nn.Module = self.frozen(replace(weights, adapter=None, head=None), chat)
             for name, one in group.items():
-                trunk = _with_adapter(trunk, name, one) if one.adapter else trunk
+                trunk = _with_adapter(trunk, name, one, _saved_config(one.adapter)) if one.adapter else trunk
             trunk.eval().requires_grad_(False)
             found |= {name: (trunk, name if one.adapter else "") for name, one in group.items()}
         return found
@@ -190,9 +190,7 @@ class LoRABackend(Backend):
         return model.to(self.device)  # type: ignore[return-value]
 
     def trained_role(self, model: nn.Module, name: str, weights: Weights, chat: ChatFormat) -> Placed:
-        model.add_adapter(name, self._adapter_config(weights, _plain(model)))  # type: ignore[operator]
-        _load_adapter(model, name, weights)
-        return model, name
+        return _with_adapter(model, name, weights, self._adapter_config(weights, _plain(model))), name
 
     def frozen_roles(self, model: nn.Module, roles: Mapping[str, Weights], chat: ChatFormat) -> dict[str, Placed]:
         return {
@@ -292,11 +290,7 @@ def merged(
         _dequantise_into(model, _quantised(weights, chat, head, dtype, how, torch.device("cpu")))
     if weights.adapter is None:
         return model
-    import peft
-
-    whole = peft.PeftModel(model, _saved_config(weights.adapter), adapter_name=POLICY)
-    _load_adapter(whole, POLICY, weights)
-    return whole.merge_and_unload()
+    return _with_adapter(model, POLICY, weights, _saved_config(weights.adapter)).merge_and_unload()
 
 
 def _dequantise_into(model: PreTrainedModel, quantised: PreTrainedModel) -> None:
@@ -433,12 +427,10 @@ def _load_adapter(model: Any, name: str, weights: Weights) -> None:
         raise ArtifactError(f"{path}: does not fit base '{weights.name}' (first: {odd})")
 
 
-def _with_adapter(model: Any, name: str, weights: Weights) -> nn.Module:
-    """A frozen model with one more adapter."""
+def _with_adapter(model: Any, name: str, weights: Weights, config: Any) -> Any:
+    """A model with one more adapter of that shape, as it was saved where it was."""
     import peft
 
-    assert weights.adapter is not None
-    config = _saved_config(weights.adapter)
     if hasattr(model, "peft_config"):
         model.add_adapter(name, config)
     else:

@@ -192,6 +192,10 @@ class Role:
         assert self.head is not None, "this role has no head"
         return self.head(hidden.float()).squeeze(-1)
 
+    def reads_states_of(self, other: "Role") -> bool:
+        """Whether this is no more than a head on the other role's states."""
+        return not self.owns_body and self.model is other.model and self.adapter == other.adapter
+
     def parameters(self) -> list[nn.Parameter]:
         """What belongs to this role alone: its adapter, or its whole model, and its head."""
         named = self.model.named_parameters() if self.owns_body else ()
@@ -212,19 +216,14 @@ class Roles:
     @property
     def shared_critic(self) -> Role | None:
         """The critic, where it is a head on the policy's own states."""
-        value, policy = self.value, self.policy
-        if value is None or value.owns_body or value.model is not policy.model or value.adapter != policy.adapter:
-            return None
-        return value
+        value = self.value
+        return value if value is not None and value.reads_states_of(self.policy) else None
 
     @property
     def judge_below(self) -> str | None:
         """The reward whose states the critic reads, where it is a head on a reward model's."""
         value = self.value
-        if value is None or value.owns_body:
-            return None
-        bodies = {name: (role.model, role.adapter) for name, role in self.rewards.items()}
-        return next((n for n, (model, a) in bodies.items() if model is value.model and a == value.adapter), None)
+        return next((n for n, role in self.rewards.items() if value is not None and value.reads_states_of(role)), None)
 
     def freeze(self, depth: int = 0) -> None:
         """Only policy and value train, and of the policy only what lies above its first `depth` layers.

@@ -93,8 +93,8 @@ class RLConfig(Strict):
         set_here = {name for name, field in type(self).model_fields.items() if getattr(self, name) != field.default}
         of_critic = set() if self.estimator == "gae" else {"critic", "lam", "value_clip", "value_coef"}
         of_tokens = {"gamma"} if self.estimator in ("rloo", "grpo") else set()
-        for name in sorted(set_here & (of_critic | of_tokens)):
-            raise ValueError(f"{name} does nothing under estimator '{self.estimator}': leave it out")
+        if vain := sorted(set_here & (of_critic | of_tokens)):
+            raise ValueError(f"{vain[0]} does nothing under estimator '{self.estimator}': leave it out")
         if "kl_horizon" in set_here and self.kl_target is None:
             raise ValueError("kl_horizon does nothing without kl_target: leave it out, or set a target")
         return self

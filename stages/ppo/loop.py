@@ -253,9 +253,8 @@ class Loop:
             assert isinstance(reader, RoleReward)
             scores[judge], batch.states = reader.read(batch.rollout)
         for rows in self.micro_batches(batch.rollout):
-            part = batch.packed(rows)
-            hidden_MD = batch.states_of(rows) if judge else value.hidden(part, part.predicts_M)
-            batch.value_BR[batch.places(rows)] = value.read(hidden_MD)
+            value_M = value.read(batch.states_of(rows)) if judge else value.values(batch.packed(rows))
+            batch.value_BR[batch.places(rows)] = value_M
         return scores
 
     def check_same(self, who: str, left_M: Tensor, right_M: Tensor, exact: bool = True) -> None:
