@@ -88,7 +88,7 @@ class Backend(ABC):
     exact = True
     """Whether frozen roles compute what the model they copy does."""
     offloads = False
-    """Whether frozen models wait in main memory."""
+    """Whether frozen models wait elsewhere between their uses, and are loaded to main memory first."""
 
 
 # ------------------------------------------------------------------------------------------------ full

@@ -280,10 +280,10 @@ def export(
 
 def _weights(model: str) -> "Weights":
     from rlhf.config import ModelRef
-    from rlhf.runner import quiet_libraries
+    from rlhf.runner import prepare_libraries
     from rlhf.weights import find
 
-    quiet_libraries()
+    prepare_libraries()
     return find(ModelRef(name=model), {}, Path.cwd())
 
 

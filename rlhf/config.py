@@ -85,7 +85,8 @@ class Full(Strict):
     frozen_bits: Literal[4, 8] | None = None
     """Hold frozen copies (reference, reward models) in 4 or 8 bit: smaller, and near what they copy but not equal."""
     offload: bool = False
-    """Keep frozen copies in main memory; in the RL stage each comes to the accelerator only while it is read."""
+    """Have frozen copies of the RL stage wait elsewhere while they are not read: in main memory where they work on an
+    accelerator, in a file under TMPDIR where they work in main memory."""
 
     @model_validator(mode="after")
     def _one_saving(self) -> "Full":

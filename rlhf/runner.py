@@ -26,6 +26,7 @@ from rlhf.artifact import Artifact
 from rlhf.config import ModelRef, StageConfig, Strict
 from rlhf.console import Screen
 from rlhf.errors import ArtifactError, RecipeError
+from rlhf.memory import keep_few_kernels
 from rlhf.recipe import Recipe
 from rlhf.tracking import Tracker
 from rlhf.weights import Weights, find
@@ -134,7 +135,7 @@ def _run_stage(
         scratch.mkdir(parents=True)
         (scratch / _KEY).write_text(key, encoding="utf-8")
     screen.stage(title, stage.stage)
-    quiet_libraries()
+    prepare_libraries()
     _seed(stage.seed)
     program = importlib.import_module(stage.program)
     tracker = Tracker(
@@ -258,8 +259,9 @@ def _relative(made: Artifact, home: Path) -> Any:
     return made.base
 
 
-def quiet_libraries() -> None:
-    """Libraries' notices about what we do on purpose stay off the user's screen."""
+def prepare_libraries() -> None:
+    """Libraries' notices about what we do on purpose stay off the user's screen, and what they keep within bounds."""
+    keep_few_kernels()
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")

@@ -7,7 +7,7 @@ holds a role cannot tell whether it shares its trunk. Roles run without dropout:
 # B sequences, N packed tokens, M response tokens of all sequences, D hidden size
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -24,6 +24,7 @@ from rlhf.backends import Backend, check_lm_head, decoder, lm_head, of_adapter, 
 from rlhf.data.chat import ChatFormat
 from rlhf.decoder import Decoder, matches
 from rlhf.errors import RecipeError
+from rlhf.offload import Offloaded
 from rlhf.packing import Packed
 from rlhf.weights import Weights
 
@@ -142,24 +143,12 @@ class Role:
     """Whether adapter or model are this role's alone; false for a critic that reads another role's states."""
     exact: bool = True
     """Whether it computes what the weights it was loaded from do; false for a quantised copy of whole weights."""
-    visits: torch.device | None = None
-    """Where the model works, when it waits elsewhere in between."""
+    offloaded: Offloaded | None = None
+    """Set where the model waits elsewhere between its uses."""
 
-    @contextmanager
-    def present(self) -> Iterator[None]:
-        """Have the model at hand; one that waits in main memory comes for as long as this lasts."""
-        if self.visits is None:
-            yield
-            return
-        tensors = [*self.model.parameters(), *self.model.buffers()]
-        home = [tensor.data for tensor in tensors]  # stays: what does not train need not be copied back
-        for tensor in tensors:
-            tensor.data = tensor.data.to(self.visits)
-        try:
-            yield
-        finally:
-            for tensor, data in zip(tensors, home, strict=True):
-                tensor.data = data
+    def present(self) -> AbstractContextManager[None]:
+        """Have the model at hand; one that waits elsewhere comes for as long as this lasts."""
+        return self.offloaded.present() if self.offloaded else nullcontext()
 
     @property
     def device(self) -> torch.device:
@@ -263,13 +252,11 @@ class _Loader:
 
     def frozen(self, roles: Mapping[str, Weights]) -> dict[str, Role]:
         """Roles that do not train, by name."""
-        how = self.backend
-        visits = how.device if how.offloads else None
-        found: dict[str, Role] = {}
+        how, found = self.backend, dict[str, Role]()
         for name, (model, adapter) in how.frozen_roles(self.model, roles, self.chat).items():
             head = _head(roles[name], model, how.device) if roles[name].scores else None
-            found[name] = Role(model, self.trunk(model), adapter, head, exact=how.exact, visits=visits)
-        return found
+            found[name] = Role(model, self.trunk(model), adapter, head, exact=how.exact)
+        return _offloaded(found, how.device) if how.offloads else found
 
     def critic(self, weights: Weights) -> Role:
         """A role of its own that trains."""
@@ -335,8 +322,15 @@ def standalone(backend: Backend, weights: Weights, chat: ChatFormat) -> Role:
     head = _head(weights, model, backend.device) if weights.scores else None
     if head is None:
         check_lm_head(model)
-    visits = backend.device if backend.offloads else None
-    return Role(model, trunk_of(model, backend.dtype), trained_adapter(model), head, exact=backend.exact, visits=visits)
+    role = Role(model, trunk_of(model, backend.dtype), trained_adapter(model), head, exact=backend.exact)
+    return _offloaded({"": role}, backend.device)[""] if backend.offloads else role
+
+
+def _offloaded(roles: Mapping[str, Role], device: torch.device) -> dict[str, Role]:
+    """The same roles, whose models wait elsewhere; a model that several share does so once."""
+    models = {id(role.model): role.model for role in roles.values()}
+    away = {key: Offloaded(model, device) for key, model in models.items()}
+    return {name: replace(role, offloaded=away[id(role.model)]) for name, role in roles.items()}
 
 
 def _head(weights: Weights, model: Any, device: torch.device) -> nn.Linear:

@@ -20,7 +20,7 @@ from rlhf.backends import POLICY, keep_nf4_layout, lora_targets
 from rlhf.data.chat import ChatFormat
 from rlhf.data.records import Prompt
 from rlhf.rewards import RoleReward, WeightedSum
-from rlhf.runner import quiet_libraries
+from rlhf.runner import prepare_libraries
 from rlhf.trunk import Role, Roles, trunk_of
 from stages.ppo.config import PPOConfig
 
@@ -149,7 +149,7 @@ def roles_on(model: Any, depth: int, shared: bool) -> tuple[Any, Roles]:
 def run(options: argparse.Namespace) -> dict[str, Any]:
     from accelerate import Accelerator
 
-    quiet_libraries()
+    prepare_libraries()
     torch.manual_seed(0)
     gpu = torch.cuda.is_available()
     device = torch.device("cuda" if gpu else "cpu")

@@ -8,8 +8,9 @@ python -m benchmarks.ppo.compare reward --seeds 0 1 2 3 4       # CPU-seconds to
 python -m benchmarks.ppo.compare memory     # peak memory of PPO with four roles over that of SFT
 python -m benchmarks.ppo.compare all        # a short version of the three, as `make bench-ppo` runs it
 
-Modes: `lora` and `full` are the stage's defaults, with a critic that is a head on the policy's states, as TRL 0.9.6
-has it: that peer is the like-for-like one. TRL 1.12 trains a value model of its own, whole under LoRA too; much of
+Modes: `lora` and `full` have the stage's default critic, a head on the policy's states, as TRL 0.9.6 has it: that peer
+is the like-for-like one. With `full`, frozen copies wait on disk between their uses (`backend.offload`), which takes
+no more time here; `full-resident` keeps them in memory, as the stage does by default. TRL 1.12 trains a value model of its own, whole under LoRA too; much of
 the factor over it is that choice. `lora-critic` and `full-critic` make the same one: an adapter or a model, started
 from the reward model as the peer's is. `fast` is LoRA on a bf16 trunk with frozen lower layers, which changes
 precision and what trains; its peer is LoRA.
@@ -39,12 +40,14 @@ PEER_RATES = {("trl112", "lora"): 3e-4, ("trl112-tuned", "lora"): 3e-4, ("trl112
 under LoRA too, does not learn."""
 LAMBDA = 0.5
 CRITIC = ["--set", "rl.critic=reward"]
+OFFLOAD = ["--set", "backend.offload=true"]
 TUNED = ["--set", "rl.critic=reward_head", "--set", f"rl.lam={LAMBDA}"]
 MODES: dict[str, tuple[str, list[str]]] = {
     "lora": ("lora", []),
-    "full": ("full", []),
+    "full": ("full", OFFLOAD),
+    "full-resident": ("full", []),
     "lora-critic": ("lora", CRITIC),
-    "full-critic": ("full", CRITIC),
+    "full-critic": ("full", [*OFFLOAD, *CRITIC]),
     "fast": ("lora", ["--precision", "bf16", "--set", "train.freeze_layers=3"]),
 }
 """Of each mode, what trains, which is the mode of its peers, and what our side is told besides."""

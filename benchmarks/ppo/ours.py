@@ -48,9 +48,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     from rlhf.data.records import Prompt
     from rlhf.rewards import RoleReward, WeightedSum
     from rlhf.rollout import Rollout
-    from rlhf.runner import quiet_libraries
+    from rlhf.runner import prepare_libraries
 
-    quiet_libraries()
+    prepare_libraries()
     set_seed(options.seed)
     tokenizer = AutoTokenizer.from_pretrained(options.assets / "tok", padding_side="left")
     prompts = peers.make_prompts(tokenizer, 32, 64)
@@ -150,6 +150,7 @@ def stage_config(options: argparse.Namespace) -> Any:
             "warmup": 0,
             "micro_batch_size": options.micro or None,
             "log_every": 1,
+            "checkpoint_every": 0,
             "gradient_checkpointing": options.checkpointing,
         },
     }

@@ -1,5 +1,8 @@
-"""What was freed between pieces that stay goes back to the system."""
+"""What was freed goes back to the system, and compiled kernels are bounded."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,3 +29,35 @@ def test_what_lies_between_pieces_in_use_is_given_back() -> None:
 def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "_trim", lambda: None)
     memory.give_back()
+
+
+def test_kernels_of_many_shapes_are_not_kept() -> None:
+    """In processes of their own: oneDNN reads the bound at the first product."""
+    program = """
+import sys, torch
+from pathlib import Path
+from rlhf import memory
+if sys.argv[1] == "few":
+    memory.keep_few_kernels()
+torch.set_num_threads(1)
+weight = torch.randn(256, 256).bfloat16()
+for tokens in range(64, 1400):
+    torch.nn.functional.linear(torch.ones(tokens, 256).bfloat16(), weight)
+print(int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6)
+"""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ONEDNN")}
+    few, many = (
+        float(
+            subprocess.run(
+                [sys.executable, "-c", program, how], env=environment, capture_output=True, check=True
+            ).stdout
+        )
+        for how in ("few", "many")
+    )
+    assert few < many - 15
+
+
+def test_a_bound_of_the_users_own_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "7")
+    memory.keep_few_kernels()
+    assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "7"

@@ -219,18 +219,6 @@ def test_full_takes_any_weights(finished) -> None:
     assert backend(Full()).takes(dataclasses.replace(weights, identity="another"), weights)
 
 
-def test_a_model_that_waits_elsewhere_is_not_copied_back(tmp_path: Path) -> None:
-    weights = weights_of(TINY)
-    role = standalone(backend(Full(offload=True)), weights, text.load(weights))
-    assert role.visits is not None
-    role.visits = torch.float64  # type: ignore[assignment]  # where there is one device, another type shows the visit
-    tensors = [*role.model.parameters(), *role.model.buffers()]
-    home = [tensor.data_ptr() for tensor in tensors]
-    with role.present():
-        assert {tensor.dtype for tensor in tensors} == {torch.float64}
-    assert [tensor.data_ptr() for tensor in tensors] == home
-
-
 @pytest.mark.parametrize("critic", ["shared", "reward_head"])
 def test_beside_a_policy_that_trains_whole_frozen_roles_of_one_base_share_a_copy(finished, critic: Critic) -> None:
     _, _, made = finished
