@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from rlhf.backends import decoder
 from rlhf.fused import GATE, PLAIN, Linear, RMSNorm, project
 from rlhf.packing import Packed
+from rlhf.parts import decoder
 
 _ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj"}
 _LAYER = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 
 from rlhf import text
-from rlhf.backends import merged
 from rlhf.errors import ArtifactError
+from rlhf.loading import merged
 from rlhf.weights import Weights
 
 ENDS_AT_STOP = "{{% set whole %}}{template}{{% endset %}}{{{{ whole if add_generation_prompt else whole.rstrip() }}}}"

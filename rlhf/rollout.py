@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 from transformers import GenerationConfig
 
-from rlhf.backends import lm_head
 from rlhf.data.chat import ChatFormat
 from rlhf.decoder import Decoder
 from rlhf.errors import RecipeError
 from rlhf.fused import Head, for_few_rows
 from rlhf.packing import Packed
+from rlhf.parts import lm_head
 from rlhf.stepping import Steps
 from rlhf.trunk import Role, active
 

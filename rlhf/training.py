@@ -2,7 +2,8 @@
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,20 @@ def run(trainer: Trainer, tracker: Tracker) -> dict[str, float]:
         metrics = trainer.evaluate() if trainer.eval_dataset is not None else {}
     kept = {k: v for k, v in metrics.items() if isinstance(v, float) and not k.endswith(("runtime", "per_second"))}
     return {**kept, "train_loss": result.training_loss, "steps": result.global_step}
+
+
+@contextmanager
+def trainable_kept(model: nn.Module) -> Iterator[None]:
+    """What trains keeps its float32 values while a TRL trainer is built around the model.
+
+    TRL rounds what trains on a quantised base to bf16; then a parent's adapter is no longer the parent's, DPO's first
+    loss is not ln 2, rewards in float32 fail and resume diverges.
+    """
+    before = {name: parameter.data for name, parameter in model.named_parameters() if parameter.requires_grad}
+    yield
+    for name, parameter in model.named_parameters():
+        if name in before:
+            parameter.data = before[name]
 
 
 def dataset(rows: list[dict[str, Any]]) -> Dataset | None:

@@ -20,12 +20,14 @@ from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from rlhf import fused, text
-from rlhf.backends import Backend, check_lm_head, decoder, lm_head, of_adapter, score_head, trained_adapter
+from rlhf.adapters import of_adapter
+from rlhf.backends import Backend, trained_adapter
 from rlhf.data.chat import ChatFormat
 from rlhf.decoder import Decoder, matches
 from rlhf.errors import RecipeError
 from rlhf.offload import Offloaded
 from rlhf.packing import Packed
+from rlhf.parts import check_lm_head, decoder, lm_head, score_head
 from rlhf.weights import Weights
 
 Critic = Literal["shared", "reward_head", "reward", "policy"]
@@ -318,7 +320,7 @@ def load(
 
 def standalone(backend: Backend, weights: Weights, chat: ChatFormat) -> Role:
     """A frozen model on its own: a policy, or a reward model with its head."""
-    model = backend.frozen(weights, chat, "score" if weights.scores else "lm")
+    model = backend.frozen(weights, chat, weights.head_kind)
     head = _head(weights, model, backend.device) if weights.scores else None
     if head is None:
         check_lm_head(model)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rlhf import artifact as artifacts
 from rlhf.artifact import Artifact, Text
@@ -15,6 +15,7 @@ from rlhf.config import ModelRef
 from rlhf.errors import ArtifactError
 from rlhf.registry import ModelSource, resolve
 
+Head = Literal["lm", "score"]
 _HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
 _HUB_COPIES = ["*/*", "consolidated*.safetensors"]
 """The same weights in other layouts, which some repositories keep beside them."""
@@ -57,6 +58,11 @@ class Weights:
     def scores(self) -> bool:
         """Whether this is a reward model."""
         return self.head is not None or self.own_head
+
+    @property
+    def head_kind(self) -> Head:
+        """The head that they are loaded with."""
+        return "score" if self.scores else "lm"
 
     @classmethod
     def of(cls, artifact: Artifact) -> "Weights":

@@ -16,9 +16,11 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from benchmarks.ppo.timed import PHASES, Log, TimedLoop
-from rlhf.backends import POLICY, keep_nf4_layout, lora_targets
+from rlhf.adapters import lora_targets
+from rlhf.backends import POLICY
 from rlhf.data.chat import ChatFormat
 from rlhf.data.records import Prompt
+from rlhf.loading import keep_nf4_layout
 from rlhf.rewards import RoleReward, WeightedSum
 from rlhf.runner import prepare_libraries
 from rlhf.trunk import Role, Roles, trunk_of

@@ -9,11 +9,11 @@ python -m benchmarks.ppo.compare memory     # peak memory of PPO with four roles
 python -m benchmarks.ppo.compare all        # a short version of the three, as `make bench-ppo` runs it
 
 Modes: `lora` and `full` have the stage's default critic, a head on the policy's states, as TRL 0.9.6 has it: that peer
-is the like-for-like one. With `full`, frozen copies wait on disk between their uses (`backend.offload`), which takes
-no more time here; `full-resident` keeps them in memory, as the stage does by default. TRL 1.12 trains a value model of its own, whole under LoRA too; much of
-the factor over it is that choice. `lora-critic` and `full-critic` make the same one: an adapter or a model, started
-from the reward model as the peer's is. `fast` is LoRA on a bf16 trunk with frozen lower layers, which changes
-precision and what trains; its peer is LoRA.
+is the like-for-like one. TRL 1.12 trains a value model of its own, whole under LoRA too; much of the factor over it is
+that choice. `lora-critic` and `full-critic` make the same one: an adapter or a model, started from the reward model as
+the peer's is. With `full`, frozen copies wait on disk between their uses (`backend.offload`), which takes no more time
+here; `full-resident` keeps them in memory, as the stage does by default. `fast` is LoRA on a bf16 trunk with frozen
+lower layers, which changes precision and what trains; its peer is LoRA.
 
 For `reward` our critic is a head on the reward model's states, and lambda is 0.5: a critic that knows the reward from
 the start gives each token its credit. Found on seeds 10 and 11, and no secret of ours: `trl112-tuned` is TRL with that

@@ -101,10 +101,11 @@ def sft(options: argparse.Namespace, config: Any, chat: Any, prompts: list[list[
     import torch
 
     from rlhf import trunk
-    from rlhf.backends import backend, lm_head, trained_adapter
+    from rlhf.backends import backend, trained_adapter
     from rlhf.fused import head_loss
     from rlhf.memory import give_back
     from rlhf.packing import Packed
+    from rlhf.parts import lm_head
 
     how = backend(config.backend, config.precision, torch.device("cpu"))
     policy, _ = weights_of(options)

@@ -10,7 +10,6 @@ from trl.trainer.dpo_trainer import DPOTrainer
 
 from rlhf import training
 from rlhf.artifact import Artifact
-from rlhf.backends import trainable_kept
 from rlhf.data.chat import encode_preferences
 from rlhf.errors import GuardError
 from rlhf.tracking import Tracker
@@ -51,7 +50,7 @@ def run(config: DPOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
     train, ledger = encode_preferences(job.split.train, job.chat, job.max_length, one_answer=True)
     held_out, held_out_ledger = encode_preferences(job.split.held_out, job.chat, job.max_length, one_answer=True)
     model = job.how.load(job.weights, job.chat)
-    with trainable_kept(model):
+    with training.trainable_kept(model):
         trainer = _Tokenised(
             model=model,
             ref_model=job.how.trainer_reference(job.weights, job.chat),

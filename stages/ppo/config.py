@@ -71,6 +71,11 @@ class RLConfig(Strict):
     """Stop the passes over a rollout once the mean KL per token from the old policy passes this."""
 
     @property
+    def critic_is_a_head(self) -> bool:
+        """Whether the critic is no more than a head on states that another role makes."""
+        return self.critic in ("shared", "reward_head")
+
+    @property
     def kl_in_loss(self) -> bool:
         """Whether the KL penalty stands in the loss and not in the reward."""
         return (self.kl_in or ("loss" if self.estimator == "grpo" else "reward")) == "loss"
@@ -200,8 +205,7 @@ class PPOConfig(TrainingStage):
 
     @model_validator(mode="after")
     def _critic_reads_what_trains(self) -> "PPOConfig":
-        own = self.rl.critic in ("reward", "policy")
-        if self.train.freeze_layers and self.rl.estimator == "gae" and own:
+        if self.train.freeze_layers and self.rl.estimator == "gae" and not self.rl.critic_is_a_head:
             raise ValueError("train.freeze_layers freezes the policy's bottom: the critic must be a head alone")
         if self.train.value_lr is not None and self.rl.estimator != "gae":
             raise ValueError(f"train.value_lr does nothing under estimator '{self.rl.estimator}': leave it out")
@@ -231,7 +235,7 @@ class PPOConfig(TrainingStage):
     @property
     def value_lr(self) -> float:
         """The critic's learning rate."""
-        return self.train.value_lr or (max(self.lr, 1e-3) if self.rl.critic in ("shared", "reward_head") else self.lr)
+        return self.train.value_lr or (max(self.lr, 1e-3) if self.rl.critic_is_a_head else self.lr)
 
     @property
     def micro_batch_size(self) -> int:

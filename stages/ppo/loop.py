@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from transformers import get_scheduler
 
 from rlhf import checkpoint, training
-from rlhf.backends import lm_head
 from rlhf.data.chat import ChatFormat
 from rlhf.data.records import Prompt
 from rlhf.decoder import Decoder
@@ -29,6 +28,7 @@ from rlhf.errors import GuardError
 from rlhf.evaluate import batches
 from rlhf.fused import head_loss
 from rlhf.memory import give_back
+from rlhf.parts import lm_head
 from rlhf.rewards import RoleReward, WeightedSum
 from rlhf.rl import advantages
 from rlhf.rl.kl import AdaptiveKL, FixedKL, k1, k3

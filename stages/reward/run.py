@@ -15,10 +15,11 @@ from trl.trainer.reward_trainer import RewardTrainer
 
 from rlhf import evaluate, training
 from rlhf.artifact import Artifact
-from rlhf.backends import score_head, trainable_kept, trained_adapter
+from rlhf.backends import trained_adapter
 from rlhf.data.chat import encode_preferences
 from rlhf.decoder import Decoder
 from rlhf.packing import Packed
+from rlhf.parts import score_head
 from rlhf.tracking import Tracker
 from rlhf.trunk import Role, trunk_of
 from rlhf.weights import Weights
@@ -31,7 +32,7 @@ def run(config: RewardConfig, inputs: Mapping[str, Weights], out: Path, tracker:
     train, ledger = encode_preferences(job.split.train, job.chat, job.max_length)
     held_out, held_out_ledger = encode_preferences(job.split.held_out, job.chat, job.max_length)
     model = job.how.load(job.weights, job.chat, "score")
-    with trainable_kept(model):
+    with training.trainable_kept(model):
         trainer = RewardTrainer(
             model=model,
             args=TRLConfig(

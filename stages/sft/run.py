@@ -8,7 +8,6 @@ from trl.trainer.sft_trainer import SFTTrainer
 
 from rlhf import training
 from rlhf.artifact import Artifact
-from rlhf.backends import trainable_kept
 from rlhf.data.chat import Encoded, encode_demonstrations
 from rlhf.tracking import Tracker
 from rlhf.weights import Weights
@@ -21,7 +20,7 @@ def run(config: SFTConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
     train, ledger = encode_demonstrations(job.split.train, job.chat, job.max_length)
     held_out, held_out_ledger = encode_demonstrations(job.split.held_out, job.chat, job.max_length)
     model = job.how.load(job.weights, job.chat)
-    with trainable_kept(model):
+    with training.trainable_kept(model):
         trainer = SFTTrainer(
             model=model,
             args=TRLConfig(

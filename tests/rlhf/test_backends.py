@@ -10,21 +10,15 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from rlhf import config as settings
 from rlhf import text
+from rlhf.adapters import of_adapter
 from rlhf.artifact import Base
-from rlhf.backends import (
-    POLICY,
-    backend,
-    check_lm_head,
-    decoder,
-    for_weights,
-    merged,
-    of_adapter,
-    score_head,
-    trainable_kept,
-)
+from rlhf.backends import POLICY, backend, for_weights
 from rlhf.errors import ArtifactError, RecipeError
+from rlhf.loading import merged
 from rlhf.packing import Packed
+from rlhf.parts import check_lm_head, decoder, score_head
 from rlhf.resources import resource
+from rlhf.training import trainable_kept
 from rlhf.trunk import standalone
 from rlhf.weights import Weights, identity
 

@@ -7,9 +7,10 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from rlhf import text
-from rlhf.backends import POLICY, backend, decoder
+from rlhf.backends import POLICY, backend
 from rlhf.decoder import Decoder, has_form, matches
 from rlhf.packing import Packed
+from rlhf.parts import decoder
 from tests.rlhf.test_backends import KINDS, TINY, random_model, train_a_little, weights_of
 
 ROWS = [[5, 6, 7, 8, 9, 10], [11, 12, 13], [14, 15, 16, 17, 18]]

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from rlhf import text
-from rlhf.backends import POLICY, backend, for_weights, merged
+from rlhf.backends import POLICY, backend, for_weights
 from rlhf.config import Full, LoRA
 from rlhf.decoder import Decoder
 from rlhf.errors import RecipeError
+from rlhf.loading import merged
 from rlhf.packing import Packed
 from rlhf.rollout import Sampling, sample
 from rlhf.trunk import Critic, Padded, Roles, active, load, standalone

@@ -10,13 +10,14 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from rlhf import artifact as artifacts
 from rlhf import text
-from rlhf.backends import for_weights, merged
+from rlhf.backends import for_weights
 from rlhf.chatting import Chat
 from rlhf.config import ModelRef
 from rlhf.console import Screen
 from rlhf.data.load import load
 from rlhf.errors import ArtifactError
 from rlhf.export import export
+from rlhf.loading import merged
 from rlhf.recipe import parse
 from rlhf.reward_model import RewardModel
 from rlhf.runner import run

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from rlhf import text
-from rlhf.backends import backend, score_head, trained_adapter
+from rlhf.backends import backend, trained_adapter
+from rlhf.parts import score_head
 from rlhf.trunk import Role, trunk_of
 from rlhf.weights import Weights
 from stages.reward.run import score_on_trunk

@@ -1,0 +1,158 @@
+"""Weights from disk as a model: whole, quantised, or with their adapter merged into them."""
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    GenerationConfig,
+    PreTrainedModel,
+)
+
+from rlhf import adapters
+from rlhf.data.chat import ChatFormat
+from rlhf.errors import ArtifactError
+from rlhf.parts import matrix, score_head
+from rlhf.weights import Head, Weights
+
+DOUBLE = "nf4-double"
+"""4-bit NormalFloat with quantised constants, as artifacts record it."""
+_WHOLE_PARTS = ["lm_head", "embed_out", "score"]
+"""Heads stay whole: they are small and most sensitive."""
+
+
+def whole(weights: Weights, chat: ChatFormat, head: Head, dtype: torch.dtype, **extra: Any) -> PreTrainedModel:
+    """Whole weights from a folder, with a score head when asked (loaded if there is one, else freshly initialised)."""
+    options = {"dtype": dtype, "trust_remote_code": weights.trust_remote_code, "use_safetensors": True, **extra}
+    try:
+        with quiet_loading():
+            if head == "lm":
+                model = AutoModelForCausalLM.from_pretrained(weights.base, **options)
+            else:
+                model = AutoModelForSequenceClassification.from_pretrained(weights.base, num_labels=1, **options)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ArtifactError(f"{weights.base}: the model does not load: {str(error).strip().splitlines()[0]}") from None
+    _fit_vocabulary(model, chat)
+    model.config.pad_token_id = chat.pad_id
+    if head == "score":
+        _init_head(model, weights)
+    else:  # whole and bare: `generate` fills what is not set from here, and a penalty would bend the policy's samples
+        model.generation_config = GenerationConfig(pad_token_id=chat.pad_id, eos_token_id=list(chat.stop_ids))
+    return model
+
+
+def _init_head(model: PreTrainedModel, weights: Weights) -> None:
+    """A fresh score head: std 1/sqrt(d+1) (Huang et al. 2024, detail 20); the parent's when it has one."""
+    score = score_head(model)
+    assert score is not None, f"{type(model).__name__} has no linear `score`"
+    if weights.head:
+        score.weight.data.copy_(load_file(weights.head)["weight"])
+    elif not weights.own_head:
+        nn.init.normal_(score.weight, std=(score.in_features + 1) ** -0.5)
+
+
+def _fit_vocabulary(model: PreTrainedModel, chat: ChatFormat) -> None:
+    """A row for a pad token that the vocabulary lacked: the mean of the others, so that it is never sampled."""
+    rows = len(matrix(model.get_input_embeddings()))
+    needed = len(chat.tokenizer)
+    if needed <= rows:
+        return
+    model.resize_token_embeddings(needed, mean_resizing=False)
+    for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
+        if layer is not None:
+            matrix(layer)[rows:] = matrix(layer)[:rows].mean(0)
+
+
+def quantised(
+    weights: Weights, chat: ChatFormat, head: Head, dtype: torch.dtype, how: Any, device: torch.device
+) -> PreTrainedModel:
+    keep_nf4_layout()
+    return whole(weights, chat, head, dtype, quantization_config=how, device_map={"": device})
+
+
+def nf4(dtype: torch.dtype, double_quant: bool = True) -> Any:
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=double_quant,
+        bnb_4bit_compute_dtype=dtype,
+        llm_int8_skip_modules=_WHOLE_PARTS,
+    )
+
+
+def int8() -> Any:
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=_WHOLE_PARTS)
+
+
+def keep_nf4_layout() -> None:
+    """Have 4-bit weights stay as they are on a CPU; to be said before a model is quantised.
+
+    An eval-mode forward on a CPU with AVX512-BF16 repacks them in place, after which gradients are wrong
+    (bitsandbytes 0.50).
+    """
+    with quiet_loading():
+        from bitsandbytes.nn import modules
+
+    modules.has_avx512bf16 = lambda: False  # type: ignore[attr-defined, reportPrivateImportUsage]
+
+
+def merged(
+    weights: Weights, chat: ChatFormat, head: Head = "lm", dtype: torch.dtype = torch.float32
+) -> PreTrainedModel:
+    """Base and adapter as one plain model on the CPU; a QLoRA adapter goes into the base it saw, dequantised."""
+    model = whole(weights, chat, head, dtype)
+    if weights.quantisation:
+        how = nf4(dtype, weights.quantisation == DOUBLE)
+        _dequantise_into(model, quantised(weights, chat, head, dtype, how, torch.device("cpu")))
+    if weights.adapter is None:
+        return model
+    return adapters.add(model, "merged", weights, adapters.saved_config(weights.adapter)).merge_and_unload()
+
+
+@contextmanager
+def without_adapter(weights: Weights, chat: ChatFormat, head: Head) -> Iterator[Weights]:
+    """The same weights without an adapter; for a while in a folder of their own where there was one."""
+    if weights.adapter is None:
+        yield weights
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        merged(weights, chat, head).save_pretrained(folder)
+        yield replace(weights, base=Path(folder), adapter=None)
+
+
+def _dequantise_into(model: PreTrainedModel, quantised: PreTrainedModel) -> None:
+    from bitsandbytes.functional import dequantize_4bit
+    from bitsandbytes.nn.modules import Linear4bit
+
+    for name, layer in quantised.named_modules():
+        if isinstance(layer, Linear4bit):
+            plain = dequantize_4bit(layer.weight.data, layer.weight.quant_state)  # type: ignore[arg-type]
+            model.get_parameter(f"{name}.weight").data.copy_(plain)
+
+
+class quiet_loading:
+    """Loading notices (fresh heads, missing optional CPU kernels) are expected here and kept off the user's screen."""
+
+    loggers = ("transformers", "transformers.modeling_utils", "bitsandbytes", "bitsandbytes.backends.cpu.ops")
+
+    def __enter__(self) -> None:
+        self.levels = {name: logging.getLogger(name).level for name in self.loggers}
+        for name in self.loggers:
+            logging.getLogger(name).setLevel(logging.ERROR if name.startswith("transformers") else logging.CRITICAL)
+
+    def __exit__(self, *_: object) -> None:
+        for name, level in self.levels.items():
+            logging.getLogger(name).setLevel(level)

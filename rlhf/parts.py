@@ -1,0 +1,58 @@
+"""Parts of a model, whatever wraps it."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from rlhf.errors import ArtifactError
+from rlhf.fused import Head as LMHead
+
+
+def decoder(model: nn.Module) -> nn.Module:
+    """The trunk without any head: token ids in, hidden states out."""
+    whole = bare(model)
+    return getattr(whole, whole.base_model_prefix, whole)
+
+
+def score_head(model: nn.Module) -> nn.Linear | None:
+    head = getattr(bare(model), "score", None)
+    return head if isinstance(head, nn.Linear) else None
+
+
+def lm_head(model: nn.Module) -> LMHead:
+    """The head of a language model, as `check_lm_head` has found it to be."""
+    plain = bare(model)
+    layer = plain.get_output_embeddings()
+    return LMHead(layer.weight, layer.bias, getattr(plain.config.get_text_config(), "final_logit_softcapping", None))
+
+
+@torch.no_grad()
+def check_lm_head(model: nn.Module) -> None:
+    """Raise ArtifactError where logits are made in a way that is not known here, such as scaled: not believed, but
+    measured on a few tokens."""
+    plain, size = bare(model), len(matrix(bare(model).get_input_embeddings()))
+    ids_BT = torch.tensor([[(7 * i + 3) % size for i in range(5)]], device=next(plain.parameters()).device)
+    theirs_NV = plain(input_ids=ids_BT, use_cache=False).logits[0].float()
+    hidden_ND = decoder(plain)(input_ids=ids_BT, use_cache=False).last_hidden_state[0]
+    ours_NV, _ = lm_head(plain).logits(hidden_ND, 1.0)
+    if not (ours_NV - theirs_NV).abs().max() <= 0.05 * theirs_NV.abs().max():
+        raise ArtifactError(
+            f"architecture '{plain.config.model_type}' makes its logits in a way that rlhf does not know: they are not "
+            "its head's product with the last hidden state"
+        )
+
+
+def bare(model: nn.Module) -> Any:
+    """The transformers model inside a PEFT or DDP wrapper."""
+    model = unwrapped(model)
+    return model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
+
+
+def unwrapped(model: nn.Module) -> Any:
+    return getattr(model, "module", model)
+
+
+def matrix(layer: nn.Module) -> torch.Tensor:
+    """The weight of an embedding or a linear layer."""
+    return layer.get_parameter("weight").data
