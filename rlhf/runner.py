@@ -20,10 +20,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from rlhf import __version__, yamlfile
+from rlhf import __version__, rules, yamlfile
 from rlhf import artifact as artifacts
 from rlhf.artifact import Artifact
-from rlhf.config import ModelRef, StageConfig, Strict
+from rlhf.config import ModelRef, RuleConfig, StageConfig, Strict
 from rlhf.console import Screen
 from rlhf.errors import ArtifactError, RecipeError
 from rlhf.memory import keep_few_kernels
@@ -73,6 +73,8 @@ def _run(recipe: Recipe, folder: Path, screen: Screen, fresh: bool, only: str | 
     yamlfile.write(recipe.resolved(), folder / "recipe.lock.yaml")
     for note in recipe.notes:
         screen.say(f"note: {note}")
+    for stage in recipe.stages.values():
+        _load_rules(stage)
     done: dict[str, Artifact] = {}
     base = recipe.path.parent if recipe.path else Path.cwd()
     for position, (name, stage) in enumerate(recipe.stages.items(), 1):
@@ -229,6 +231,17 @@ def _code(program: str) -> str:
     for source in sorted(Path(spec.submodule_search_locations[0]).glob("*.py")):
         total.update(source.read_bytes())
     return total.hexdigest()[:16]
+
+
+def _load_rules(block: Strict) -> None:
+    """Run the files of all rules, so that one that does not run is told now and not after hours of other stages."""
+    for name in type(block).model_fields:
+        value = getattr(block, name)
+        for item in value.values() if isinstance(value, dict) else [value]:
+            if isinstance(item, RuleConfig):
+                rules.load(item)
+            elif isinstance(item, Strict):
+                _load_rules(item)
 
 
 def _check_parents_ran(stage: StageConfig, done: Mapping[str, Artifact], recipe: Recipe) -> None:

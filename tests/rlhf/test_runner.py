@@ -99,6 +99,18 @@ def test_an_edited_rule_is_another_stage(tmp_path: Path) -> None:
     assert keys[0] == keys[1] != keys[2]
 
 
+def test_a_rule_that_does_not_run_is_told_before_the_first_stage(tmp_path: Path) -> None:
+    (tmp_path / "rule.py").write_text("import nowhere_to_be_found\ndef score(messages, response): ...\n")
+    raw = short(tmp_path)
+    raw["stages"]["ppo"] = {
+        "rewards": {"mine": {"rule": {"file": str(tmp_path / "rule.py"), "trust_code": True}}},
+        "data": raw["stages"]["sft"]["data"],
+    }
+    with pytest.raises(RecipeError, match=r"rule\.py does not run: ModuleNotFoundError"):
+        run(parse(raw), tmp_path, Screen(quiet=True))
+    assert not (tmp_path / "lora" / "stages" / "sft").exists()
+
+
 def test_nothing_held_out_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     raw = short(tmp_path)
     del raw["stages"]["reward"]
