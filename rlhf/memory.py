@@ -30,9 +30,10 @@ def give_back() -> None:
 
 
 def keep_few_kernels() -> None:
-    """Have oneDNN keep few compiled kernels; to be said before the process's first product on a CPU.
+    """Have oneDNN, and PyTorch in front of it, keep few compiled kernels; to be said before a process's first product.
 
-    It keeps one of each shape, 1024 by default, and packed micro-batches have another number of tokens at every step:
-    memory grew by 8 MB a rollout. A user's own ONEDNN_PRIMITIVE_CACHE_CAPACITY stays.
+    Each keeps one of every shape, 1024 by default, and packed micro-batches have another number of tokens at every
+    step: on a CPU memory grew by megabytes a rollout. A user's own bounds stay.
     """
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _KERNELS)
+    for cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+        os.environ.setdefault(cache, _KERNELS)
