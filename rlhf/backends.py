@@ -120,8 +120,8 @@ class FullBackend(Backend):
     def frozen(self, weights: Weights, chat: ChatFormat, head: Head = "lm") -> PreTrainedModel:
         """A copy that does not train: in the arithmetic's own precision, or quantised."""
         if self.config.frozen_bits is None:
-            where = torch.device("cpu") if self.offloads else self.device
-            model = loading.merged(weights, chat, head).to(device=where, dtype=self.dtype)  # type: ignore[arg-type]
+            model = loading.in_precision(loading.merged(weights, chat, head), self.dtype)
+            model.to("cpu" if self.offloads else self.device)  # type: ignore[arg-type]
         else:
             how = loading.nf4(self.dtype) if self.config.frozen_bits == 4 else loading.int8()
             with loading.without_adapter(weights, chat, head) as whole:
@@ -162,6 +162,8 @@ class LoRABackend(Backend):
 
         base = self._base(weights, chat, head)
         config = self._adapter_config(weights, base)
+        if weights.adapter is not None:
+            adapters.check_shape(self.config, config, weights.adapter)
         with warnings.catch_warnings():  # PEFT warns that a frozen tied embedding will not train: so it should not
             warnings.filterwarnings("ignore", message=".*tie_word_embeddings.*")
             model = (
@@ -183,10 +185,12 @@ class LoRABackend(Backend):
         return adapters.add(model, name, weights, self._adapter_config(weights, bare(model))), name
 
     def frozen_roles(self, model: nn.Module, roles: Mapping[str, Weights], chat: ChatFormat) -> dict[str, Placed]:
-        return {
-            name: self.trained_role(model, name, weights, chat) if weights.adapter else (model, "")
-            for name, weights in roles.items()
-        }
+        placed: dict[str, Placed] = {}
+        for name, weights in roles.items():
+            if weights.adapter is not None:  # of its own shape, which need not be that of what trains
+                model = adapters.add(model, name, weights, adapters.saved_config(weights.adapter))
+            placed[name] = model, name if weights.adapter else ""
+        return placed
 
     def trainer_reference(self, weights: Weights, chat: ChatFormat) -> PreTrainedModel | None:
         return None
@@ -217,7 +221,6 @@ class LoRABackend(Backend):
 
         if weights.adapter is not None:
             saved = adapters.saved_config(weights.adapter, trainable=True)
-            adapters.check_shape(self.config, saved, weights.adapter)
             saved.lora_dropout = self.config.dropout  # how a stage trains is its own, the adapter's shape is not
             return saved
         targets = self.config.targets or adapters.lora_targets(base)

@@ -199,13 +199,16 @@ class RuleConfig(Strict):
     def _function_is_there(self) -> "RuleConfig":
         """Read from the source, which is not run for that."""
         try:
-            names = {getattr(node, "name", None) for node in ast.parse(self.file.read_bytes()).body}
+            source = ast.parse(self.file.read_bytes())
         except OSError:
             return self  # a missing file is told with its place
         except SyntaxError as error:
             raise ValueError(f"{self.file}:{error.lineno}: {error.msg}") from None
-        if self.function not in names:
-            known = ", ".join(sorted(name for name in names if name and not name.startswith("_")))
+        bound = {getattr(node, "asname", None) or getattr(node, "name", None) for node in ast.walk(source)}
+        bound |= {node.id for node in ast.walk(source) if isinstance(node, ast.Name)}
+        if self.function not in bound:
+            defined = sorted(node.name for node in source.body if isinstance(node, ast.FunctionDef))
+            known = ", ".join(name for name in defined if not name.startswith("_"))
             raise ValueError(f"{self.file} has no function '{self.function}'; it has: {known}")
         return self
 

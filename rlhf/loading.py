@@ -122,6 +122,14 @@ def merged(
     return adapters.add(model, "merged", weights, adapters.saved_config(weights.adapter)).merge_and_unload()
 
 
+def in_precision(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
+    """A model with its parameters cast, as transformers loads one: rotary frequencies are no parameters and stay
+    float32. In bf16 they would read far tokens at other places than the model that trains does."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+    return model
+
+
 @contextmanager
 def without_adapter(weights: Weights, chat: ChatFormat, head: Head) -> Iterator[Weights]:
     """The same weights without an adapter; for a while in a folder of their own where there was one."""

@@ -35,5 +35,5 @@ def keep_few_kernels() -> None:
     Each keeps one of every shape, 1024 by default, and packed micro-batches have another number of tokens at every
     step: on a CPU memory grew by megabytes a rollout. A user's own bounds stay.
     """
-    for cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
-        os.environ.setdefault(cache, _KERNELS)
+    for bound in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+        os.environ.setdefault(bound, _KERNELS)

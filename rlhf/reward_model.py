@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
+from torch import Tensor
+
 from rlhf import text
 from rlhf.backends import Backend, for_weights
 from rlhf.data.chat import ChatFormat
-from rlhf.errors import ArtifactError
+from rlhf.errors import ArtifactError, RewardError
 from rlhf.evaluate import encode_conversations, score_rows
 from rlhf.trunk import Role, standalone
 from rlhf.weights import Weights
@@ -14,8 +16,9 @@ from rlhf.weights import Weights
 class RewardModel:
     """Scores conversations."""
 
-    def __init__(self, role: Role, chat: ChatFormat, batch_size: int = 16) -> None:
-        self.role, self.chat, self.batch_size = role, chat, batch_size
+    def __init__(self, role: Role, chat: ChatFormat, batch_size: int = 16, longest: int | None = None) -> None:
+        """`longest`: tokens that it was built to read, where its architecture sets a limit."""
+        self.role, self.chat, self.batch_size, self.longest = role, chat, batch_size, longest
 
     @classmethod
     def load(
@@ -26,9 +29,17 @@ class RewardModel:
         if not weights.scores:
             raise ArtifactError(f"'{weights.called}' has no score head: it is no reward model")
         chat = text.load(weights)
-        return cls(standalone(for_weights(weights, precision, beside), weights, chat), chat, batch_size)
+        role = standalone(for_weights(weights, precision, beside), weights, chat)
+        return cls(role, chat, batch_size, text.positions(weights))
 
     def score(self, conversations: Sequence[list[dict[str, str]]]) -> list[float]:
         """One score a conversation; the last message is the assistant's."""
-        rows = encode_conversations(self.chat, conversations)
-        return score_rows(self.role, rows, self.batch_size).tolist()
+        return self.score_ids(encode_conversations(self.chat, conversations)).tolist()
+
+    def score_ids(self, rows: Sequence[list[int]]) -> Tensor:
+        """One score for each row of token ids, (N,) float32 on the CPU. Raises RewardError for a row that is longer
+        than it reads."""
+        most = max(map(len, rows), default=0)
+        if self.longest is not None and most > self.longest:
+            raise RewardError(f"the reward model reads {self.longest} tokens, and a conversation has {most}")
+        return score_rows(self.role, rows, self.batch_size)

@@ -18,7 +18,7 @@ from rlhf import text
 from rlhf.data.chat import ChatFormat
 from rlhf.data.records import Prompt
 from rlhf.errors import RewardError
-from rlhf.evaluate import batches, conversations, encode_conversations, score_rows
+from rlhf.evaluate import batches, conversations, encode_conversations
 from rlhf.reward_model import RewardModel
 from rlhf.rollout import Rollout
 from rlhf.rules import Rule
@@ -86,7 +86,7 @@ class TextReward:
             rows = [p + r for p, r in zip(ended.prompts, ended.responses, strict=True)]
         else:
             rows = encode_conversations(self.judge.chat, conversations(prompts, rollout.texts(self.chat)))
-        return score_rows(self.judge.role, rows, self.judge.batch_size).to(rollout.finished_B.device)
+        return self.judge.score_ids(rows).to(rollout.finished_B.device)
 
 
 @dataclass
@@ -127,10 +127,12 @@ class EndpointReward:
             try:
                 with urllib.request.urlopen(request, timeout=self.timeout_s) as answer:
                     scores = json.loads(answer.read())["scores"]
+                if not isinstance(scores, list) or any(type(score) not in (int, float) for score in scores):
+                    raise TypeError(type(scores).__name__)
                 if len(scores) != count:
                     raise RewardError(f"{self.url}: {len(scores)} scores for {count} conversations")
-                return [float(score) for score in scores]
-            except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
+                return scores
+            except (OSError, HTTPException) as error:  # urllib's own are among them
                 code = error.code if isinstance(error, urllib.error.HTTPError) else 503
                 refused = code < 500 and code not in (408, 429)  # asking again would be of no use
                 if refused or tried + 1 == self.tries:

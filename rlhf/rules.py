@@ -2,6 +2,7 @@
 
 import importlib.util
 import inspect
+import sys
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -22,6 +23,7 @@ def load(config: RuleConfig) -> Rule:
     spec = importlib.util.spec_from_file_location(f"rlhf_rule_{config.file.stem}", config.file)
     assert spec is not None and spec.loader is not None, config.file
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look for it
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
@@ -34,16 +36,20 @@ def load(config: RuleConfig) -> Rule:
 
 
 def _guarded(rule: Callable[..., Any], name: str) -> Rule:
-    """The rule, with its faults told as the user's own. One of two arguments is not told the right answer."""
-    places = [
-        p for p in inspect.signature(rule).parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    """The rule, with its faults told as the user's own. It is told the right answer when it has an argument of that
+    name or needs a third one."""
+    places = inspect.signature(rule).parameters
+    needed = [
+        p for p in places.values() if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
     ]
-    told = len(places) > 2
+    by_name, told = "answer" in places, len(needed) > 2
 
     def score(messages: list[dict[str, str]], response: str, answer: str | None = None) -> float:
         if told and answer is None:
             raise DataError(f"rule {name} compares with the right answer: give every prompt's row a field `answer`")
         try:
+            if by_name:
+                return float(rule(messages, response, answer=answer))
             return float(rule(messages, response, answer) if told else rule(messages, response))
         except (Exception, SystemExit) as error:
             what = f"{type(error).__name__}: {error}"

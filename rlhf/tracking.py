@@ -54,10 +54,15 @@ class Tracker:
 
     def rewind(self, step: int) -> None:
         """Forget what was logged after `step`: an interrupted stage goes on from there."""
-        kept = [line for line in self.path.read_text("utf-8").splitlines(True) if json.loads(line)["step"] <= step]
+        kept: list[str] = []
+        for line in self.path.read_text("utf-8").splitlines(True):
+            if line.endswith("}\n") and json.loads(line)["step"] <= step:  # a power cut may have torn the last
+                kept.append(line)
         self._start -= json.loads(kept[-1])["time"] if kept else 0.0
         self._file.close()
-        self.path.write_text("".join(kept), encoding="utf-8")
+        beside = self.path.with_suffix(".new")
+        beside.write_text("".join(kept), encoding="utf-8")
+        beside.replace(self.path)
         self._file = self.path.open("a", encoding="utf-8")
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -116,12 +116,17 @@ def dataset(rows: list[dict[str, Any]]) -> Dataset | None:
 
 def training_set(rows: list[dict[str, Any]], ledger: Mapping[str, Any]) -> Dataset:
     """Tokenised rows to train on. Raises DataError, with the ledger, when none is left."""
-    if not rows:
+    check_some_left(len(rows), ledger)
+    return Dataset.from_list(rows)
+
+
+def check_some_left(count: int, ledger: Mapping[str, Any], what: str = "row to train on") -> None:
+    """Raises DataError, with what the ledger says of the others, when no row is left."""
+    if count == 0:
         lost = ", ".join(f"{count} {reason}" for reason, count in ledger["dropped"].items())
         raise DataError(
-            f"no row is left to train on ({lost or 'all are held out'}); look at data.eval_fraction and data.max_length"
+            f"no {what} is left ({lost or 'none fell to its side'}); look at data.eval_fraction and data.max_length"
         )
-    return Dataset.from_list(rows)
 
 
 @dataclass(frozen=True)

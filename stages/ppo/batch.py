@@ -74,7 +74,7 @@ class Batch:
     def check_finite(self, when: str) -> None:
         """Raise GuardError, naming the rows, when something that the updates start from is NaN or infinite."""
         found = {
-            "the score": self.score_B,
+            **{f"the score of '{name}'": score_B for name, score_B in self.scores.items()},
             "the policy's log-probability": self.logprob_BR.sum(1),
             "the reference's log-probability": self.ref_logprob_BR.sum(1),
             "the critic's value": self.value_BR.sum(1),

@@ -62,7 +62,7 @@ class RLConfig(Strict):
     kl_horizon: int = Field(default=10_000, ge=1)
     """Episodes over which the adaptive coefficient moves."""
     whiten_rewards: bool = False
-    """Scale rewards to unit variance, keeping their mean."""
+    """Scale tokens' rewards to unit variance about their mean (Huang et al. 2024, detail 4.3); for `gae` alone."""
     missing_stop_score: float | None = -1.0
     """Replaces the score of a response that did not finish; null scores it as ending where it was cut."""
     kl_budget: float | None = Field(default=None, gt=0)
@@ -86,7 +86,7 @@ class RLConfig(Strict):
             raise ValueError(
                 f"estimator '{self.estimator}' compares responses to one prompt: set rl.group to 2 or more"
             )
-        if self.estimator in ("rloo", "grpo") and self.whiten_rewards:
+        if self.estimator != "gae" and self.whiten_rewards:
             raise ValueError(f"whiten_rewards would pay for length under '{self.estimator}', which sums over tokens")
         if self.kl_target is not None and self.kl_coef == 0:
             raise ValueError("kl_target adapts kl_coef by multiplying it: start kl_coef above 0")
@@ -109,7 +109,7 @@ class PPOTrainConfig(Optimisation):
     """How policy and critic step; the batch of a step is the rollout's, split into `rl.minibatches`."""
 
     episodes: int = Field(default=6400, ge=1)
-    """Responses drawn over the whole stage."""
+    """Responses drawn over the whole stage, rounded up to whole rollouts."""
     value_lr: float | None = Field(default=None, gt=0)
     """Learning rate of the critic; when left out, the policy's, and at least 1e-3 for a critic that is a head alone."""
     checkpoint_every: int = Field(default=10, ge=0)
@@ -133,13 +133,17 @@ class RewardSource(Strict):
     """A Python function `(messages, response) -> float`."""
     url: str | None = Field(default=None, pattern=r"^https?://")
     """A server that takes {"conversations": [...]} and answers {"scores": [...]}."""
+    timeout_s: float = Field(default=60.0, gt=0)
+    """Longest that a server may take over the answers of a rollout, in seconds."""
     weight: float = 1.0
-    """What its score is multiplied by in the sum."""
+    """What its score is multiplied by in the sum; 0 only reports it."""
 
     @model_validator(mode="after")
     def _one_kind(self) -> "RewardSource":
         if sum(kind is not None for kind in (self.model, self.rule, self.url)) != 1:
             raise ValueError("name exactly one of `model`, `rule` and `url`")
+        if self.url is None and "timeout_s" in self.model_fields_set:
+            raise ValueError("timeout_s does nothing without a `url`: leave it out")
         return self
 
 
@@ -218,6 +222,14 @@ class PPOConfig(TrainingStage):
                 f"rollout.batch_size {self.rollout.batch_size} must be a multiple of rl.group × rl.minibatches "
                 f"= {self.rl.group} × {self.rl.minibatches}"
             )
+        if self.rl.kl_target is not None and self.rl.kl_horizon <= (least := 0.2 * self.rollout.batch_size):
+            raise ValueError(f"rl.kl_horizon must be above {least:g}, or one rollout could turn kl_coef negative")
+        return self
+
+    @model_validator(mode="after")
+    def _something_is_held_out(self) -> "PPOConfig":
+        if self.watch is not None and not (self.data.eval_fraction or self.data.eval_path):
+            raise ValueError("watch needs held-out prompts: set data.eval_fraction or data.eval_path")
         return self
 
     @property

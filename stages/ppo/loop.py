@@ -186,15 +186,16 @@ class Loop:
         """
         batch = Batch.of(rollout, records)
         self.read_lower(batch)
-        drawn = rollout.logprob_M is not None
         if rollout.logprob_M is not None:
             batch.logprob_BR[batch.mask_BR.bool()] = rollout.logprob_M
         if rollout.value_M is not None:
             batch.value_BR[batch.mask_BR.bool()] = rollout.value_M
-        if not drawn or first:
-            self.read_policy(batch, compare=drawn)
+        unvalued = self.roles.shared_critic is not None and rollout.value_M is None
+        if first or unvalued or rollout.logprob_M is None:
+            self.read_policy(batch, compare=first)
         self.read_reference(batch, compare=first)
-        known = self.read_values(batch)
+        known = self.read_judge_below(batch)
+        self.read_values(batch)
         batch.scores = self.reward.each(records, rollout, known)
         batch.score_B = self.reward.total(batch.scores, rollout.finished_B)
         batch.check_finite(f"rollout {self.done + 1}")
@@ -214,20 +215,19 @@ class Loop:
             batch.keep_lower(rows, policy.trunk.lower(batch.packed(rows), policy.adapter, depth))
 
     def read_policy(self, batch: Batch, compare: bool) -> None:
-        """Log-probabilities, and the values of a critic that reads the policy's states, by the training pass.
-
-        `compare`: only look whether generation, which has left its own in the batch, agrees.
+        """Log-probabilities, and the values of a critic that reads the policy's states, by the training pass, where
+        generation has not left its own in the batch. `compare`: look whether it agrees where it has.
         """
-        policy, critic = self.roles.policy, self.roles.shared_critic
+        policy, critic, rollout = self.roles.policy, self.roles.shared_critic, batch.rollout
         for rows in self.micro_batches(batch.rollout):
             part, places = batch.packed(rows), batch.places(rows)
             hidden_MD = policy.hidden(part, part.predicts_M)
             logprob_M = policy.logprobs(part, self.sampling.temperature, hidden_MD)
-            if compare:
+            if rollout.logprob_M is None:
+                batch.logprob_BR[places] = logprob_M
+            elif compare:
                 self.check_same("generation and training", logprob_M, batch.logprob_BR[places])
-                continue
-            batch.logprob_BR[places] = logprob_M
-            if critic is not None:
+            if critic is not None and rollout.value_M is None:
                 batch.value_BR[places] = critic.read(hidden_MD)
 
     def read_reference(self, batch: Batch, compare: bool) -> None:
@@ -241,21 +241,24 @@ class Loop:
                     self.check_same(who, batch.logprob_BR[places], logprob_M, self.roles.reference.exact)
                 batch.ref_logprob_BR[places] = logprob_M
 
-    def read_values(self, batch: Batch) -> dict[str, Tensor]:
-        """Values of a critic that does not read the policy's states. A head on a reward model's states reads those of
-        the pass that scores, and they are kept for it: these scores, by the reward's name."""
-        value, judge = self.roles.value, self.roles.judge_below
-        if value is None or self.roles.shared_critic is not None:
+    def read_judge_below(self, batch: Batch) -> dict[str, Tensor]:
+        """Scores of the reward model on whose states the critic's head stands, by its name, where there is one; the
+        states of that pass are kept for the critic."""
+        if (judge := self.roles.judge_below) is None:
             return {}
-        scores: dict[str, Tensor] = {}
-        if judge is not None:
-            reader, _ = self.reward.rewards[judge]
-            assert isinstance(reader, RoleReward)
-            scores[judge], batch.states = reader.read(batch.rollout)
+        reader, _ = self.reward.rewards[judge]
+        assert isinstance(reader, RoleReward)
+        scores_B, batch.states = reader.read(batch.rollout)
+        return {judge: scores_B}
+
+    def read_values(self, batch: Batch) -> None:
+        """Values of a critic that does not read the policy's states."""
+        value = self.roles.value
+        if value is None or self.roles.shared_critic is not None:
+            return
         for rows in self.micro_batches(batch.rollout):
-            value_M = value.read(batch.states_of(rows)) if judge else value.values(batch.packed(rows))
+            value_M = value.read(batch.states_of(rows)) if batch.states else value.values(batch.packed(rows))
             batch.value_BR[batch.places(rows)] = value_M
-        return scores
 
     def check_same(self, who: str, left_M: Tensor, right_M: Tensor, exact: bool = True) -> None:
         """A wrong reference or a wrong rollout would train on without a word. A quantised copy may be a little off."""
@@ -391,7 +394,7 @@ class Loop:
 
 def sampling_of(config: RolloutConfig) -> Sampling:
     """How the recipe has responses drawn."""
-    return Sampling(config.max_new_tokens, config.temperature, config.at_once)
+    return Sampling(config.max_new_tokens, config.temperature, config.at_once or config.batch_size)
 
 
 def _endless(count: int, seed: int) -> Iterator[int]:

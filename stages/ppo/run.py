@@ -16,7 +16,7 @@ from rlhf import checkpoint, gate, rules, text, training
 from rlhf.artifact import Artifact
 from rlhf.data.chat import encode_prompts
 from rlhf.data.records import Prompt
-from rlhf.errors import DataError, GuardError, RecipeError
+from rlhf.errors import GuardError, RecipeError
 from rlhf.reward_model import RewardModel
 from rlhf.rewards import EndpointReward, Reward, RoleReward, RuleReward, TextReward, WeightedSum
 from rlhf.tracking import Tracker
@@ -37,8 +37,7 @@ def run(config: PPOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
     models = {_short(where): inputs[where] for where, source in config.judges.items() if source.model is not None}
     most = _prompt_room(config, [job.weights, *models.values()])
     records, prompts, ledger = encode_prompts(job.split.train, job.chat, most)
-    if not prompts:
-        raise DataError(f"stage '{config.name}': no prompt to train on")
+    training.check_some_left(len(prompts), ledger)
     trained_on = {name: weights for name, weights in models.items() if name != _short("watch.judge")}
     critic = config.rl.critic if config.rl.estimator == "gae" else None
     roles = load_roles(job.how, job.weights, trained_on, job.chat, critic, config.train.freeze_layers, models)
@@ -123,21 +122,19 @@ class _Sources:
         if source.rule is not None:
             return RuleReward(rules.load(source.rule), chat)
         if source.url is not None:
-            return EndpointReward(source.url, chat)
+            return EndpointReward(source.url, chat, source.timeout_s)
         if name in self.roles.rewards:
             return RoleReward(self.roles.rewards[name], size, chat.stop_ids[0])
         return TextReward(RewardModel.load(self.judges[name], self.config.precision, size, self.job.how), chat)
 
 
 def _watch(config: PPOConfig, job: training.Job, reward: Reward, sources: _Sources, most: int) -> Watch | None:
-    """What looks at held-out prompts, when asked for. Raises DataError when none are held out."""
+    """What looks at held-out prompts, when asked for. Raises DataError when none is left of them."""
     if config.watch is None:
         return None
-    records, prompts, _ = encode_prompts(job.split.held_out, job.chat, most)
+    records, prompts, ledger = encode_prompts(job.split.held_out, job.chat, most)
     records, prompts = records[: config.watch.prompts], prompts[: config.watch.prompts]
-    if not prompts:
-        raise DataError(
-            f"stage '{config.name}': watch needs held-out prompts; set data.eval_fraction or data.eval_path"
-        )
-    judge = sources.reward("watch.judge") if config.watch.judge else reward
+    training.check_some_left(len(prompts), ledger, "held-out prompt for `watch`")
+    other = config.watch.judge
+    judge = WeightedSum({"judge": (sources.reward("watch.judge"), other.weight)}) if other else reward
     return Watch(config.watch, records, prompts, reward, judge, sampling_of(config.rollout), config.seed, [])

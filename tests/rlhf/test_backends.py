@@ -19,7 +19,7 @@ from rlhf.packing import Packed
 from rlhf.parts import check_lm_head, decoder, score_head
 from rlhf.resources import resource
 from rlhf.training import trainable_kept
-from rlhf.trunk import standalone
+from rlhf.trunk import Role, standalone, trunk_of
 from rlhf.weights import Weights, identity
 
 TINY = resource("data_samples/tiny_base")
@@ -277,3 +277,35 @@ def test_a_model_of_its_own_is_held_as_the_stages_frozen_models_are() -> None:
     assert not held.exact and any(type(m).__name__ == "Linear4bit" for m in held.model.modules())
     half = standalone(backend(KINDS["full"], "bf16"), weights, chat)
     assert {parameter.dtype for parameter in half.model.parameters()} == {torch.bfloat16}
+
+
+@torch.no_grad()
+def test_a_frozen_copy_in_bf16_reads_far_tokens_as_what_trains_does() -> None:
+    """A cast of the whole model rounds its rotary frequencies too, and the gap grows with the position."""
+    weights = weights_of(TINY)
+    chat = text.load(weights)
+    how = backend(KINDS["full"], "bf16")
+    row = torch.randint(10, 1000, (500,), generator=torch.Generator().manual_seed(0)).tolist()
+    batch = Packed.of([row], [1], torch.device("cpu"))
+    policy, frozen = (
+        Role(model, trunk_of(model, how.dtype), None).logprobs(batch, 1.0)
+        for model in (how.load(weights, chat), how.frozen(weights, chat))
+    )
+    assert torch.equal(policy, frozen)
+
+
+def test_the_adapters_of_other_roles_keep_their_shape_beside_the_policys(tmp_path: Path) -> None:
+    weights = weights_of(TINY)
+    chat = text.load(weights)
+    judge = backend(settings.LoRA(r=2)).load(weights, chat)
+    train_a_little(judge)
+    again = saved(tmp_path, judge, backend(settings.LoRA(r=2)), weights)
+    before = logits(judge)
+    how = backend(settings.LoRA(r=4))
+    policy = how.load(weights, chat)
+    placed = how.frozen_roles(policy, {"judge": again}, chat) | {
+        "value": how.trained_role(policy, "value", again, chat)
+    }
+    for model, name in placed.values():
+        model.set_adapter(name)
+        torch.testing.assert_close(logits(model), before, rtol=0, atol=1e-5)

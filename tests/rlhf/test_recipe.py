@@ -129,6 +129,24 @@ def test_an_override_names_a_file_relative_to_the_working_directory(write_recipe
         ),
         (
             "    data: {path: prompts.jsonl}",
+            "    data: {path: prompts.jsonl}\n    rl: {kl_target: 6, kl_horizon: 12}",
+            ":10:3: ppo",
+            "rl.kl_horizon must be above 12.8",
+        ),
+        (
+            "    data: {path: prompts.jsonl}",
+            "    data: {path: prompts.jsonl}\n    rl: {estimator: reinforce++, whiten_rewards: true}",
+            ":14:5: ppo.rl",
+            "whiten_rewards would pay for length under 'reinforce++'",
+        ),
+        (
+            "    data: {path: prompts.jsonl}",
+            "    data: {path: prompts.jsonl}\n    rewards: {r: {rule: {file: r.py, trust_code: true}, timeout_s: 9}}",
+            ":14:15: ppo.rewards.r",
+            "timeout_s does nothing without a `url`",
+        ),
+        (
+            "    data: {path: prompts.jsonl}",
             "    data: {path: prompts.jsonl}\n    rl: {estimator: reinforce++}\n    train: {value_lr: 1e-3}",
             ":10:3: ppo",
             "train.value_lr does nothing under estimator 'reinforce++'",

@@ -1,6 +1,7 @@
 """What scores responses: rules, servers, sums; models on the trunk and as text agree."""
 
 import json
+import ssl
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -40,6 +41,16 @@ def test_tokens_and_text_are_scored_alike(judged) -> None:
     expected = RoleReward(judge.role, 1, chat.stop_ids[0]).score(prompts, rollout)
     for reward in (on_tokens, by_text):
         torch.testing.assert_close(reward.score(prompts, rollout), expected, rtol=0, atol=1e-4)
+
+
+def test_a_conversation_that_is_longer_than_a_judge_reads_is_not_scored(judged) -> None:
+    weights, chat, prompts, rollout = judged
+    judge = RewardModel.load(weights)
+    judge.longest = max(rollout.ended(chat.stop_ids[0]).lengths)
+    TextReward(judge, chat).score(prompts, rollout)
+    judge.longest -= 1
+    with pytest.raises(RewardError, match=rf"reads {judge.longest} tokens, and a conversation has {judge.longest + 1}"):
+        TextReward(judge, chat).score(prompts, rollout)
 
 
 def test_an_answer_that_was_cut_short_is_judged_as_one_that_ends_there(judged) -> None:
@@ -139,6 +150,9 @@ def test_a_server_scores_conversations(chat, server) -> None:
         ({"scores": [1.0]}, "1 scores for 2 conversations"),
         ({"score": 1}, "expected"),
         ({"scores": ["a", "b"]}, "expected"),
+        ({"scores": {"0": 0.9, "1": 0.1}}, "expected"),
+        ({"scores": "12"}, "expected"),
+        ({"scores": [True, False]}, "expected"),
         ([], "expected"),
     ],
 )
@@ -152,6 +166,15 @@ def test_a_server_that_answers_nonsense_is_named(chat, server, answer: object, w
 def test_a_server_that_is_not_there_is_named(chat) -> None:
     with pytest.raises(RewardError, match="no answer in 2 tries"):
         EndpointReward("http://127.0.0.1:9/score", chat, tries=2, pause_s=0).score(TALKS, told(chat, "a", "b"))
+
+
+def test_a_fault_of_the_network_is_no_fault_of_ours(chat, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ssl.SSLError("bad record")
+
+    monkeypatch.setattr("urllib.request.urlopen", broken)
+    with pytest.raises(RewardError, match=r"no answer in 2 tries .*bad record"):
+        EndpointReward("http://127.0.0.1:9", chat, tries=2, pause_s=0).score(TALKS, told(chat, "a", "b"))
 
 
 @pytest.mark.parametrize(("code", "tries"), [(503, 3), (429, 3), (401, 1)])

@@ -63,6 +63,27 @@ def test_a_rule_is_told_the_right_answer_when_it_asks() -> None:
         right([], "12", None)
 
 
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("def score(messages, response, weight=0.5): return weight", 0.5),
+        ("def score(messages, response, weight=0.5, answer=None): return weight + (answer == 'a')", 1.5),
+        ("def score(messages, response, right): return right == 'a'", 1.0),
+        ("def _f(messages, response): return 2\nscore = _f", 2.0),
+        ("from math import hypot as score\nscore = lambda m, r: 3", 3.0),
+        (
+            "from __future__ import annotations\nfrom dataclasses import dataclass\n"
+            "@dataclass\nclass Four:\n    n: int = 4\ndef score(messages, response): return Four().n",
+            4.0,
+        ),
+    ],
+)
+def test_rules_are_called_as_they_are_written(tmp_path: Path, code: str, expected: float) -> None:
+    (tmp_path / "mine.py").write_text(code + "\n")
+    rule = rules.load(RuleConfig(file=tmp_path / "mine.py", trust_code=True))
+    assert rule([], "four", "a") == expected
+
+
 def test_a_rule_that_leaves_the_program_is_a_rule_that_fails(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("def score(messages, response):\n    raise SystemExit(0)\n")
     with pytest.raises(RecipeError, match="failed on the response 'four': SystemExit"):

@@ -34,6 +34,21 @@ def test_every_log_is_a_line(tmp_path: Path) -> None:
     assert [(line["step"], line["loss"]) for line in lines] == [(1, 1.5), (2, 0.5)]
 
 
+def test_a_stage_that_goes_on_forgets_what_came_after_and_a_torn_line(tmp_path: Path) -> None:
+    one = tracker(tmp_path)
+    for step in (1, 2, 3):
+        one.log({"loss": float(step)}, step)
+    one.close()
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 4, "lo')
+    again = tracker(tmp_path)
+    again.rewind(2)
+    again.log({"loss": 7.0}, 3)
+    again.close()
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["step"], line["loss"]) for line in lines] == [(1, 1.0), (2, 2.0), (3, 7.0)]
+
+
 def test_wandb_without_a_key_is_kept_offline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

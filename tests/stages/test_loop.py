@@ -376,7 +376,6 @@ def test_the_kl_controller_hears_of_every_rollout(tmp_path: Any) -> None:
 def test_probabilities_that_no_token_was_drawn_with_stop_the_run() -> None:
     loop = loop_of(same_reference=True)
     right = torch.cat(logprobs(loop.roles.policy.model)).detach().float()
-    loop.engine = Said(right)
     near = right + 1e-4 * torch.linspace(-1, 1, len(right))
     loop.engine = Said(near)
     batch = loop.score(loop.rollout(PROMPTS), RECORDS, first=True)
@@ -384,6 +383,15 @@ def test_probabilities_that_no_token_was_drawn_with_stop_the_run() -> None:
     loop.engine = Said(right + torch.eye(len(right))[4] * 0.01)
     with pytest.raises(GuardError, match=r"generation and training differ by 0\.01 nats"):
         loop.score(loop.rollout(PROMPTS), RECORDS, first=True)
+
+
+def test_values_that_an_engine_does_not_know_are_read_in_every_rollout() -> None:
+    loop = loop_of()
+    loop.engine = Said(torch.cat(logprobs(loop.roles.policy.model)).detach().float())
+    batch = scored(loop)
+    torch.testing.assert_close(
+        batch.value_BR[batch.mask_BR.bool()].double(), torch.cat(values(loop)), rtol=0, atol=1e-6
+    )
 
 
 def test_a_policy_that_is_not_the_one_that_drew_stops_the_run() -> None:

@@ -15,9 +15,8 @@ from safetensors.torch import load_file
 from rlhf import trunk
 from rlhf.artifact import Artifact
 from rlhf.console import Screen
-from rlhf.errors import DataError, GuardError, RecipeError
+from rlhf.errors import GuardError, RecipeError
 from rlhf.recipe import parse
-from rlhf.rewards import WeightedSum
 from rlhf.runner import run
 from rlhf.weights import Weights
 from stages.ppo.loop import Loop
@@ -208,18 +207,23 @@ def test_weights_that_blow_up_stop_the_run_and_the_rows_are_named(parents: Path)
         ppo(parents, train={"lr": 1e30, "warmup": 0}, rl={"epochs": 3})
 
 
-def test_a_score_that_is_not_finite_stops_the_run_and_its_row_is_named(parents: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("weight", "unfinished"), [(1.0, None), (0.0, None), (1.0, -1.0)])
+def test_a_score_that_is_not_finite_stops_the_run_and_its_row_is_named(
+    parents: Path, tmp_path: Path, weight: float, unfinished: float | None
+) -> None:
+    """Also where it would not have reached the sum."""
     raw = chain(parents)
-    raw["stages"]["ppo"]["rewards"] = {"odd": {"rule": rule_in(tmp_path, "float('nan') if calls == 6 else 0.0")}}
-    raw["stages"]["ppo"]["rl"]["missing_stop_score"] = None
-    named = r"rollout 1: the score is not finite for 1 of 8 rows \(prompts at .*prompts\.jsonl:\d+\)$"
+    rule = rule_in(tmp_path, "float('nan') if calls == 6 else 0.0")
+    raw["stages"]["ppo"]["rewards"] = {"odd": {"rule": rule, "weight": weight}}
+    raw["stages"]["ppo"]["rl"]["missing_stop_score"] = unfinished
+    named = r"rollout 1: the score of 'odd' is not finite for 1 of 8 rows \(prompts at .*prompts\.jsonl:\d+\)$"
     with pytest.raises(GuardError, match=named):
         run(parse(raw), parents, Screen(quiet=True), fresh=True, only="ppo")
 
 
-def rule_in(folder: Path, score: str) -> dict[str, Any]:
+def rule_in(folder: Path, score: str, name: str = "rule.py") -> dict[str, Any]:
     """A rule that gives `score`, an expression of `calls` (how many before this one) and `response`."""
-    path = folder / "rule.py"
+    path = folder / name
     path.write_text(
         f"calls = -1\n\ndef score(messages, response):\n    global calls\n    calls += 1\n    return {score}\n"
     )
@@ -237,7 +241,8 @@ def watched(folder: Path, score: str, **watch: Any) -> dict[str, Any]:
 
 def test_the_policy_of_the_best_look_is_kept(tmp_path: Path) -> None:
     """The judge likes the second look, after one rollout, best: what is kept is a run of one rollout."""
-    raw = watched(tmp_path, "1.0 if calls // 4 == 1 else 0.0")
+    raw = watched(tmp_path, "-0.5 if calls // 4 == 1 else 0.0")
+    raw["stages"]["ppo"]["watch"]["judge"]["weight"] = -2.0
     raw["stages"]["ppo"]["train"] |= {"schedule": "constant", "warmup": 0}
     best = run(parse(json.loads(json.dumps(raw))), tmp_path, Screen(quiet=True))["ppo"]
     assert best.metrics["best_rollout"] == 1 and best.metrics["updates"] == 4
@@ -254,12 +259,10 @@ def test_the_policy_of_the_best_look_is_kept(tmp_path: Path) -> None:
 
 def test_a_run_whose_scores_part_is_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     raw = watched(tmp_path, "-float(calls // 4)", patience=2, keep_best=False)
-    raw["stages"]["ppo"]["rewards"] = {"length": {"rule": SHOP_RULE}}
+    raw["stages"]["ppo"]["rewards"] = {"rises": {"rule": rule_in(tmp_path, "float(calls)", "rises.py")}}
+    raw["stages"]["ppo"]["rl"]["missing_stop_score"] = None
     del raw["stages"]["ppo"]["reward_model"], raw["stages"]["reward"]
-    rises = iter(range(100))
-    with pytest.MonkeyPatch.context() as patch:  # a reward that goes up whatever the policy says
-        patch.setattr(WeightedSum, "score", lambda self, prompts, rollout: torch.full((4,), float(next(rises))))
-        made = run(parse(raw), tmp_path, Screen(quiet=True))["ppo"]
+    made = run(parse(raw), tmp_path, Screen(quiet=True))["ppo"]
     assert made.metrics["updates"] == 2
     assert "the judge does not follow" in capsys.readouterr().err
 
@@ -295,7 +298,7 @@ def test_whitened_rewards_are_refused_where_they_would_pay_for_length(parents: P
 
 
 def test_a_watch_without_held_out_prompts_says_so(parents: Path) -> None:
-    with pytest.raises(DataError, match=r"watch needs held-out prompts; set data.eval_fraction"):
+    with pytest.raises(RecipeError, match=r"watch needs held-out prompts: set data.eval_fraction"):
         ppo(parents, watch={"every": 1}, data={"eval_fraction": 0})
 
 
