@@ -135,11 +135,11 @@ class HFEngine:
     @torch.no_grad()
     def generate(self, role: Role, request: Request) -> Drawn:
         prompts, sampling, chat = request[:3]
-        draw = sampling.temperature > 0
+        samples = sampling.temperature > 0
         config = GenerationConfig(
             max_new_tokens=sampling.max_new_tokens,
-            do_sample=draw,
-            temperature=sampling.temperature if draw else 1.0,
+            do_sample=samples,
+            temperature=sampling.temperature if samples else 1.0,
             top_k=0,
             top_p=1.0,
             eos_token_id=list(chat.stop_ids),

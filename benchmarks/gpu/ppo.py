@@ -219,7 +219,7 @@ def config_of(options: argparse.Namespace) -> PPOConfig:
             "backend": {"kind": options.backend},
             "precision": "bf16",
             "rollout": {"batch_size": options.rollouts, "max_new_tokens": options.response},
-            "rl": {"epochs": options.epochs, "missing_stop_score": None},
+            "rl": {"epochs": options.epochs, "critic": options.critic, "missing_stop_score": None},
             "train": {
                 "episodes": options.rollouts * options.updates,
                 "lr": 1e-5,
