@@ -4,7 +4,6 @@ import math
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +12,9 @@ from datasets import Dataset
 from torch import nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from rlhf import text
-from rlhf.artifact import Artifact
-from rlhf.backends import Backend, backend
-from rlhf.config import Optimisation, TrainConfig, TrainingStage
-from rlhf.data.chat import ChatFormat
-from rlhf.data.load import Split, load
-from rlhf.data.records import Kind
-from rlhf.errors import DataError
+from rlhf.config import TrainConfig, TrainingStage
+from rlhf.job import check_some_left, schedule_name
 from rlhf.tracking import Tracker, check_finite
-from rlhf.weights import Weights
 
 
 def arguments(config: TrainingStage, out: Path) -> dict[str, Any]:
@@ -55,11 +47,6 @@ def arguments(config: TrainingStage, out: Path) -> dict[str, Any]:
         "disable_tqdm": True,
         "dataloader_pin_memory": torch.cuda.is_available(),
     }
-
-
-def schedule_name(train: Optimisation) -> str:
-    """transformers' name of a schedule; its plain `constant` would leave out the warm-up."""
-    return "constant_with_warmup" if train.schedule == "constant" else train.schedule
 
 
 class _Report(TrainerCallback):
@@ -118,59 +105,3 @@ def training_set(rows: list[dict[str, Any]], ledger: Mapping[str, Any]) -> Datas
     """Tokenised rows to train on. Raises DataError, with the ledger, when none is left."""
     check_some_left(len(rows), ledger)
     return Dataset.from_list(rows)
-
-
-def check_some_left(count: int, ledger: Mapping[str, Any], what: str = "row to train on") -> None:
-    """Raises DataError, with what the ledger says of the others, when no row is left."""
-    if count == 0:
-        lost = ", ".join(f"{count} {reason}" for reason, count in ledger["dropped"].items())
-        raise DataError(
-            f"no {what} is left ({lost or 'none fell to its side'}); look at data.eval_fraction and data.max_length"
-        )
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a training stage works with, from its first line to the artifact it returns."""
-
-    config: TrainingStage
-    weights: Weights
-    chat: ChatFormat
-    how: Backend
-    split: Split[Any]
-    """Records, not yet tokens."""
-    max_length: int
-    """Most tokens of an example: the recipe's `data.max_length`, or fewer where the model has no positions for them."""
-
-    @classmethod
-    def start(
-        cls, config: TrainingStage, inputs: Mapping[str, Weights], kind: Kind, device: torch.device | None = None
-    ) -> "Job":
-        """Find weights, text format, backend and examples of a stage; no model is loaded yet."""
-        weights = inputs["model"]
-        chat = text.load(weights, config.template)
-        split = load(config.data, kind)  # type: ignore[call-overload]
-        most = min(config.data.max_length, text.positions(weights) or config.data.max_length)
-        return cls(config, weights, chat, backend(config.backend, config.precision, device), split, most)
-
-    def finish(
-        self, model: nn.Module, out: Path, ledgers: dict[str, Any], metrics: dict[str, Any], score_shift: float = 0.0
-    ) -> Artifact:
-        """Write what trained to `out/model`; the record of it, to which the runner adds hash, parents and config."""
-        folder = out / "model"
-        self.how.save(model, folder)
-        text.save(self.chat, folder)
-        return Artifact(
-            name=self.config.name,
-            stage=self.config.stage,
-            makes=self.config.makes,
-            hash="",
-            backend=self.config.backend.model_dump(mode="json"),
-            base=self.how.base_of(self.weights, folder),
-            text=text.describe(self.chat),
-            adapter=(folder / "adapter_model.safetensors").is_file(),
-            head=(folder / "head.safetensors").is_file(),
-            score_shift=score_shift,
-            data={"file": self.split.ledger, **ledgers},
-            metrics=metrics,
-        )

@@ -12,6 +12,7 @@ from rlhf import training
 from rlhf.artifact import Artifact
 from rlhf.data.chat import encode_preferences
 from rlhf.errors import GuardError
+from rlhf.job import Job
 from rlhf.tracking import Tracker
 from rlhf.weights import Weights
 from stages.dpo.config import DPOConfig
@@ -46,7 +47,7 @@ class _StartsAtReference(TrainerCallback):
 
 def run(config: DPOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tracker) -> Artifact:
     """Train on pairs; write the policy to `out/model`."""
-    job = training.Job.start(config, inputs, "preferences")
+    job = Job.start(config, inputs, "preferences")
     train, ledger = encode_preferences(job.split.train, job.chat, job.max_length, one_answer=True)
     held_out, held_out_ledger = encode_preferences(job.split.held_out, job.chat, job.max_length, one_answer=True)
     model = job.how.load(job.weights, job.chat)

@@ -20,13 +20,14 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from transformers import get_scheduler
 
-from rlhf import checkpoint, training
+from rlhf import checkpoint
 from rlhf.data.chat import ChatFormat
 from rlhf.data.records import Prompt
 from rlhf.decoder import Decoder
 from rlhf.errors import GuardError
 from rlhf.evaluate import batches
 from rlhf.fused import head_loss
+from rlhf.job import schedule_name
 from rlhf.memory import give_back
 from rlhf.parts import lm_head
 from rlhf.rewards import RoleReward, WeightedSum
@@ -68,7 +69,7 @@ class Loop:
         self.steps_an_update = config.rl.epochs * config.rl.minibatches
         steps = self.updates * self.steps_an_update
         warmup = int(steps * config.train.warmup)
-        self.schedule = get_scheduler(training.schedule_name(config.train), self.optimizer, warmup, steps)
+        self.schedule = get_scheduler(schedule_name(config.train), self.optimizer, warmup, steps)
         rl = config.rl
         self.kl = AdaptiveKL(rl.kl_coef, rl.kl_target, rl.kl_horizon) if rl.kl_target else FixedKL(rl.kl_coef)
         self.sampling = sampling_of(config.rollout)

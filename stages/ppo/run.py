@@ -12,11 +12,12 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from rlhf import checkpoint, gate, rules, text, training
+from rlhf import checkpoint, gate, rules, text
 from rlhf.artifact import Artifact
 from rlhf.data.chat import encode_prompts
 from rlhf.data.records import Prompt
 from rlhf.errors import GuardError, RecipeError
+from rlhf.job import Job, check_some_left
 from rlhf.reward_model import RewardModel
 from rlhf.rewards import EndpointReward, Reward, RoleReward, RuleReward, TextReward, WeightedSum
 from rlhf.tracking import Tracker
@@ -33,11 +34,11 @@ def run(config: PPOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
     accelerator = Accelerator(cpu=not torch.cuda.is_available())
     if accelerator.num_processes > 1:
         raise RecipeError("the RL stage runs on one process; start the recipe without a launcher")
-    job = training.Job.start(config, inputs, "prompts", accelerator.device)
+    job = Job.start(config, inputs, "prompts", accelerator.device)
     models = {_short(where): inputs[where] for where, source in config.judges.items() if source.model is not None}
     most = _prompt_room(config, [job.weights, *models.values()])
     records, prompts, ledger = encode_prompts(job.split.train, job.chat, most)
-    training.check_some_left(len(prompts), ledger)
+    check_some_left(len(prompts), ledger)
     trained_on = {name: weights for name, weights in models.items() if name != _short("watch.judge")}
     critic = config.rl.critic if config.rl.estimator == "gae" else None
     roles = load_roles(job.how, job.weights, trained_on, job.chat, critic, config.train.freeze_layers, models)
@@ -113,7 +114,7 @@ class _Sources:
     config: PPOConfig
     judges: Mapping[str, Weights]
     roles: Roles
-    job: training.Job
+    job: Job
 
     def reward(self, where: str) -> Reward:
         """What the source in a field of the recipe stands for."""
@@ -128,13 +129,13 @@ class _Sources:
         return TextReward(RewardModel.load(self.judges[name], self.config.precision, size, self.job.how), chat)
 
 
-def _watch(config: PPOConfig, job: training.Job, reward: Reward, sources: _Sources, most: int) -> Watch | None:
+def _watch(config: PPOConfig, job: Job, reward: Reward, sources: _Sources, most: int) -> Watch | None:
     """What looks at held-out prompts, when asked for. Raises DataError when none is left of them."""
     if config.watch is None:
         return None
     records, prompts, ledger = encode_prompts(job.split.held_out, job.chat, most)
     records, prompts = records[: config.watch.prompts], prompts[: config.watch.prompts]
-    training.check_some_left(len(prompts), ledger, "held-out prompt for `watch`")
+    check_some_left(len(prompts), ledger, "held-out prompt for `watch`")
     other = config.watch.judge
     judge = WeightedSum({"judge": (sources.reward("watch.judge"), other.weight)}) if other else reward
     return Watch(config.watch, records, prompts, reward, judge, sampling_of(config.rollout), config.seed, [])

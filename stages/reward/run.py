@@ -18,6 +18,7 @@ from rlhf.artifact import Artifact
 from rlhf.backends import trained_adapter
 from rlhf.data.chat import encode_preferences
 from rlhf.decoder import Decoder
+from rlhf.job import Job
 from rlhf.packing import Packed
 from rlhf.parts import score_head
 from rlhf.tracking import Tracker
@@ -28,7 +29,7 @@ from stages.reward.config import RewardConfig
 
 def run(config: RewardConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tracker) -> Artifact:
     """Train on pairs; write adapter or model, and head, to `out/model`. Held-out accuracy is in the metrics."""
-    job = training.Job.start(config, inputs, "preferences")
+    job = Job.start(config, inputs, "preferences")
     train, ledger = encode_preferences(job.split.train, job.chat, job.max_length)
     held_out, held_out_ledger = encode_preferences(job.split.held_out, job.chat, job.max_length)
     model = job.how.load(job.weights, job.chat, "score")

@@ -9,6 +9,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 from rlhf import training
 from rlhf.artifact import Artifact
 from rlhf.data.chat import Encoded, encode_demonstrations
+from rlhf.job import Job
 from rlhf.tracking import Tracker
 from rlhf.weights import Weights
 from stages.sft.config import SFTConfig
@@ -16,7 +17,7 @@ from stages.sft.config import SFTConfig
 
 def run(config: SFTConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tracker) -> Artifact:
     """Train on `config.data`; write the policy to `out/model`."""
-    job = training.Job.start(config, inputs, "demonstrations")
+    job = Job.start(config, inputs, "demonstrations")
     train, ledger = encode_demonstrations(job.split.train, job.chat, job.max_length)
     held_out, held_out_ledger = encode_demonstrations(job.split.held_out, job.chat, job.max_length)
     model = job.how.load(job.weights, job.chat)
