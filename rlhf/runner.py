@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -198,13 +199,14 @@ def _rows_lost(made: Artifact) -> list[str]:
 
 
 def stage_hash(stage: StageConfig, inputs: Mapping[str, Weights]) -> str:
-    """Hash of what a stage's output depends on: config, content of files, parents and the stage's own code.
+    """Hash of what a stage's output depends on: config, content of files, parents, the stage's own code and ours.
 
     Files count by content and not by path, so that a moved checkout does not run everything again.
     """
     config = {name: _content(getattr(stage, name)) for name in type(stage).model_fields if name != "name"}
     parents = {where: weights.lineage for where, weights in inputs.items()}
-    return artifacts.digest({"config": config, "parents": parents, "code": _code(stage.program), "rlhf": __version__})
+    code = [_code(package) for package in (stage.program.rpartition(".")[0], "rlhf")]
+    return artifacts.digest({"config": config, "parents": parents, "code": code})
 
 
 def _content(value: Any) -> Any:
@@ -223,12 +225,13 @@ def _content(value: Any) -> Any:
             return value
 
 
-def _code(program: str) -> str:
-    """Hash of the sources of the stage's package."""
-    spec = importlib.util.find_spec(program.rpartition(".")[0])
-    assert spec is not None and spec.submodule_search_locations, program
+@cache
+def _code(package: str) -> str:
+    """Hash of a package's sources."""
+    spec = importlib.util.find_spec(package)
+    assert spec is not None and spec.submodule_search_locations, package
     total = hashlib.sha256()
-    for source in sorted(Path(spec.submodule_search_locations[0]).glob("*.py")):
+    for source in sorted(Path(spec.submodule_search_locations[0]).rglob("*.py")):
         total.update(source.read_bytes())
     return total.hexdigest()[:16]
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from rlhf import runner
 from rlhf.artifact import FILE, Artifact
 from rlhf.console import Screen
 from rlhf.errors import ArtifactError, RecipeError
@@ -97,6 +98,22 @@ def test_an_edited_rule_is_another_stage(tmp_path: Path) -> None:
         rule.write_text(f"def score(messages, response):\n    return {value}\n")
         keys.append(stage_hash(parse(raw).stages["ppo"], {}))
     assert keys[0] == keys[1] != keys[2]
+
+
+def test_an_edit_anywhere_in_our_code_is_another_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mend of a loss or of how models are loaded must not leave what was made without it as unchanged."""
+    deep = tmp_path / "some_package" / "rl" / "losses.py"
+    deep.parent.mkdir(parents=True)
+    (tmp_path / "some_package" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    hashes = []
+    for source in ("x = 1", "x = 1", "x = 2"):
+        deep.write_text(source)
+        hashes.append(runner._code.__wrapped__("some_package"))
+    assert hashes[0] == hashes[1] != hashes[2]
+    key = stage_hash(parse(short(tmp_path)).stages["sft"], {})
+    monkeypatch.setattr(runner, "_code", lambda package: "edited" if package == "rlhf" else hashes[0])
+    assert stage_hash(parse(short(tmp_path)).stages["sft"], {}) != key
 
 
 def test_a_rule_that_does_not_run_is_told_before_the_first_stage(tmp_path: Path) -> None:
