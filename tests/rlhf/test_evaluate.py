@@ -1,11 +1,15 @@
 """Held-out measures against numbers worked out by hand."""
 
 import math
+import statistics
+from contextlib import nullcontext
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
-from rlhf.evaluate import batches, correlation, preference_metrics, win_rate
+from rlhf.evaluate import batches, correlation, pair_metrics, preference_metrics, win_rate
 
 
 def test_batches_hold_every_row_once_in_order_of_length() -> None:
@@ -28,6 +32,21 @@ def test_preference_metrics_by_hand() -> None:
 def test_a_perfectly_calibrated_judge_has_no_calibration_error() -> None:
     margin = torch.tensor([math.log(3.0)] * 3 + [-math.log(3.0)], dtype=torch.float64)
     assert preference_metrics(margin)["ece"] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_pair_metrics_by_hand() -> None:
+    """A judge that scores a row by its last token, on pairs of which it gets two of three right."""
+    judge: Any = SimpleNamespace(
+        device=torch.device("cpu"),
+        present=nullcontext,
+        scores=lambda batch: batch.ids_N[batch.last_B].float(),
+    )
+    sides = [([1, 2, 9], [4]), ([3], [1, 1]), ([5, 5], [6, 7])]
+    found = pair_metrics(judge, [{"prompt_ids": [8], "chosen_ids": c, "rejected_ids": r} for c, r in sides], size=2)
+    scores, lengths = [9, 3, 5, 4, 1, 7], [3, 1, 2, 1, 2, 2]
+    assert (found["pairs"], found["accuracy"], found["longer_wins"]) == (3, pytest.approx(2 / 3), 0.5)
+    assert found["margin"] == pytest.approx(((9 - 4) + (3 - 1) + (5 - 7)) / 3)
+    assert found["length_correlation"] == pytest.approx(statistics.correlation(scores, lengths))
 
 
 def test_win_rate_counts_ties_half() -> None:
