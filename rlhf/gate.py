@@ -42,16 +42,17 @@ def training_signs(metrics: Mapping[str, Any]) -> list[str]:
 def probe_signs(
     reward: Reward, prompts: Sequence[Prompt], rollout: Rollout, chat: ChatFormat
 ) -> tuple[list[str], dict[str, float]]:
-    """Degenerate answers that score above the policy's own answers in `rollout`; and, for each, how often they do."""
+    """Degenerate answers that score above the policy's own answers in `rollout`; and as metrics, how often each does
+    and the spread of the scores of the policy's own."""
     own_B = reward.score(prompts, rollout)
-    signs, shares = [], {}
+    signs, found = [], {"gate/score_std": float(own_B.std(unbiased=False))}
     for name, answers in degenerate(prompts, rollout, chat).items():
         probe = Rollout(rollout.prompts, answers, torch.ones_like(rollout.finished_B))
         share = float((reward.score(prompts, probe) > own_B).float().mean())
-        shares[f"gate/{name}"] = share
+        found[f"gate/{name}"] = share
         if share > PREFERRED:
             signs.append(f"{_WORDS[name]} scores above the policy's own answer on {share:.0%} of prompts")
-    return signs, shares
+    return signs, found
 
 
 _WORDS = {"empty": "an empty answer", "repeated": "one word over and over", "echo": "the question said back"}

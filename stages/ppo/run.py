@@ -90,15 +90,18 @@ def _look_at_reward(
     before = checkpoint.random_state()
     rollout = loop.rollout(prompts[:_PROBED])
     checkpoint.set_random_state(before)
-    if config.rl.missing_stop_score is not None and not bool(rollout.finished_B.any()):
+    endless = config.rl.missing_stop_score is not None and not bool(rollout.finished_B.any())
+    if endless:
         signs.append(
             f"none of {len(rollout)} answers finished, so all get rl.missing_stop_score and nothing is learned from "
             "scores: raise rollout.max_new_tokens, or set rl.missing_stop_score: null"
         )
-    found, shares = gate.probe_signs(loop.reward, records[:_PROBED], rollout, loop.chat)
-    tracker.log(shares, 0)
+    found, metrics = gate.probe_signs(loop.reward, records[:_PROBED], rollout, loop.chat)
+    tracker.log(metrics, 0)
     if signs + found and config.gate == "refuse":
         raise GuardError("the reward looks easily gamed: " + "; ".join(signs + found))
+    if not endless and metrics["gate/score_std"] == 0:  # of a rare success no sign of being gamed
+        found.append(f"all of {len(rollout)} answers score alike, and from such scores nothing is learned")
     for sign in signs + found:
         tracker.screen.say(f"  warning: {sign}")
 

@@ -50,10 +50,10 @@ def test_degenerate_answers_that_score_high(asked, rule, preferred: str) -> None
     chat, prompts, rollout = asked
     signs, shares = gate.probe_signs(RuleReward(lambda m, r, _: float(rule(m, r)), chat), prompts, rollout, chat)
     assert any(preferred in sign for sign in signs)
-    assert set(shares) == {"gate/empty", "gate/repeated", "gate/echo"}
+    assert set(shares) == {"gate/empty", "gate/repeated", "gate/echo", "gate/score_std"}
 
 
 def test_a_reward_that_likes_real_answers_raises_no_sign(asked) -> None:
     chat, prompts, rollout = asked
     signs, shares = gate.probe_signs(RuleReward(lambda m, r, _: float("you" in r), chat), prompts, rollout, chat)
-    assert signs == [] and set(shares.values()) == {0.0}
+    assert signs == [] and set(shares.values()) == {0.0}  # the answers score alike

@@ -363,6 +363,16 @@ def test_a_run_in_which_nothing_finishes_is_told_so(parents: Path, capsys: pytes
     assert "answers finished, so all get rl.missing_stop_score" in capsys.readouterr().err
 
 
+def test_scores_that_are_all_alike_are_said_and_not_refused(
+    parents: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = chain(parents)
+    raw["stages"]["ppo"] |= {"gate": "refuse", "rewards": {"never": {"rule": rule_in(tmp_path, "0.0")}}}
+    del raw["stages"]["ppo"]["reward_model"], raw["stages"]["reward"]
+    run(parse(raw), parents, Screen(quiet=True), fresh=True, only="ppo")
+    assert "score alike, and from such scores nothing is learned" in capsys.readouterr().err
+
+
 def test_a_prompt_must_fit_beside_its_answer(tmp_path: Path) -> None:
     base = random_model(tmp_path / "base", "gpt2")
     config = json.loads((base / "config.json").read_text()) | {"n_positions": 20}
