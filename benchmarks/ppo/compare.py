@@ -179,7 +179,7 @@ class Bench:
         paths = ["--peers", options.peers, "--assets", self.assets]
         return self._process("rlhf", ["-m", "benchmarks.ppo.ours", *paths, *words, "--lr", rate, *more])
 
-    def over_sft(self, mode: str, runs: int = 3) -> dict[str, Any]:
+    def over_sft(self, mode: str, runs: int = 5) -> dict[str, Any]:
         """Peak memory of PPO over that of SFT: same model, backend, rows, tokens; with checkpointing too. Medians."""
         trained = MODES[mode][0]
         found: dict[str, Any] = {}
