@@ -18,8 +18,7 @@ from rlhf.errors import ArtifactError
 
 FORMAT = 2
 FILE = "artifact.json"
-OWN = ("adapter_model.safetensors", "head.safetensors")
-"""Files of `model/` whose bytes an artifact answers for."""
+_OWN_WEIGHTS = ("adapter_model.safetensors", "head.safetensors")
 CHECKPOINT = "checkpoint"
 """Folder inside a stage's working folder from which an interrupted stage goes on."""
 
@@ -77,7 +76,7 @@ class Artifact:
     files: dict[str, int] = field(default_factory=dict)
     """Sizes of what is in `model/`."""
     hashes: dict[str, str] = field(default_factory=dict)
-    """sha256 of the adapter and the head in `model/`; whole weights are known by `base.identity`."""
+    """sha256 of what is in `model/`; whole weights, if any, are known by `base.identity`."""
     folder: Path = Path()
     """Where it was read from; not stored."""
 
@@ -100,7 +99,9 @@ def write(artifact: Artifact, folder: Path) -> Artifact:
     record = {"format": FORMAT, **asdict(artifact)}
     record.pop("folder")
     record["files"] = _sizes(folder)
-    record["hashes"] = {name: sha256(folder / "model" / name) for name in OWN if (folder / "model" / name).is_file()}
+    model = folder / "model"
+    known = [path for path in model.rglob("*") if path.suffix != ".safetensors" or path.name in _OWN_WEIGHTS]
+    record["hashes"] = {str(path.relative_to(model)): sha256(path) for path in sorted(known) if path.is_file()}
     record["seal"] = digest(record)
     scratch = folder / f"{FILE}.partial"
     scratch.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
@@ -149,13 +150,14 @@ def finished(folder: Path) -> Artifact | None:
     """The artifact in a folder, or None where no stage finished whole; a torn or damaged one never happened."""
     try:
         made = read(folder)
+        check_files(made)
     except ArtifactError:
         return None
     return made if _sizes(folder) == made.files else None
 
 
 def check_files(artifact: Artifact) -> None:
-    """Raise ArtifactError when adapter or head are not the bytes that the stage wrote."""
+    """Raise ArtifactError when adapter, head, settings or tokenizer are not the bytes that the stage wrote."""
     for name, known in artifact.hashes.items():
         path = artifact.model / name
         if not path.is_file() or sha256(path) != known:

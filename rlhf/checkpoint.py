@@ -1,5 +1,6 @@
 """Where a stage stands, so that an interrupted one goes on: written whole or not at all."""
 
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,13 @@ def load(out: Path, name: str = "state") -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
+        with zipfile.ZipFile(path) as file:
+            if damaged := file.testzip():  # torch writes checksums, and does not look at them
+                raise ValueError(f"{damaged} is not what was written")
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise ArtifactError(f"{path}: cannot be read ({error}); delete it, or run with --fresh") from None
+        why = str(error).strip().split("\n")[0] or type(error).__name__
+        raise ArtifactError(f"{path}: cannot be read ({why}); run with --fresh to start this stage again") from None
 
 
 def keep_only(out: Path, prefix: str, name: str) -> None:

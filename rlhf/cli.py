@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -42,6 +43,7 @@ def main() -> None:
     """Entry point: what a user caused is one clear line and exit code 2 (4 when a guard stopped the run)."""
     from rlhf.errors import RLHFError
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # how a scheduler stops a job: as Ctrl-C does
     try:
         app()
     except RLHFError as error:

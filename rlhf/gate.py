@@ -44,7 +44,8 @@ def probe_signs(
 ) -> tuple[list[str], dict[str, float]]:
     """Degenerate answers that score above the policy's own answers in `rollout`; and as metrics, how often each does
     and the spread of the scores of the policy's own."""
-    own_B = reward.score(prompts, rollout)
+    ended = Rollout(rollout.prompts, rollout.ended(chat.stop_ids[0]).responses, torch.ones_like(rollout.finished_B))
+    own_B = reward.score(prompts, ended)  # a set score of what did not finish would say nothing of the reward
     signs, found = [], {"gate/score_std": float(own_B.std(unbiased=False))}
     for name, answers in degenerate(prompts, rollout, chat).items():
         probe = Rollout(rollout.prompts, answers, torch.ones_like(rollout.finished_B))

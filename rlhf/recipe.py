@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from ruamel.yaml.comments import CommentedMap
 
-from rlhf import yamlfile
+from rlhf import artifact, yamlfile
 from rlhf.config import (
     BackendConfig,
     DataConfig,
@@ -279,9 +279,13 @@ def _check_chain(stages: Mapping[str, StageConfig], places: "_Places") -> Iterat
             place = f"{places(('stages', name, *where.split('.')))}: stage '{name}'"
             if ref.stage is None:
                 try:
-                    resolve(ref, places.path.parent if places.path else None)
+                    source = resolve(ref, places.path.parent if places.path else None)
+                    makes = artifact.read(Path(source.location)).makes if source.is_artifact else role
                 except RLHFError as error:
                     yield f"{place}: {error}"
+                else:
+                    if makes != role:
+                        yield f"{place}: {where} names '{ref.name}', which is a {makes}, not a {role}"
                 continue
             at = f"{place}: {where} names '{ref.stage}'"
             fitting = [n for n in names[:position] if stages[n].makes == role]

@@ -41,5 +41,8 @@ class RewardModel:
         than it reads."""
         most = max(map(len, rows), default=0)
         if self.longest is not None and most > self.longest:
-            raise RewardError(f"the reward model reads {self.longest} tokens, and a conversation has {most}")
+            raise RewardError(
+                f"the reward model reads {self.longest} tokens, and a conversation has {most}: use shorter ones "
+                "(data.max_length and rollout.max_new_tokens, in the stage `ppo`)"
+            )
         return score_rows(self.role, rows, self.batch_size)

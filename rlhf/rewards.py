@@ -17,7 +17,7 @@ from torch import Tensor
 from rlhf import text
 from rlhf.data.chat import ChatFormat
 from rlhf.data.records import Prompt
-from rlhf.errors import RewardError
+from rlhf.errors import DataError, RewardError
 from rlhf.evaluate import batches, conversations, encode_conversations
 from rlhf.reward_model import RewardModel
 from rlhf.rollout import Rollout
@@ -97,10 +97,14 @@ class RuleReward:
     chat: ChatFormat
 
     def score(self, prompts: Sequence[Prompt], rollout: Rollout) -> Tensor:
-        pairs = zip(prompts, rollout.texts(self.chat), strict=True)
-        return torch.tensor(
-            [self.rule(p.messages, words, p.answer) for p, words in pairs], device=rollout.finished_B.device
-        )
+        scores = [self._one(p, words) for p, words in zip(prompts, rollout.texts(self.chat), strict=True)]
+        return torch.tensor(scores, device=rollout.finished_B.device)
+
+    def _one(self, prompt: Prompt, words: str) -> float:
+        try:
+            return self.rule(prompt.messages, words, prompt.answer)
+        except DataError as error:
+            raise DataError(f"{prompt.where}: {error}") from None
 
 
 @dataclass
@@ -125,8 +129,10 @@ class EndpointReward:
             if tried:
                 time.sleep(self.pause_s * 2 ** (tried - 1))
             try:
+                said = b""
                 with urllib.request.urlopen(request, timeout=self.timeout_s) as answer:
-                    scores = json.loads(answer.read())["scores"]
+                    said = answer.read()
+                scores = json.loads(said)["scores"]
                 if not isinstance(scores, list) or any(type(score) not in (int, float) for score in scores):
                     raise TypeError(type(scores).__name__)
                 if len(scores) != count:
@@ -137,8 +143,9 @@ class EndpointReward:
                 refused = code < 500 and code not in (408, 429)  # asking again would be of no use
                 if refused or tried + 1 == self.tries:
                     raise RewardError(f"{self.url}: no answer in {tried + 1} tries ({error})") from None
-            except (ValueError, KeyError, TypeError) as error:
-                raise RewardError(f'{self.url}: expected {{"scores": [number, …]}} ({type(error).__name__})') from None
+            except (ValueError, KeyError, TypeError):
+                got = said[:80].decode(errors="replace")
+                raise RewardError(f'{self.url}: expected {{"scores": [number, …]}} and got {got!r}') from None
         raise AssertionError("unreachable")
 
 

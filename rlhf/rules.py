@@ -39,14 +39,21 @@ def _guarded(rule: Callable[..., Any], name: str) -> Rule:
     """The rule, with its faults told as the user's own. It is told the right answer when it has an argument of that
     name or needs a third one."""
     places = inspect.signature(rule).parameters
-    needed = [
-        p for p in places.values() if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-    ]
+    plain = [p for p in places.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    needed = [p for p in plain if p.default is p.empty]
+    takes_any = any(p.kind is p.VAR_POSITIONAL for p in places.values())
+    if len(needed) > 3 or (len(plain) < 2 and not takes_any):
+        raise RecipeError(
+            f"rule {name} takes {', '.join(places)}; it is given messages, response and, third, the answer"
+        )
     by_name, told = "answer" in places, len(needed) > 2
 
     def score(messages: list[dict[str, str]], response: str, answer: str | None = None) -> float:
         if told and answer is None:
-            raise DataError(f"rule {name} compares with the right answer: give every prompt's row a field `answer`")
+            raise DataError(
+                f"rule {name} compares with the right answer: give the prompt's row a field `answer`, a text"
+            )
+        messages = [dict(message) for message in messages]  # a rule may write on its copy
         try:
             if by_name:
                 return float(rule(messages, response, answer=answer))

@@ -74,10 +74,15 @@ def _run(recipe: Recipe, folder: Path, screen: Screen, fresh: bool, only: str | 
     yamlfile.write(recipe.resolved(), folder / "recipe.lock.yaml")
     for note in recipe.notes:
         screen.say(f"note: {note}")
-    for stage in recipe.stages.values():
-        _load_rules(stage)
-    done: dict[str, Artifact] = {}
     base = recipe.path.parent if recipe.path else Path.cwd()
+    outside: dict[tuple[str, str], Weights] = {}
+    for name, stage in recipe.stages.items():
+        _load_rules(stage)
+        if only is None or stage.stage == only:
+            found = {where: find(ref, {}, base) for where, (ref, _) in stage.references().items() if ref.stage is None}
+            _check_roles(stage, found)
+            outside |= {(name, where): weights for where, weights in found.items()}
+    done: dict[str, Artifact] = {}
     for position, (name, stage) in enumerate(recipe.stages.items(), 1):
         title = f"{name} ({position}/{len(recipe.stages)})"
         wanted = only is None or stage.stage == only
@@ -85,7 +90,9 @@ def _run(recipe: Recipe, folder: Path, screen: Screen, fresh: bool, only: str | 
             _check_parents_ran(stage, done, recipe)
         elif any(ref.stage is not None and ref.stage not in done for ref, _ in stage.references().values()):
             continue
-        inputs = {where: find(ref, done, base) for where, (ref, _) in stage.references().items()}
+        inputs = {
+            where: outside.get((name, where)) or find(ref, done, base) for where, (ref, _) in stage.references().items()
+        }
         _check_roles(stage, inputs)
         home = folder / "stages" / name
         key = stage_hash(stage, inputs)
@@ -93,6 +100,8 @@ def _run(recipe: Recipe, folder: Path, screen: Screen, fresh: bool, only: str | 
             done[name] = old
             screen.say(f"✓ {title}  unchanged, skipped")
         elif wanted:
+            if why := "" if fresh else _why_again(home, key):
+                screen.say(f"  {why}")
             done[name] = _run_stage(stage, inputs, home, key, title, recipe, screen, fresh)
     return done
 
@@ -107,6 +116,16 @@ def _unchanged(home: Path, key: str, fresh: bool) -> Artifact | None:
     if (made := artifacts.finished(scratch)) and made.hash == key:
         return artifacts.commit(scratch, home)
     return None
+
+
+def _why_again(home: Path, key: str) -> str:
+    """What is lost of an earlier run of a stage that runs again; empty where nothing is."""
+    if (home / artifacts.FILE).exists() and artifacts.finished(home) is None:
+        return f"{home} is not what the stage wrote there: it runs again"
+    scratch = _scratch(home)
+    if (scratch / artifacts.CHECKPOINT).is_dir() and not _interrupted(scratch, key):
+        return "what was interrupted here had other settings, data or code: the stage starts over"
+    return ""
 
 
 def _interrupted(scratch: Path, key: str) -> bool:
@@ -258,10 +277,11 @@ def _check_parents_ran(stage: StageConfig, done: Mapping[str, Artifact], recipe:
 
 def _check_roles(stage: StageConfig, inputs: Mapping[str, Weights]) -> None:
     """What the recipe cannot know of models from outside: whether they have a score head."""
-    for where, (_, role) in stage.references().items():
-        if (role == "reward") != inputs[where].scores:
+    for where, weights in inputs.items():
+        _, role = stage.references()[where]
+        if (role == "reward") != weights.scores:
             has = "has no score head" if role == "reward" else "is a reward model"
-            raise ArtifactError(f"stage '{stage.name}': {where} names '{inputs[where].called}', which {has}")
+            raise ArtifactError(f"stage '{stage.name}': {where} names '{weights.called}', which {has}")
 
 
 def _relative(made: Artifact, home: Path) -> Any:

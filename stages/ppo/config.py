@@ -20,7 +20,8 @@ class RolloutConfig(Strict):
     """What draws them: `cached`, our decoder with keys and values in place; `hf`, transformers' generate; `auto`, the
     faster one that knows the model's family."""
     at_once: int | None = Field(default=None, ge=1)
-    """Most responses drawn side by side, which bounds the memory of keys and values; null for the whole rollout."""
+    """Most responses drawn side by side, which bounds the memory of keys and values; null for the whole rollout.
+    Another number draws other answers."""
 
 
 class RLConfig(Strict):
@@ -166,6 +167,8 @@ class WatchConfig(Strict):
     def _two_look(self) -> "WatchConfig":
         if self.patience is not None and self.judge is None:
             raise ValueError("patience waits for a judge and the reward to part: name a `judge` of its own")
+        if self.judge is not None and self.judge.weight == 0:
+            raise ValueError("a judge of weight 0 likes every policy the same: leave `weight` out")
         return self
 
 
@@ -200,6 +203,8 @@ class PPOConfig(TrainingStage):
     def _something_scores(self) -> "PPOConfig":
         if not self.sources:
             raise ValueError("nothing scores responses: name a `reward_model`, or a model, rule or url in `rewards`")
+        if all(source.weight == 0 for source in self.sources.values()):
+            raise ValueError("every reward has weight 0: there is nothing to learn from")
         if "reward_model" in self.rewards:
             raise ValueError("a source in `rewards` may not be called reward_model, as the field is: name it otherwise")
         starts_there = self.rl.estimator == "gae" and self.rl.critic in ("reward", "reward_head")

@@ -99,8 +99,9 @@ class Loop:
             metrics = self.advantages(batch)
             budget = self.config.rl.kl_budget
             if budget is not None and metrics["kl"] > budget:
-                tracker.log({"episodes": self.done * len(asked), **metrics}, self.done + 1)
-                tracker.screen.say(f"  stopped: the policy is {metrics['kl']:.1f} nats from its reference")
+                tracker.log({"episodes": self.done * len(asked), **metrics}, self.done + 1, self.updates)
+                away = f"{metrics['kl']:.3g} nats from its reference"
+                tracker.screen.say(f"  stopped: the policy is {away}, past rl.kl_budget {budget:g}")
                 break
             # 4. updates
             metrics |= self.update(batch, first=update == 0)
@@ -140,7 +141,8 @@ class Loop:
         if not watch.config.keep_best:
             return {**metrics, **watch.looks[-1].said}
         watch.restore_best(self.trained, out)
-        tracker.screen.say(f"  kept: the policy after rollout {watch.best.step} of {self.done}")
+        same = "" if watch.best.step else ": the one that the stage started from; the judge liked none better"
+        tracker.screen.say(f"  kept: the policy after rollout {watch.best.step} of {self.done}{same}")
         return {**watch.best.metrics, **watch.best.said, "best_rollout": watch.best.step}
 
     def state(self) -> dict[str, Any]:
@@ -156,11 +158,12 @@ class Loop:
             "random": checkpoint.random_state(),
         }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state`."""
+    def restore(self, state: Mapping[str, Any], out: Path) -> None:
+        """Go on from `state`, which was saved under `out`."""
         self.done, self.first_score, self.kl.coef = state["done"], state["first_score"], state["kl_coef"]
         if self.watch is not None:
             self.watch.looks = [Look(*look) for look in state["looks"]]
+            self.watch.check_best(out)
         checkpoint.copy_into(self.trained, state["trained"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
@@ -334,7 +337,7 @@ class Loop:
             break
         for _ in range(self.steps_an_update - len(steps)):  # annealing goes by episodes, whether or not steps were left
             self.schedule.step()
-        return {**_means(steps), "engine_kl": steps[0]["approx_kl"]}
+        return {**_means(steps), "engine_kl": steps[0]["approx_kl"], "steps": len(steps)}
 
     def step(self, batch: Batch, rows: Sequence[int]) -> dict[str, float]:
         """One optimizer step on some rows. Losses are means over all response tokens of those rows."""

@@ -50,7 +50,7 @@ def run(config: PPOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
     loop = Loop(config, roles, reward, job.chat, accelerator, _watch(config, job, reward, sources, most))
     state = checkpoint.load(out)
     if state is not None:
-        loop.restore(state)
+        loop.restore(state, out)
         tracker.screen.say(f"  going on after rollout {loop.done} of {loop.updates}")
     tracker.rewind(loop.done if state is not None else -1)
     if state is None and config.gate != "off":
@@ -90,17 +90,17 @@ def _look_at_reward(
     before = checkpoint.random_state()
     rollout = loop.rollout(prompts[:_PROBED])
     checkpoint.set_random_state(before)
-    endless = config.rl.missing_stop_score is not None and not bool(rollout.finished_B.any())
-    if endless:
+    finished = int(rollout.finished_B.sum())
+    if config.rl.missing_stop_score is not None and finished < len(rollout) / 10:
         signs.append(
-            f"none of {len(rollout)} answers finished, so all get rl.missing_stop_score and nothing is learned from "
-            "scores: raise rollout.max_new_tokens, or set rl.missing_stop_score: null"
+            f"{finished} of {len(rollout)} answers finished, and the others get rl.missing_stop_score, from which "
+            "nothing is learned of what they say: raise rollout.max_new_tokens, or set rl.missing_stop_score: null"
         )
     found, metrics = gate.probe_signs(loop.reward, records[:_PROBED], rollout, loop.chat)
     tracker.log(metrics, 0)
     if signs + found and config.gate == "refuse":
         raise GuardError("the reward looks easily gamed: " + "; ".join(signs + found))
-    if not endless and metrics["gate/score_std"] == 0:  # of a rare success no sign of being gamed
+    if len(rollout) > 1 and metrics["gate/score_std"] == 0:  # where success is rare, no sign of being gamed
         found.append(f"all of {len(rollout)} answers score alike, and from such scores nothing is learned")
     for sign in signs + found:
         tracker.screen.say(f"  warning: {sign}")

@@ -103,7 +103,18 @@ class Watch:
 
     def restore_best(self, trained: Sequence[nn.Parameter], out: Path) -> None:
         """Give the policy its weights of the best look."""
-        state: Mapping[str, Any] | None = checkpoint.load(out, f"{BEST}{self.best.step}")
+        checkpoint.copy_into(trained, self._best_state(out)["trained"])
+
+    def check_best(self, out: Path) -> None:
+        """Raise before anything is trained on, when the best policy that a checkpoint counts on cannot be read."""
+        if self.config.keep_best and self.looks:
+            self._best_state(out)
+
+    def _best_state(self, out: Path) -> Mapping[str, Any]:
+        state = checkpoint.load(out, f"{BEST}{self.best.step}")
         if state is None:
-            raise GuardError(f"{out}: the weights of the best look, after rollout {self.best.step}, are not there")
-        checkpoint.copy_into(trained, state["trained"])
+            raise GuardError(
+                f"{out}: the weights of the best look, after rollout {self.best.step}, are not there; "
+                "run with --fresh to start this stage again"
+            )
+        return state

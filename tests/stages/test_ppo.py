@@ -360,7 +360,7 @@ def test_a_run_in_which_nothing_finishes_is_told_so(parents: Path, capsys: pytes
     raw["stages"]["ppo"]["rl"] = {"missing_stop_score": -1.5}
     made = run(parse(raw), parents, Screen(quiet=True), fresh=True, only="ppo")["ppo"]
     assert all(line["score"] == -1.5 and line["finished"] == 0 for line in metrics_of(made.folder) if "score" in line)
-    assert "answers finished, so all get rl.missing_stop_score" in capsys.readouterr().err
+    assert "answers finished, and the others get rl.missing_stop_score" in capsys.readouterr().err
 
 
 def test_scores_that_are_all_alike_are_said_and_not_refused(
