@@ -15,6 +15,7 @@ import random
 import shutil
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -49,13 +50,12 @@ def main() -> None:
     parser.add_argument("--name", default="ppo-stories")
     options = parser.parse_args()
     folder = prepare(options)
-    runs = [
-        {"arm": arm, "seed": seed, **(peer if arm in PEERS else ours)(options, folder, arm, seed)}
-        for seed in options.seeds
-        for arm in options.arms
-    ]
-    found = {arm: summary([run for run in runs if run["arm"] == arm]) for arm in options.arms}
-    keep(options.name, {"updates": options.updates, "arms": found, "runs": runs})
+    runs: list[dict[str, Any]] = []
+    for seed, arm in product(options.seeds, options.arms):
+        runs.append({"arm": arm, "seed": seed, **(peer if arm in PEERS else ours)(options, folder, arm, seed)})
+        done = dict.fromkeys(run["arm"] for run in runs)
+        found = {arm: summary([run for run in runs if run["arm"] == arm]) for arm in done}
+        keep(options.name, {"updates": options.updates, "arms": found, "runs": runs})  # hours: each arm is kept
 
 
 def prepare(options: argparse.Namespace) -> Path:

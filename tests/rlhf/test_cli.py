@@ -95,14 +95,16 @@ def test_errors_are_told_to_machines_too() -> None:
     assert "unknown key" in json.loads(done.stdout.splitlines()[-1])["error"]
 
 
-def test_an_interrupt_is_a_word_and_exit_code_3(tmp_path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_is_a_word_and_exit_code_3(tmp_path, how: signal.Signals) -> None:
+    """Ctrl-C, and how a scheduler stops a job."""
     words = [sys.executable, "-m", "rlhf", "run", "quickstart", "--out", str(tmp_path)]
     heeds = partial(signal.signal, signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     going = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heeds)
     assert going.stdout is not None
     while "▶ sft" not in going.stdout.readline():
         assert going.poll() is None
-    going.send_signal(signal.SIGINT)
+    going.send_signal(how)
     _, told = going.communicate(timeout=60)
     assert going.returncode == 3
     assert "run the same command again" in told

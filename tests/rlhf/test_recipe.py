@@ -159,6 +159,12 @@ def test_an_override_names_a_file_relative_to_the_working_directory(write_recipe
         ),
         (
             "    data: {path: prompts.jsonl}",
+            "    data: {path: prompts.jsonl}\n    watch: {judge: {url: 'http://localhost', weight: 0}}",
+            ":14:5: ppo.watch",
+            "a judge of weight 0 likes every policy the same",
+        ),
+        (
+            "    data: {path: prompts.jsonl}",
             "    data: {path: prompts.jsonl}\n    rewards: {reward_model: {url: 'http://localhost'}}",
             ":10:3: ppo",
             "may not be called reward_model",

@@ -84,6 +84,20 @@ def test_rules_are_called_as_they_are_written(tmp_path: Path, code: str, expecte
     assert rule([], "four", "a") == expected
 
 
+def test_a_rule_may_write_on_its_messages(tmp_path: Path) -> None:
+    lines = ["messages.append({})", "messages[0]['content'] = ''", "return len(messages)"]
+    (tmp_path / "mine.py").write_text("def score(messages, response):\n    " + "\n    ".join(lines) + "\n")
+    rule, messages = rules.load(RuleConfig(file=tmp_path / "mine.py", trust_code=True)), [{"content": "Hello"}]
+    assert (rule(messages, "four"), rule(messages, "four"), messages) == (2.0, 2.0, [{"content": "Hello"}])
+
+
+@pytest.mark.parametrize("arguments", ["response", "a, b, c, d"])
+def test_a_rule_that_cannot_be_called_is_refused_at_load(tmp_path: Path, arguments: str) -> None:
+    (tmp_path / "mine.py").write_text(f"def score({arguments}): return 0\n")
+    with pytest.raises(RecipeError, match=f"takes {arguments}; it is given messages, response and"):
+        rules.load(RuleConfig(file=tmp_path / "mine.py", trust_code=True))
+
+
 def test_a_rule_that_leaves_the_program_is_a_rule_that_fails(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("def score(messages, response):\n    raise SystemExit(0)\n")
     with pytest.raises(RecipeError, match="failed on the response 'four': SystemExit"):

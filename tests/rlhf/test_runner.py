@@ -56,6 +56,37 @@ def test_a_torn_stage_is_run_again(tmp_path: Path) -> None:
     assert written(again["reward"]) == written(first["reward"])
 
 
+def test_a_stage_whose_adapter_was_damaged_is_run_again_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reward = go(tmp_path)["reward"]
+    path = reward.model / "adapter_model.safetensors"
+    right = path.read_bytes()
+    path.write_bytes(right[:-1] + bytes([right[-1] ^ 1]))
+    again = go(tmp_path)
+    assert path.read_bytes() == right and again["reward"].hash == reward.hash
+    assert "is not what the stage wrote there: it runs again" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_models_from_outside_are_found_before_the_first_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = short(tmp_path)
+    raw["stages"]["evaluate"] = {"policy": {"stage": "sft"}, "baseline": "someone/not-there"}
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ArtifactError, match="'someone/not-there' could not be fetched"):
+        run(parse(raw), tmp_path, Screen(quiet=True))
+    assert not (tmp_path / "lora" / "stages" / "sft").exists()
+
+
+def test_a_policy_from_another_run_is_no_reward_model(tmp_path: Path) -> None:
+    """Known when the recipe is checked: the artifact says what it is."""
+    sft = go(tmp_path, only="sft")["sft"]
+    raw = short(tmp_path)
+    raw["stages"]["evaluate"] = {"policy": {"stage": "sft"}, "reward_model": str(sft.folder), "preferences": {}}
+    raw["stages"]["evaluate"]["preferences"] = raw["stages"]["reward"]["data"]
+    with pytest.raises(RecipeError, match=r"reward_model names '.*sft', which is a policy, not a reward"):
+        parse(raw)
+
+
 def test_the_same_recipe_makes_the_same_weights(tmp_path: Path) -> None:
     one, two = (run(parse(short(tmp_path)), tmp_path / name, Screen(quiet=True)) for name in ("one", "two"))
     for name in one:

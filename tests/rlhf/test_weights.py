@@ -82,15 +82,17 @@ def test_an_evaluation_has_no_weights(tmp_path: Path) -> None:
         find(ModelRef(name=str(tmp_path)), {})
 
 
-def test_an_adapter_that_is_not_what_its_stage_wrote_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", "adapter_config.json", "tokenizer.json"])
+def test_an_adapter_that_is_not_what_its_stage_wrote_is_refused(tmp_path: Path, name: str) -> None:
     """Of the same size, and still a readable file of tensors: only its bytes tell."""
     (tmp_path / "model").mkdir()
-    path = tmp_path / "model" / "adapter_model.safetensors"
-    save_file({"a": torch.zeros(64)}, path)
+    path = tmp_path / "model" / name
+    for other in ("adapter_model.safetensors", "adapter_config.json", "tokenizer.json"):
+        save_file({"a": torch.zeros(64)}, tmp_path / "model" / other)
     made = artifacts.write(Artifact("sft", "sft", "policy", "h", base=BASE, adapter=True), tmp_path)
     assert Weights.of(made).adapter == tmp_path / "model"
     save_file({"a": torch.ones(64)}, path)
-    assert artifacts.finished(tmp_path) is not None, "sizes alone do not tell"
+    assert artifacts.finished(tmp_path) is None
     with pytest.raises(ArtifactError, match="not what its stage wrote"):
         Weights.of(made)
 
