@@ -91,13 +91,7 @@ class FullBackend(Backend):
         self.exact, self.offloads = self.config.frozen_bits is None, self.config.offload
 
     def load(self, weights: Weights, chat: ChatFormat, head: Head = "lm") -> PreTrainedModel:
-        model = (
-            loading.merged(weights, chat, head)
-            if weights.adapter
-            else loading.whole(weights, chat, head, torch.float32)
-        )
-        model.to(device=self.device, dtype=torch.float32)  # type: ignore[arg-type]
-        return model
+        return loading.merged(weights, chat, head).to(self.device)  # type: ignore[arg-type]
 
     def trained_role(self, model: nn.Module, name: str, weights: Weights, chat: ChatFormat) -> Placed:
         return self.load(weights, chat, weights.head_kind), None

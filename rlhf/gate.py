@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from rlhf.data.chat import ChatFormat
 from rlhf.data.records import Prompt
@@ -44,12 +45,14 @@ def probe_signs(
 ) -> tuple[list[str], dict[str, float]]:
     """Degenerate answers that score above the policy's own answers in `rollout`; and as metrics, how often each does
     and the spread of the scores of the policy's own."""
-    ended = Rollout(rollout.prompts, rollout.ended(chat.stop_ids[0]).responses, torch.ones_like(rollout.finished_B))
-    own_B = reward.score(prompts, ended)  # a set score of what did not finish would say nothing of the reward
+
+    def scores_of(answers: list[list[int]]) -> Tensor:  # as finished: a set score of others says nothing of the reward
+        return reward.score(prompts, Rollout(rollout.prompts, answers, torch.ones_like(rollout.finished_B)))
+
+    own_B = scores_of(rollout.ended(chat.stop_ids[0]).responses)
     signs, found = [], {"gate/score_std": float(own_B.std(unbiased=False))}
     for name, answers in degenerate(prompts, rollout, chat).items():
-        probe = Rollout(rollout.prompts, answers, torch.ones_like(rollout.finished_B))
-        share = float((reward.score(prompts, probe) > own_B).float().mean())
+        share = float((scores_of(answers) > own_B).float().mean())
         found[f"gate/{name}"] = share
         if share > PREFERRED:
             signs.append(f"{_WORDS[name]} scores above the policy's own answer on {share:.0%} of prompts")

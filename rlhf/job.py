@@ -69,7 +69,7 @@ class Job:
 def check_some_left(count: int, ledger: Mapping[str, Any], what: str = "row to train on") -> None:
     """Raises DataError, with what the ledger says of the others, when no row is left."""
     if count == 0:
-        lost = ", ".join(f"{count} {reason}" for reason, count in ledger["dropped"].items())
+        lost = ", ".join(f"{rows} {reason}" for reason, rows in ledger["dropped"].items())
         raise DataError(
             f"no {what} is left ({lost or 'none fell to its side'}); look at data.eval_fraction and data.max_length"
         )

@@ -346,15 +346,20 @@ def _check_files(stages: Mapping[str, StageConfig], places: "_Places") -> Iterat
 
 def _leaves(block: BaseModel, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Every value under a block that is no block itself, with the keys that lead to it."""
+    for path, item in items(block):
+        if isinstance(item, BaseModel):
+            yield from _leaves(item, (*keys, *path))
+        else:
+            yield (*keys, *path), item
+
+
+def items(block: BaseModel) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """What a block's fields hold, and what the mappings among them do, each with its keys."""
     for key in type(block).model_fields:
         value = getattr(block, key)
         inside = value if isinstance(value, dict) else {"": value}
         for name, item in inside.items():
-            path = (*keys, key, name) if name else (*keys, key)
-            if isinstance(item, BaseModel):
-                yield from _leaves(item, path)
-            else:
-                yield path, item
+            yield (key, name) if name else (key,), item
 
 
 def _check_splits(stages: Mapping[str, StageConfig], places: "_Places") -> Iterator[str]:

@@ -129,24 +129,26 @@ class EndpointReward:
             if tried:
                 time.sleep(self.pause_s * 2 ** (tried - 1))
             try:
-                said = b""
                 with urllib.request.urlopen(request, timeout=self.timeout_s) as answer:
-                    said = answer.read()
-                scores = json.loads(said)["scores"]
-                if not isinstance(scores, list) or any(type(score) not in (int, float) for score in scores):
-                    raise TypeError(type(scores).__name__)
-                if len(scores) != count:
-                    raise RewardError(f"{self.url}: {len(scores)} scores for {count} conversations")
-                return scores
+                    return self._read(answer.read(), count)
             except (OSError, HTTPException) as error:  # urllib's own are among them
                 code = error.code if isinstance(error, urllib.error.HTTPError) else 503
                 refused = code < 500 and code not in (408, 429)  # asking again would be of no use
                 if refused or tried + 1 == self.tries:
                     raise RewardError(f"{self.url}: no answer in {tried + 1} tries ({error})") from None
-            except (ValueError, KeyError, TypeError):
-                got = said[:80].decode(errors="replace")
-                raise RewardError(f'{self.url}: expected {{"scores": [number, …]}} and got {got!r}') from None
         raise AssertionError("unreachable")
+
+    def _read(self, said: bytes, count: int) -> list[float]:
+        try:
+            scores = json.loads(said)["scores"]
+        except (ValueError, KeyError, TypeError):
+            scores = None
+        if not isinstance(scores, list) or any(type(score) not in (int, float) for score in scores):
+            got = said[:80].decode(errors="replace")
+            raise RewardError(f'{self.url}: expected {{"scores": [number, …]}} and got {got!r}')
+        if len(scores) != count:
+            raise RewardError(f"{self.url}: {len(scores)} scores for {count} conversations")
+        return scores
 
 
 @dataclass

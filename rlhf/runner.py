@@ -28,7 +28,7 @@ from rlhf.config import ModelRef, RuleConfig, StageConfig, Strict
 from rlhf.console import Screen
 from rlhf.errors import ArtifactError, RecipeError
 from rlhf.memory import keep_few_kernels
-from rlhf.recipe import Recipe
+from rlhf.recipe import Recipe, items
 from rlhf.tracking import Tracker
 from rlhf.weights import Weights, find
 
@@ -257,13 +257,11 @@ def _code(package: str) -> str:
 
 def _load_rules(block: Strict) -> None:
     """Run the files of all rules, so that one that does not run is told now and not after hours of other stages."""
-    for name in type(block).model_fields:
-        value = getattr(block, name)
-        for item in value.values() if isinstance(value, dict) else [value]:
-            if isinstance(item, RuleConfig):
-                rules.load(item)
-            elif isinstance(item, Strict):
-                _load_rules(item)
+    for _, item in items(block):
+        if isinstance(item, RuleConfig):
+            rules.load(item)
+        elif isinstance(item, Strict):
+            _load_rules(item)
 
 
 def _check_parents_ran(stage: StageConfig, done: Mapping[str, Artifact], recipe: Recipe) -> None:

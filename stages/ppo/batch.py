@@ -75,6 +75,7 @@ class Batch:
         """Raise GuardError, naming the rows, when something that the updates start from is NaN or infinite."""
         found = {
             **{f"the score of '{name}'": score_B for name, score_B in self.scores.items()},
+            "the score": self.score_B,
             "the policy's log-probability": self.logprob_BR.sum(1),
             "the reference's log-probability": self.ref_logprob_BR.sum(1),
             "the critic's value": self.value_BR.sum(1),
