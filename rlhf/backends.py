@@ -56,10 +56,6 @@ class Backend(ABC):
         """Further roles beside `model` that do not train, by name, on as few models as there can be."""
 
     @abstractmethod
-    def trainer_reference(self, weights: Weights, chat: ChatFormat) -> PreTrainedModel | None:
-        """The frozen parent to hand to a TRL trainer; None when the trainer copies the parent's adapter itself."""
-
-    @abstractmethod
     def save(self, model: nn.Module, out: Path) -> None:
         """Write what trained to `out`, with `head.safetensors` when there is a score head."""
 
@@ -71,6 +67,8 @@ class Backend(ABC):
     def takes(self, weights: Weights, beside: Weights) -> bool:
         """Whether `role` can make a role of `weights` beside a model loaded from `beside`."""
 
+    quantisation = ""
+    """Of the copy of the base that adapters are trained on: "", `nf4` or `nf4-double`."""
     exact = True
     """Whether frozen roles compute what the model they copy does."""
     offloads = False
@@ -122,10 +120,6 @@ class FullBackend(Backend):
                 model = loading.quantised(whole, chat, head, self.dtype, how, self.device)
         return model.eval().requires_grad_(False)
 
-    def trainer_reference(self, weights: Weights, chat: ChatFormat) -> PreTrainedModel | None:
-        model = self.frozen(weights, chat)
-        return model.to(self.device) if self.offloads else model  # type: ignore[arg-type]
-
     def save(self, model: nn.Module, out: Path) -> None:
         whole = unwrapped(model)
         whole.save_pretrained(out)
@@ -144,8 +138,6 @@ class FullBackend(Backend):
 
 class LoRABackend(Backend):
     """Adapters on a frozen base that no stage of a recipe changes."""
-
-    quantisation = ""
 
     def __init__(self, config: settings.LoRA, precision: str = "fp32", device: torch.device | None = None) -> None:
         super().__init__(precision, device)
@@ -185,9 +177,6 @@ class LoRABackend(Backend):
                 model = adapters.add(model, name, weights, adapters.saved_config(weights.adapter))
             placed[name] = model, name if weights.adapter else ""
         return placed
-
-    def trainer_reference(self, weights: Weights, chat: ChatFormat) -> PreTrainedModel | None:
-        return None
 
     def save(self, model: nn.Module, out: Path) -> None:
         import peft

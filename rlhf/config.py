@@ -258,6 +258,8 @@ class TrainConfig(Optimisation):
     """Examples an optimizer step, over all processes and accumulation."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
+    checkpoint_every: int = Field(default=100, ge=0)
+    """Steps between checkpoints, from which an interrupted stage goes on bit for bit; 0 for none."""
 
     @model_validator(mode="after")
     def _batches_divide(self) -> "TrainConfig":

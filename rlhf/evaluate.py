@@ -102,6 +102,18 @@ def perplexity(policy: Role, rows: Sequence[Encoded], size: int) -> dict[str, fl
 
 
 @torch.no_grad()
+def answer_logprobs(policy: Role, answers: Sequence[tuple[list[int], list[int]]], size: int) -> Tensor:
+    """Log-probability of each answer after its prompt (token ids), in nats, (N,) float32 on the CPU."""
+    found = torch.empty(len(answers))
+    for index in batches([len(prompt) + len(answer) for prompt, answer in answers], size):
+        some = [answers[i] for i in index]
+        batch = Packed.of([p + a for p, a in some], [len(p) for p, _ in some], policy.device)
+        parts = policy.logprobs(batch, 1.0).split([len(answer) for _, answer in some])
+        found[index] = torch.stack([part.sum() for part in parts]).cpu()
+    return found
+
+
+@torch.no_grad()
 def kl_per_response(policy: Role, reference: Role, rollout: Rollout, temperature: float) -> Tensor:
     """log p(response) - log q(response) of each sampled response, in nats, (B,): its mean estimates the sequence KL."""
     batch = rollout.packed()

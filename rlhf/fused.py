@@ -4,12 +4,13 @@
 only the raw input is kept for the backward pass and the rest is computed again. A low-rank adapter is merged into a
 copy of its layer's weight on the fly where the arithmetic is float32, so that one product does the work of three.
 `head_loss` is the language model's head with the loss inside: logits exist for a few rows at a time, and their
-gradient is formed at once. Tested against autograd in float64.
+gradient is formed at once; `said` is the head for losses that need all log-probabilities of a sequence first. Tested
+against autograd in float64.
 """
 
 # N tokens, K inputs of a layer, O outputs of a layer, P rank of an adapter, D hidden size, V vocabulary
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any, NamedTuple, Protocol
 
@@ -315,19 +316,11 @@ class _HeadLoss(torch.autograd.Function):
         ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, head: Head, target: Tensor, temperature: float,
         loss: TokenLoss, entropy_coef: float,
     ) -> Tensor:  # fmt: skip
-        needs, head = ctx.needs_input_grad, head.of(hidden.dtype)
-        dhidden = torch.empty_like(hidden) if needs[0] else None
-        dweight = torch.zeros_like(weight) if needs[1] else None
-        dbias = torch.zeros_like(bias) if bias is not None and needs[2] else None
+        grads = _HeadGradients(ctx.needs_input_grad, hidden, weight, bias, head.of(hidden.dtype))
         total = _wide(hidden.new_zeros(()))
-        for start in range(0, len(target), ROWS):
-            rows = slice(start, min(start + ROWS, len(target)))
-            logits, slope = head.logits(hidden[rows], temperature)
-            drawn = logits.gather(1, target[rows, None])[:, 0]
-            top = logits.amax(-1)
-            weight_NV = logits.sub_(top[:, None]).exp_()  # of each token; their sum makes probabilities of them
-            sum_N = weight_NV.sum(-1)
-            logprob = drawn - top - sum_N.log()
+        for rows in _chunks(target):
+            logits, slope = grads.head.logits(hidden[rows], temperature)
+            logprob, weight_NV, sum_N = _softmax(logits, target[rows])
             with torch.enable_grad():
                 logprob.requires_grad_(True)
                 part = loss(logprob, rows)
@@ -344,16 +337,8 @@ class _HeadLoss(torch.autograd.Function):
             dlogits[torch.arange(len(dlogits), device=dlogits.device), target[rows]] += slope_N
             if temperature != 1:
                 dlogits.div_(temperature)
-            if slope is not None:
-                dlogits.mul_(slope)
-            dlogits = dlogits.to(hidden.dtype)
-            if dhidden is not None:
-                dhidden[rows] = times(dlogits, head.weight.t())
-            if dweight is not None:
-                dweight += times(dlogits.t(), hidden[rows].t())
-            if dbias is not None:
-                dbias += dlogits.sum(0)
-        ctx.grads = dhidden, dweight, dbias
+            grads.add(rows, dlogits, slope)
+        ctx.grads = grads.found
         return total
 
     @staticmethod
@@ -361,3 +346,94 @@ class _HeadLoss(torch.autograd.Function):
         grads = [None if grad is None else grad.mul_(dtotal[0].to(grad.dtype)) for grad in ctx.grads]
         ctx.grads = None
         return *grads, None, None, None, None, None
+
+
+class Said(NamedTuple):
+    """What a language model thinks of each of some tokens, (N,) each; only `logprob_N` has gradients."""
+
+    logprob_N: Tensor
+    entropy_N: Tensor
+    """Of the distribution that the token is one of, in nats."""
+    mean_logit_N: Tensor
+    is_top_N: Tensor
+    """Whether the token is the likeliest."""
+
+
+def said(hidden_ND: Tensor, head: Head, target_N: Tensor) -> Said:
+    """Log-probability of each target with gradients of the hidden states and of the head, and what is worth telling
+    of its distribution. Logits are formed again in the backward pass, a few rows at a time."""
+    return Said(*_Said.apply(hidden_ND, head.weight, head.bias, head, target_N))  # type: ignore[misc]
+
+
+class _Said(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, head: Head, target: Tensor) -> Any:
+        ctx.head, ctx.target = head, target
+        ctx.save_for_backward(hidden, weight, bias)
+        head, found = head.of(hidden.dtype), []
+        for rows in _chunks(target):
+            logits, _ = head.logits(hidden[rows], 1.0)
+            mean_N, top_N = logits.mean(-1), logits.amax(-1)
+            is_top_N = logits.gather(1, target[rows, None])[:, 0] == top_N
+            logprob_N, weight_NV, sum_N = _softmax(logits, target[rows])
+            shifted_NV = weight_NV.clamp(min=torch.finfo(weight_NV.dtype).tiny).log()  # logits less their top
+            entropy_N = sum_N.log() - torch.einsum("nv,nv->n", weight_NV, shifted_NV) / sum_N
+            found.append((logprob_N, entropy_N, mean_N, is_top_N))
+        whole = tuple(torch.cat(parts) for parts in zip(*found, strict=True))
+        ctx.mark_non_differentiable(*whole[1:])
+        return whole
+
+    @staticmethod
+    def backward(ctx: Any, *douts: Tensor) -> Any:
+        hidden, weight, bias = ctx.saved_tensors
+        grads = _HeadGradients(ctx.needs_input_grad, hidden, weight, bias, ctx.head.of(hidden.dtype))
+        for rows in _chunks(ctx.target):
+            logits, slope = grads.head.logits(hidden[rows], 1.0)
+            _, weight_NV, sum_N = _softmax(logits, ctx.target[rows])
+            slope_N = douts[0][rows]
+            dlogits = weight_NV.mul_((-slope_N / sum_N)[:, None])
+            dlogits[torch.arange(len(dlogits), device=dlogits.device), ctx.target[rows]] += slope_N
+            grads.add(rows, dlogits, slope)
+        return *grads.found, None, None
+
+
+def _chunks(target_N: Tensor) -> Iterator[slice]:
+    """The rows of logits that exist at a time."""
+    for start in range(0, len(target_N), ROWS):
+        yield slice(start, min(start + ROWS, len(target_N)))
+
+
+def _softmax(logits_NV: Tensor, target_N: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Log-probability of each target, and the weight of each token and their sum: divided, probabilities. The weights
+    take the place of the logits."""
+    drawn_N = logits_NV.gather(1, target_N[:, None])[:, 0]
+    top_N = logits_NV.amax(-1)
+    weight_NV = logits_NV.sub_(top_N[:, None]).exp_()
+    sum_N = weight_NV.sum(-1)
+    return drawn_N - top_N - sum_N.log(), weight_NV, sum_N
+
+
+class _HeadGradients:
+    """Gradients of hidden states, weight and bias, gathered a few rows at a time."""
+
+    def __init__(self, needs: Sequence[bool], hidden: Tensor, weight: Tensor, bias: Tensor | None, head: Head) -> None:
+        """`head`: in the type of the hidden states."""
+        self.hidden, self.head = hidden, head
+        self.dhidden = torch.empty_like(hidden) if needs[0] else None
+        self.dweight = torch.zeros_like(weight) if needs[1] else None
+        self.dbias = torch.zeros_like(bias) if bias is not None and needs[2] else None
+
+    def add(self, rows: slice, dlogits: Tensor, slope: Tensor | None) -> None:
+        if slope is not None:
+            dlogits.mul_(slope)
+        dlogits = dlogits.to(self.hidden.dtype)
+        if self.dhidden is not None:
+            self.dhidden[rows] = times(dlogits, self.head.weight.t())
+        if self.dweight is not None:
+            self.dweight += times(dlogits.t(), self.hidden[rows].t())
+        if self.dbias is not None:
+            self.dbias += dlogits.sum(0)
+
+    @property
+    def found(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        return self.dhidden, self.dweight, self.dbias

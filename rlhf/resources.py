@@ -1,5 +1,6 @@
-"""Files that ship with rlhf, recipes and data samples: beside the package in a checkout, inside it in a wheel."""
+"""Files that ship with rlhf (beside the package in a checkout, inside it in a wheel), and the cache folder."""
 
+import os
 from pathlib import Path
 
 from rlhf.errors import ArtifactError
@@ -24,6 +25,11 @@ def recipe_names() -> list[str]:
 def is_shipped(path: Path) -> bool:
     """Whether a file is one of ours, and so no stranger's code. A link out of our folders is not ours."""
     return any(path.resolve().is_relative_to((_root() / folder).resolve()) for folder in _SHIPPED)
+
+
+def cache_folder(what: str) -> Path:
+    """Where that which can be computed again is kept between runs: under RLHF_CACHE, or ~/.cache/rlhf."""
+    return Path(os.environ.get("RLHF_CACHE") or Path.home() / ".cache" / "rlhf") / what
 
 
 def _root() -> Path:

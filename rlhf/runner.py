@@ -170,8 +170,7 @@ def _run_stage(
     finally:
         tracker.close(metrics)
         screen.stop()
-    for passing in ("trainer", artifacts.CHECKPOINT):
-        shutil.rmtree(scratch / passing, ignore_errors=True)
+    shutil.rmtree(scratch / artifacts.CHECKPOINT, ignore_errors=True)
     (scratch / _KEY).unlink()
     parents = {where: weights.lineage for where, weights in inputs.items()}
     made = replace(made, hash=key, parents=parents, config=settings, versions=_versions(), base=_relative(made, home))

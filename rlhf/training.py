@@ -1,18 +1,22 @@
-"""What the stages built on TRL's trainers share: arguments, progress, guards and the loop around `train()`."""
+"""What the stages on TRL's trainers share: arguments, checkpoints, progress, guards, the loop around `train()`."""
 
 import math
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from datasets import Dataset
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from rlhf import checkpoint
+from rlhf.artifact import CHECKPOINT
 from rlhf.config import TrainConfig, TrainingStage
+from rlhf.errors import GuardError
 from rlhf.job import check_some_left, schedule_name
 from rlhf.tracking import Tracker, check_finite
 
@@ -24,7 +28,7 @@ def arguments(config: TrainingStage, out: Path) -> dict[str, Any]:
     world = int(torch.distributed.get_world_size()) if torch.distributed.is_initialized() else 1
     micro = train.micro_batch_size or max(train.batch_size // world, 1)
     return {
-        "output_dir": str(out),
+        "output_dir": str(out / CHECKPOINT),
         "seed": config.seed,
         "data_seed": config.seed,
         "per_device_train_batch_size": micro,
@@ -42,11 +46,42 @@ def arguments(config: TrainingStage, out: Path) -> dict[str, Any]:
         "logging_first_step": True,
         "bf16": config.precision == "bf16",
         "use_cpu": not torch.cuda.is_available(),
-        "save_strategy": "no",
+        "save_strategy": "steps" if train.checkpoint_every else "no",
+        "save_steps": train.checkpoint_every or 1,
         "report_to": "none",
         "disable_tqdm": True,
         "dataloader_pin_memory": torch.cuda.is_available(),
     }
+
+
+class Resumable(Trainer):
+    """Put before a TRL trainer: checkpoints hold what trains and nothing else, and count once they are whole.
+
+    The trainer's own would leave out a score head beside an adapter, and write a whole model's frozen parts.
+    """
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        trained = {name: p.detach().cpu().contiguous() for name, p in _trained(self.model).items()}
+        assert output_dir is not None
+        Path(output_dir).mkdir(parents=True, exist_ok=True)
+        save_file(trained, Path(output_dir) / _TRAINED)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        Trainer._save_checkpoint(self, model, trial)  # TRL's own writes a model card too
+        checkpoint.seal(Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}")
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        saved = load_file(Path(resume_from_checkpoint) / _TRAINED)
+        trained = _trained(self.model)
+        assert saved.keys() == trained.keys(), "a checkpoint of other parameters"
+        checkpoint.copy_into(list(trained.values()), [saved[name] for name in trained])
+
+
+_TRAINED = "trained.safetensors"
+
+
+def _trained(model: Any) -> dict[str, nn.Parameter]:
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 class _Report(TrainerCallback):
@@ -68,15 +103,46 @@ class _Report(TrainerCallback):
             self.tracker.log(logs, state.global_step, state.max_steps if "loss" in logs else None)
 
 
-def run(trainer: Trainer, tracker: Tracker) -> dict[str, float]:
-    """Train and evaluate; returns the last evaluation's metrics and the number of steps."""
+class StartsAtReference(TrainerCallback):
+    """Before the first step the policy is the reference, so that either answer's implicit reward is 0.
+
+    With the sigmoid loss that makes ln 2 of the first loss (Rafailov et al. 2023, eq. 7).
+    """
+
+    def __init__(self, tolerance: float) -> None:
+        self.tolerance = tolerance
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any) -> None:
+        if state.global_step != 1 or not logs:
+            return
+        for name in ("rewards/chosen", "rewards/rejected"):
+            if abs(logs.get(name, 0.0)) > self.tolerance:
+                raise GuardError(
+                    f"before the first step, {name} is {logs[name]:.5f} and not 0: "
+                    "the reference is not the policy's parent"
+                )
+
+    @classmethod
+    def of(cls, precision: str) -> "StartsAtReference":
+        """With room for rounding: a sum over an answer's tokens, times beta, of which bf16 rounds each."""
+        return cls(1e-4 if precision == "fp32" else 0.05)
+
+
+def run(trainer: Resumable, tracker: Tracker, out: Path) -> dict[str, float]:
+    """Train, from the last checkpoint under `out` if there is one, and evaluate; returns the last evaluation's metrics
+    and the number of steps."""
     from transformers import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(_Report(tracker))
+    begun = checkpoint.sealed(out)
+    step = int(begun.name.rpartition("-")[2]) if begun else -1
+    tracker.rewind(step)
+    if begun:
+        tracker.screen.say(f"  going on after step {step}")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*pin_memory.*")
-        result = trainer.train()
+        result = trainer.train(resume_from_checkpoint=str(begun) if begun else None)
         metrics = trainer.evaluate() if trainer.eval_dataset is not None else {}
     kept = {k: v for k, v in metrics.items() if isinstance(v, float) and not k.endswith(("runtime", "per_second"))}
     return {**kept, "train_loss": result.training_loss, "steps": result.global_step}
@@ -84,14 +150,19 @@ def run(trainer: Trainer, tracker: Tracker) -> dict[str, float]:
 
 @contextmanager
 def trainable_kept(model: nn.Module) -> Iterator[None]:
-    """What trains keeps its float32 values while a TRL trainer is built around the model.
+    """What trains keeps its float32 values, and adapters stay as they are, while a TRL trainer is built around a model.
 
     TRL rounds what trains on a quantised base to bf16; then a parent's adapter is no longer the parent's, DPO's first
-    loss is not ln 2, rewards in float32 fail and resume diverges.
+    loss is not ln 2, rewards in float32 fail and resume diverges. And it adds a copy of the adapter as a reference,
+    which nothing here reads.
     """
-    before = {name: parameter.data for name, parameter in model.named_parameters() if parameter.requires_grad}
+    before = {name: parameter.data for name, parameter in _trained(model).items()}
+    known = set(getattr(model, "peft_config", ()))
     yield
+    for name in set(getattr(model, "peft_config", ())) - known:
+        cast(Any, model).delete_adapter(name)
     for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in before)
         if name in before:
             parameter.data = before[name]
 

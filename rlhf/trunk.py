@@ -174,9 +174,19 @@ class Role:
         """Value of the state in which each response token is chosen, (M,) float32."""
         return self.read(self.hidden(batch, batch.predicts_M))
 
-    def scores(self, batch: Packed, checkpointing: bool = False) -> Tensor:
+    def said(self, batch: Packed, checkpointing: bool = False) -> fused.Said:
+        """What the model thinks of the response tokens, (M,) each; log-probabilities with gradients."""
+        hidden_MD = self.hidden(batch, batch.predicts_M, checkpointing)
+        return fused.said(hidden_MD, lm_head(self.model), batch.target_M)
+
+    def scores(self, batch: Packed) -> Tensor:
         """Score at the last token of each sequence, (B,) float32."""
-        return self.read(self.hidden(batch, batch.last_B, checkpointing))
+        return self.read(self.hidden(batch, batch.last_B))
+
+    def all_scores(self, batch: Packed, checkpointing: bool = False) -> Tensor:
+        """What every output of the head says at the last token of each sequence, (B, K) float32."""
+        assert self.head is not None, "this role has no head"
+        return self.head(self.hidden(batch, batch.last_B, checkpointing).float())
 
     def read(self, hidden: Tensor) -> Tensor:
         """The head's output in float32: scores and values are differences of small numbers."""

@@ -55,6 +55,11 @@ class Weights:
     """Hash of the artifact, or of the base and its tokenizer: what a child's hash depends on."""
 
     @property
+    def adapters(self) -> list[Path]:
+        """Folders of the adapters on the base, one on the other."""
+        return [self.adapter] if self.adapter else []
+
+    @property
     def scores(self) -> bool:
         """Whether this is a reward model."""
         return self.head is not None or self.own_head

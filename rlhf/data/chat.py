@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from jinja2 import TemplateError
 
-from rlhf.data.records import Demonstration, Message, Preference, Prompt
+from rlhf.data.records import Demonstration, Message, Preference, Prompt, Rated
 from rlhf.errors import DataError
 
 _MARK = "\ue000"
@@ -58,14 +58,15 @@ class ChatFormat:
 
     def pair(self, preference: Preference) -> tuple[list[int], list[int], list[int]]:
         """`(prompt_ids, chosen_ids, rejected_ids)`: the prompt's ids and a side's make up the whole conversation's."""
-        prompt = self.prompt_ids(preference.prompt)
-        sides = []
-        for answer in (preference.chosen, preference.rejected):
-            whole = self.encode([*preference.prompt, *answer]).ids
-            if whole[: len(prompt)] != prompt:
-                raise DataError("the chat template renders a prompt otherwise once it is answered; choose another")
-            sides.append(whole[len(prompt) :])
-        return prompt, sides[0], sides[1]
+        prompt, chosen = self.answered(preference.prompt, preference.chosen)
+        return prompt, chosen, self.answered(preference.prompt, preference.rejected)[1]
+
+    def answered(self, prompt: Sequence[Message], answer: Sequence[Message]) -> tuple[list[int], list[int]]:
+        """`(prompt_ids, answer_ids)`, which make up the whole conversation's. Raises DataError where they do not."""
+        asked, whole = self.prompt_ids(prompt), self.encode([*prompt, *answer]).ids
+        if whole[: len(asked)] != asked:
+            raise DataError("the chat template renders a prompt otherwise once it is answered; choose another")
+        return asked, whole[len(asked) :]
 
     def render(self, messages: Sequence[Message], generation: bool) -> str:
         """The conversation as text; with `generation`, the opening of the assistant's turn at the end.
@@ -185,17 +186,21 @@ def encode_demonstrations(
 
 
 def encode_preferences(
-    records: Sequence[Preference], chat: ChatFormat, max_length: int, one_answer: bool = False
-) -> tuple[list[dict[str, list[int]]], Ledger]:
-    """{prompt_ids, chosen_ids, rejected_ids}: the prompt and either answer take at most `max_length` tokens.
+    records: Sequence[Preference], chat: ChatFormat, max_length: int, one_answer: bool = False, ties: bool = False
+) -> tuple[list[dict[str, Any]], Ledger]:
+    """{prompt_ids, chosen_ids, rejected_ids, margin, tie}: the prompt and either answer take at most `max_length`
+    tokens; `margin` is 0 where the row has none.
 
     With `one_answer`, pairs that part before the last turn are dropped: the user's later turns would be among the
-    tokens that a policy learns from. A reward model may read them.
+    tokens that a policy learns from. A reward model may read them. Without `ties`, pairs of which neither is better
+    are dropped.
     """
     books = _Books()
     rows = []
     for record in records:
         with books.row(record.where):
+            if record.tie and not ties:
+                raise _DropError("tie")
             if one_answer and max(len(record.chosen), len(record.rejected)) > 1:
                 raise _DropError("parts before the last turn")
             prompt, chosen, rejected = chat.pair(record)
@@ -209,7 +214,29 @@ def encode_preferences(
                 raise _DropError("empty answer")
             if chosen == rejected:
                 raise _DropError("identical")
-            rows.append({"prompt_ids": prompt, "chosen_ids": chosen, "rejected_ids": rejected})
+            ids = {"prompt_ids": prompt, "chosen_ids": chosen, "rejected_ids": rejected}
+            rows.append({**ids, "margin": record.margin or 0.0, "tie": record.tie})
+    return rows, books.ledger(len(rows))
+
+
+def encode_rated(records: Sequence[Rated], chat: ChatFormat, max_length: int) -> tuple[list[dict[str, Any]], Ledger]:
+    """{prompt_ids, completion_ids, numbers}, a row for each answer: together at most `max_length` tokens. The ledger
+    counts answers."""
+    books = _Books()
+    rows = []
+    for record in records:
+        for answer, numbers in record.answers:
+            with books.row(record.where):
+                asked, ids = chat.answered(record.prompt, answer)
+                if len(asked) + len(ids) > max_length:
+                    kept = fit(chat, record.prompt, max_length, lambda p, a=answer: len(chat.encode([*p, *a]).ids))
+                    if kept is None:
+                        raise _DropError("too long")
+                    asked, ids = chat.answered(kept, answer)
+                    books.cut += 1
+                if len(ids) < 2:
+                    raise _DropError("empty answer")
+                rows.append({"prompt_ids": asked, "completion_ids": ids, "numbers": numbers})
     return rows, books.ledger(len(rows))
 
 

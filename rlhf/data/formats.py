@@ -12,7 +12,7 @@ from typing import Any
 
 from rlhf.data import messages as m
 from rlhf.data.messages import UnusableError, conversation, kind_of, text, transcript, turns
-from rlhf.data.records import Demonstration, Kind, Message, Preference, Prompt, Record, prompt_of
+from rlhf.data.records import LABEL, Demonstration, Kind, Message, Preference, Prompt, Rated, Record, prompt_of
 from rlhf.errors import DataError, did_you_mean
 
 Row = dict[str, Any]
@@ -153,13 +153,11 @@ def alpaca_eval(row: Row, where: str) -> Preference:
     if verdict in (None, ""):
         raise UnusableError("no judgement")
     better = _number(verdict, "preference")
-    if better in (0, 1.5):
-        raise UnusableError("tie")
-    if not 1 <= better <= 2:
+    if better != 0 and not 1 <= better <= 2:
         raise DataError(f"preference: is {verdict}; 1 (output_1 wins) to 2 (output_2 wins), 1.5 for a tie, is needed")
     sides = [[*_instruction(row), _said("assistant", text(row, name))] for name in ("output_1", "output_2")]
     chosen, rejected = sides if better < 1.5 else sides[::-1]
-    return m.preference(chosen, rejected, where, field="instruction")
+    return m.preference(chosen, rejected, where, field="instruction", tie=better in (0, 1.5))
 
 
 def scored(row: Row, where: str) -> Preference:
@@ -169,11 +167,14 @@ def scored(row: Row, where: str) -> Preference:
         raise DataError(f"completions: is {kind_of(answers)}; a list of two or more {{text, score}} is needed")
     scores = [_number(answer.get("score"), f"completions[{i}].score") for i, answer in enumerate(answers)]
     best, worst = scores.index(max(scores)), scores.index(min(scores))
-    if best == worst:
-        raise UnusableError("tie")
+    tie = best == worst
+    if tie:  # all alike: two that differ in their words, if there are any
+        words = [text(answer, "text") for answer in answers]
+        worst = next((i for i, said in enumerate(words) if said != words[best]), 1)
     asked = turns(row, "prompt", "user")
     sides = [[*asked, _said("assistant", text(answers[i], "text"))] for i in (best, worst)]
-    return m.preference(sides[0], sides[1], where, margin=scores[best] - scores[worst], field="completions")
+    margin = scores[best] - scores[worst]
+    return m.preference(sides[0], sides[1], where, margin=margin, field="completions", tie=tie)
 
 
 def _number(value: Any, name: str) -> float:
@@ -185,6 +186,76 @@ def _number(value: Any, name: str) -> float:
     if not math.isfinite(number):
         raise DataError(f"{name}: is {value!r}; a number is needed")
     return number
+
+
+# ------------------------------------------------------------------------------------------------ rated answers
+
+
+def labelled(row: Row, where: str) -> Rated:
+    """{prompt, completion, label}: label true for a good answer, false for a bad one."""
+    asked, answer = turns(row, "prompt", "user"), turns(row, "completion", "assistant")
+    return m.rated(asked, [(answer, {LABEL: _truth(row)})], where, "completion")
+
+
+def labelled_messages(row: Row, where: str) -> Rated:
+    """{messages, label}: of the last answer, as LLaMA-Factory writes it."""
+    talk = conversation(row["messages"], "messages")
+    return m.rated(talk[:-1], [(talk[-1:], {LABEL: _truth(row)})], where, "messages")
+
+
+def scored_answer(row: Row, where: str) -> Rated:
+    """{prompt, response or completion, and numbers such as score or helpfulness}: every field that is a number."""
+    name = "response" if "response" in row else "completion"
+    asked, answer = turns(row, "prompt", "user"), turns(row, name, "assistant")
+    return m.rated(asked, [(answer, _numbers(row))], where, name)
+
+
+def scored_answers(row: Row, where: str) -> Rated:
+    """{prompt, completions: [{text, score, …}]}: every answer with every number it has."""
+    answers = row["completions"]
+    if not isinstance(answers, list) or not answers or not all(isinstance(answer, dict) for answer in answers):
+        raise DataError(f"completions: is {kind_of(answers)}; a list of {{text, score}} is needed")
+    said = [([_said("assistant", text(answer, "text"))], _numbers(answer)) for answer in answers]
+    return m.rated(turns(row, "prompt", "user"), said, where, "completions")
+
+
+def _numbers(row: Row) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for name, value in row.items():
+        if name not in ("prompt", "response", "completion", "text") and not isinstance(value, bool | list | dict):
+            try:
+                number = float(value)
+            except (TypeError, ValueError):
+                continue  # an id, a source, a comment
+            if math.isfinite(number):
+                found[name] = number
+    if not found:
+        raise DataError("score: is missing; a field that holds a number, such as score, is needed")
+    return found
+
+
+_TRUTHS = {"true": 1.0, "1": 1.0, "1.0": 1.0, "false": 0.0, "0": 0.0, "0.0": 0.0, "-1": 0.0}
+
+
+def _truth(row: Row) -> float:
+    said = str(row["label"]).strip().lower()
+    if said not in _TRUTHS:
+        raise DataError(f"label: is {row['label']!r}; true (good) or false (bad) is needed")
+    return _TRUTHS[said]
+
+
+def _both_sides(read: Callable[[Row, str], Record]) -> Callable[[Row, str], Rated]:
+    """A pair as a good and a bad answer."""
+
+    def sides(row: Row, where: str) -> Rated:
+        record = read(row, where)
+        assert isinstance(record, Preference)
+        if record.tie:
+            raise UnusableError("tie")
+        answers = [(record.chosen, {LABEL: 1.0}), (record.rejected, {LABEL: 0.0})]
+        return Rated(record.prompt, answers, where)
+
+    return sides
 
 
 # ------------------------------------------------------------------------------------------------ prompts
@@ -226,6 +297,8 @@ def _as_demonstration(read: Callable[[Row, str], Record]) -> Callable[[Row, str]
     def chosen(row: Row, where: str) -> Demonstration:
         record = read(row, where)
         assert isinstance(record, Preference)
+        if record.tie:
+            raise UnusableError("tie")
         return m.demonstration([*record.prompt, *record.chosen], where, "chosen")
 
     return chosen
@@ -267,6 +340,18 @@ _PROMPTS = {
     "text": Format(prompt_text, {"text": str}),
 }
 
+_LABEL = (bool, int, float, str)
+
+_LABELS = {
+    "labelled": Format(labelled, {"prompt": _TURNS, "completion": _TURNS, "label": _LABEL}),
+    "labelled_messages": Format(labelled_messages, {"messages": list, "label": _LABEL}),
+}
+
+_SCORES = {
+    "scored": Format(scored_answers, {"prompt": _TURNS, "completions": list}),
+    "scored_answer": Format(scored_answer, {"prompt": _TURNS, "response|completion": _TURNS}),
+}
+
 _BORROWED = {
     name: Format(_as_prompt(other.read), other.needs, other.only_if)
     for name, other in (_PREFERENCES | _DEMONSTRATIONS).items()
@@ -278,10 +363,13 @@ FORMATS: dict[Kind, dict[str, Format]] = {
     "demonstrations": _CHOSEN | _DEMONSTRATIONS,
     "preferences": _PREFERENCES,
     "prompts": _PROMPTS | {name: other for name, other in _BORROWED.items() if name not in _PROMPTS},
+    "labels": _LABELS | {name: Format(_both_sides(f.read), f.needs, f.only_if) for name, f in _PREFERENCES.items()},
+    "scores": _SCORES,
 }
 """Every format of every kind, in the order in which they are tried.
 
-Pairs may serve as demonstrations (the preferred side), and any file of answers as prompts.
+Pairs may serve as demonstrations (the preferred side) and as labelled answers (one good, one bad), and any file of
+answers as prompts.
 """
 
 

@@ -10,7 +10,7 @@ from typing import Any, Generic, Literal, TypeVar, overload
 from rlhf.config import DataConfig
 from rlhf.data import files, formats
 from rlhf.data.messages import UnusableError, kind_of
-from rlhf.data.records import Demonstration, Kind, Message, Preference, Prompt, Record, prompt_key
+from rlhf.data.records import Demonstration, Kind, Message, Preference, Prompt, Rated, Record, prompt_key
 from rlhf.errors import DataError
 
 R = TypeVar("R", bound=Record, covariant=True)
@@ -35,6 +35,8 @@ def load(data: DataConfig, kind: Literal["demonstrations"]) -> Split[Demonstrati
 def load(data: DataConfig, kind: Literal["preferences"]) -> Split[Preference]: ...
 @overload
 def load(data: DataConfig, kind: Literal["prompts"]) -> Split[Prompt]: ...
+@overload
+def load(data: DataConfig, kind: Literal["labels", "scores"]) -> Split[Rated]: ...
 def load(data: DataConfig, kind: Kind) -> Split[Any]:
     """Read, check and split. `max_rows` is of usable rows, and of each file when there is an `eval_path`.
 
@@ -78,12 +80,15 @@ def scorable(path: Path) -> Scorable:
     intake = _Intake(kind, data.format)
     records = intake.take(files.read(path), None)
     intake.check(data)
-    return Scorable([(record.where, _sides(record)) for record in records], intake.dropped)
+    kept = [record for record in records if not (isinstance(record, Preference) and record.tie)]
+    intake.dropped["tie"] += len(records) - len(kept)
+    return Scorable([(record.where, _sides(record)) for record in kept], +intake.dropped)
 
 
 def _sides(record: Record) -> dict[str, list[Message]]:
     if isinstance(record, Preference):
         return {"chosen": record.prompt + record.chosen, "rejected": record.prompt + record.rejected}
+    assert isinstance(record, Demonstration)
     return {"": record.messages}
 
 

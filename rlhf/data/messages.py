@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from rlhf.data.records import Demonstration, Message, Preference, Prompt
+from rlhf.data.records import Demonstration, Message, Preference, Prompt, Rated
 from rlhf.errors import DataError, did_you_mean
 
 ROLES = {
@@ -129,8 +129,27 @@ def prompt(messages: list[Message], where: str, field: str = "prompt") -> Prompt
     return Prompt(messages[:end], where)
 
 
+def rated(
+    prompt: list[Message], answers: list[tuple[list[Message], dict[str, float]]], where: str, field: str
+) -> Rated:
+    """Checked: the prompt waits for an answer, each answer is one turn of the assistant's, and no turn is empty."""
+    if not prompt or prompt[-1]["role"] not in ("user", "tool"):
+        raise DataError(f"{field}: no turn of the user's comes before the answer; add it")
+    _check_turns(prompt)
+    for messages, _ in answers:
+        if [message["role"] for message in messages] != ["assistant"]:
+            raise DataError(f"{field}: one turn of the assistant's is needed as an answer")
+        _check_turns(messages)
+    return Rated(prompt, answers, where)
+
+
 def preference(
-    chosen: list[Message], rejected: list[Message], where: str, margin: float | None = None, field: str = "chosen"
+    chosen: list[Message],
+    rejected: list[Message],
+    where: str,
+    margin: float | None = None,
+    field: str = "chosen",
+    tie: bool = False,
 ) -> Preference:
     """Two whole conversations, split after their longest common beginning that waits for an answer.
 
@@ -147,7 +166,7 @@ def preference(
     shared = _shared(chosen, rejected)
     if not shared:
         raise UnusableError("prompts differ")
-    return Preference(chosen[:shared], chosen[shared:], rejected[shared:], where, margin)
+    return Preference(chosen[:shared], chosen[shared:], rejected[shared:], where, margin, tie)
 
 
 def _shared(chosen: list[Message], rejected: list[Message]) -> int:

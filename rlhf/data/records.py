@@ -1,4 +1,4 @@
-"""What a row becomes, whatever format it was written in. Three kinds; all text, no tokens."""
+"""What a row becomes, whatever format it was written in. All text, no tokens."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,7 +6,8 @@ from typing import Literal
 Message = dict[str, str]
 """`role` (system, user, assistant, tool) and `content`."""
 
-Kind = Literal["demonstrations", "preferences", "prompts"]
+Kind = Literal["demonstrations", "preferences", "prompts", "labels", "scores"]
+"""`labels`: answers said to be good or bad; `scores`: answers with numbers, one or one for each attribute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,8 @@ class Preference:
     where: str
     margin: float | None = None
     """How much better the chosen one is, where the row says so."""
+    tie: bool = False
+    """Neither is better: which one is called chosen means nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +43,26 @@ class Prompt:
     """What the row says is right (its field `answer`), for rules to compare with."""
 
 
-Record = Demonstration | Preference | Prompt
+LABEL = "label"
+"""Under which the numbers of a rated answer hold whether it is good: 1 or 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rated:
+    """Answers to one prompt, each with what was said of it."""
+
+    prompt: list[Message]
+    answers: list[tuple[list[Message], dict[str, float]]]
+    """Each answer with its numbers by name."""
+    where: str
+
+
+Record = Demonstration | Preference | Prompt | Rated
 
 
 def prompt_of(record: Record) -> list[Message]:
     """The messages before the (last) answer."""
-    if isinstance(record, Preference):
+    if isinstance(record, Preference | Rated):
         return record.prompt
     return record.messages[:-1] if isinstance(record, Demonstration) else record.messages
 

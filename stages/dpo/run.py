@@ -1,48 +1,20 @@
-"""DPO on TRL's DPOTrainer. The reference is the parent: its adapter, or a frozen copy of it; never the bare base."""
+"""DPO on TRL's DPOTrainer. The reference is the parent, read once before the first step; never the bare base."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback
 from trl.trainer.dpo_config import DPOConfig as TRLConfig
-from trl.trainer.dpo_trainer import DPOTrainer
 
-from rlhf import training
+from rlhf import pairs, reference, training
 from rlhf.artifact import Artifact
 from rlhf.data.chat import encode_preferences
-from rlhf.errors import GuardError
+from rlhf.forwards import logprobs_from_trunk
 from rlhf.job import Job
 from rlhf.tracking import Tracker
+from rlhf.trunk import Role
 from rlhf.weights import Weights
 from stages.dpo.config import DPOConfig
-
-
-class _Tokenised(DPOTrainer):
-    """DPOTrainer on rows that our chat format has already turned into tokens."""
-
-    def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
-        return dataset
-
-
-class _StartsAtReference(TrainerCallback):
-    """Before the first step the policy is the reference, so that either answer's implicit reward is 0.
-
-    With the sigmoid loss that makes ln 2 of the first loss (Rafailov et al. 2023, eq. 7).
-    """
-
-    def __init__(self, tolerance: float) -> None:
-        self.tolerance = tolerance
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any) -> None:
-        if state.global_step != 1 or not logs:
-            return
-        for name in ("rewards/chosen", "rewards/rejected"):
-            if abs(logs.get(name, 0.0)) > self.tolerance:
-                raise GuardError(
-                    f"before the first step, {name} is {logs[name]:.5f} and not 0: "
-                    "the reference is not the policy's parent"
-                )
 
 
 def run(config: DPOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tracker) -> Artifact:
@@ -51,22 +23,70 @@ def run(config: DPOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
     train, ledger = encode_preferences(job.split.train, job.chat, job.max_length, one_answer=True)
     held_out, held_out_ledger = encode_preferences(job.split.held_out, job.chat, job.max_length, one_answer=True)
     model = job.how.load(job.weights, job.chat)
+    parent = pairs.policy_of(job, model)
+    train, held_out = (_with_reference(config, job, parent, rows, tracker) for rows in (train, held_out))
+    names, weights = trl_losses(config)
     with training.trainable_kept(model):
-        trainer = _Tokenised(
+        trainer = pairs.PairTrainer(
             model=model,
-            ref_model=job.how.trainer_reference(job.weights, job.chat),
             args=TRLConfig(
-                **training.arguments(config, out / "trainer"),
+                **pairs.arguments(config, out),
                 beta=config.beta,
-                loss_type=[config.loss],
+                loss_type=names,
+                loss_weights=weights,
                 label_smoothing=config.label_smoothing,
-                max_length=None,
             ),
             train_dataset=training.training_set(train, ledger),
             eval_dataset=training.dataset(held_out),
             processing_class=job.chat.tokenizer,
         )
-    # a sum over an answer's tokens, times beta: bf16 rounds each of them
-    trainer.add_callback(_StartsAtReference(1e-4 if config.precision == "fp32" else 0.05))
-    metrics = training.run(trainer, tracker)
+    logprobs_from_trunk(parent, config.train.gradient_checkpointing)
+    if not config.reference_free:
+        trainer.add_callback(training.StartsAtReference.of(config.precision))
+    metrics = training.run(trainer, tracker, out)
+    _warn_of_lost_answers(config, metrics, tracker)
     return job.finish(model, out, {"train": ledger, "held_out": held_out_ledger}, metrics)
+
+
+def _with_reference(
+    config: DPOConfig, job: Job, parent: Role, rows: Sequence[dict[str, Any]], tracker: Tracker
+) -> list[dict[str, Any]]:
+    """Pairs with the reference's log-probability of each answer; zeros, those of a uniform one, without a reference."""
+    sides = ("chosen", "rejected")
+    if config.reference_free or not rows:
+        return [row | {f"ref_{side}_logps": 0.0 for side in sides} for row in rows]
+    answers = [(row["prompt_ids"], row[f"{side}_ids"]) for side in sides for row in rows]
+    size = 2 * (config.train.micro_batch_size or config.train.batch_size)
+    known = reference.logprobs(job, parent, answers, size, tracker)
+    halves = zip(rows, known[: len(rows)], known[len(rows) :], strict=True)
+    return [row | {"ref_chosen_logps": chosen, "ref_rejected_logps": rejected} for row, chosen, rejected in halves]
+
+
+def trl_losses(config: DPOConfig) -> tuple[list[str], list[float]]:
+    """The losses as TRL names and weighs them.
+
+    Its sigmoid loss S reads no label smoothing e. Its robust loss is R = ((1-e) S - e F) / (1-2e), where F is the loss
+    of the flipped pair, so that the conservative (1-e) S + e F is 2 (1-e) S - (1-2e) R.
+    """
+    found: dict[str, float] = {}
+    for name, weight in config.losses.items():
+        parts = {name: 1.0}
+        if name == "sigmoid" and config.label_smoothing:
+            e = config.label_smoothing
+            parts = {"sigmoid": 2 * (1 - e), "robust": -(1 - 2 * e)}
+        for part, share in parts.items():
+            found[part] = found.get(part, 0.0) + weight * share
+    if config.sft_coef:
+        found["sft"] = config.sft_coef
+    return list(found), list(found.values())
+
+
+def _warn_of_lost_answers(config: DPOConfig, metrics: Mapping[str, float], tracker: Tracker) -> None:
+    """The margin may grow while chosen answers become less likely (Pal et al. 2024; Razin et al. 2024)."""
+    reward, margin = (metrics.get(f"eval_rewards/{name}", 0.0) for name in ("chosen", "margins"))
+    if reward < 0 < margin and not config.reference_free:
+        away = -reward / config.beta
+        tracker.screen.say(
+            f"  note: held-out chosen answers are {away:.2g} nats less likely than under the reference, while the "
+            "margin grew; sft_coef keeps them likely"
+        )

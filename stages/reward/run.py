@@ -5,11 +5,7 @@ Scores come from the trunk that evaluation and the RL stage read them from: no p
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import torch
-from torch import Tensor
-from transformers.modeling_outputs import SequenceClassifierOutput
 from trl.trainer.reward_config import RewardConfig as TRLConfig
 from trl.trainer.reward_trainer import RewardTrainer
 
@@ -17,14 +13,17 @@ from rlhf import evaluate, training
 from rlhf.artifact import Artifact
 from rlhf.backends import trained_adapter
 from rlhf.data.chat import encode_preferences
-from rlhf.decoder import Decoder
+from rlhf.forwards import scores_from_trunk
 from rlhf.job import Job
-from rlhf.packing import Packed
 from rlhf.parts import score_head
 from rlhf.tracking import Tracker
 from rlhf.trunk import Role, trunk_of
 from rlhf.weights import Weights
 from stages.reward.config import RewardConfig
+
+
+class _Trainer(training.Resumable, RewardTrainer):
+    """RewardTrainer that goes on from our checkpoints."""
 
 
 def run(config: RewardConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tracker) -> Artifact:
@@ -34,10 +33,10 @@ def run(config: RewardConfig, inputs: Mapping[str, Weights], out: Path, tracker:
     held_out, held_out_ledger = encode_preferences(job.split.held_out, job.chat, job.max_length)
     model = job.how.load(job.weights, job.chat, "score")
     with training.trainable_kept(model):
-        trainer = RewardTrainer(
+        trainer = _Trainer(
             model=model,
             args=TRLConfig(
-                **training.arguments(config, out / "trainer"),
+                **training.arguments(config, out),
                 max_length=None,  # pairs already fit, and a stop token is never cut
                 center_rewards_coefficient=config.center_coefficient or None,
             ),
@@ -45,9 +44,8 @@ def run(config: RewardConfig, inputs: Mapping[str, Weights], out: Path, tracker:
             processing_class=job.chat.tokenizer,
         )
     judge = Role(model, trunk_of(model, job.how.dtype), trained_adapter(model), score_head(model))
-    if isinstance(judge.trunk, Decoder):
-        score_on_trunk(judge, config.train.gradient_checkpointing)
-    metrics = training.run(trainer, tracker)
+    scores_from_trunk(judge, config.train.gradient_checkpointing)
+    metrics = training.run(trainer, tracker, out)
 
     model.eval()
     size = config.train.micro_batch_size or config.train.batch_size
@@ -56,18 +54,6 @@ def run(config: RewardConfig, inputs: Mapping[str, Weights], out: Path, tracker:
     if held_out:
         metrics |= evaluate.pair_metrics(judge, held_out, size)
     return job.finish(model, out, {"train": ledger, "held_out": held_out_ledger}, metrics, shift)
-
-
-def score_on_trunk(judge: Role, checkpointing: bool) -> None:
-    """Have a trainer that calls the judge's model get its scores from the judge's trunk, with their gradients."""
-
-    def forward(input_ids: Tensor, attention_mask: Tensor, **_: Any) -> SequenceClassifierOutput:
-        lengths = tuple(attention_mask.sum(1).tolist())
-        with torch.autocast(input_ids.device.type, enabled=False):  # the trunk knows its precision
-            scores_B = judge.scores(Packed(input_ids[attention_mask.bool()], lengths, lengths), checkpointing)
-        return SequenceClassifierOutput(logits=scores_B[:, None])  # type: ignore[arg-type]
-
-    judge.model.forward = forward
 
 
 def _whole(pair: Mapping[str, list[int]]) -> dict[str, list[int]]:

@@ -15,6 +15,10 @@ from rlhf.weights import Weights
 from stages.sft.config import SFTConfig
 
 
+class _Trainer(training.Resumable, SFTTrainer):
+    """SFTTrainer that goes on from our checkpoints."""
+
+
 def run(config: SFTConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tracker) -> Artifact:
     """Train on `config.data`; write the policy to `out/model`."""
     job = Job.start(config, inputs, "demonstrations")
@@ -22,10 +26,10 @@ def run(config: SFTConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
     held_out, held_out_ledger = encode_demonstrations(job.split.held_out, job.chat, job.max_length)
     model = job.how.load(job.weights, job.chat)
     with training.trainable_kept(model):
-        trainer = SFTTrainer(
+        trainer = _Trainer(
             model=model,
             args=TRLConfig(
-                **training.arguments(config, out / "trainer"),
+                **training.arguments(config, out),
                 max_length=job.max_length if config.packing else None,  # rows already fit; packing fills up to it
                 packing=config.packing,
                 eval_packing=False,
@@ -34,7 +38,7 @@ def run(config: SFTConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
             eval_dataset=training.dataset([_labelled(row, config.loss_on) for row in held_out]),
             processing_class=job.chat.tokenizer,
         )
-    metrics = training.run(trainer, tracker)
+    metrics = training.run(trainer, tracker, out)
     return job.finish(model, out, {"train": ledger, "held_out": held_out_ledger}, metrics)
 
 

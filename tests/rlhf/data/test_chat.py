@@ -192,7 +192,8 @@ def test_both_sides_of_a_pair_are_cut_alike(chats: Chats) -> None:
     _, chosen, rejected = chat.pair(record)
     limit = len(chat.prompt_ids(talk("xyz"))) + max(len(chosen), len(rejected))
     rows, ledger = encode_preferences([record], chat, limit)
-    assert rows == [{"prompt_ids": chat.prompt_ids(talk("xyz")), "chosen_ids": chosen, "rejected_ids": rejected}]
+    ids = {"prompt_ids": chat.prompt_ids(talk("xyz")), "chosen_ids": chosen, "rejected_ids": rejected}
+    assert rows == [{**ids, "margin": 0.0, "tie": False}]
     assert ledger["cut"] == 1
 
 

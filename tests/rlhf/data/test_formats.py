@@ -160,9 +160,9 @@ def test_every_format_has_an_example() -> None:
 @pytest.mark.parametrize(
     ("kind", "row", "reason"),
     [
-        ("preferences", {"instruction": "a", "output_1": "b", "output_2": "c", "preference": 1.5}, "tie"),
+        ("demonstrations", {"instruction": "a", "output_1": "b", "output_2": "c", "preference": 1.5}, "tie"),
+        ("labels", {"instruction": "a", "output_1": "b", "output_2": "c", "preference": 1.5}, "tie"),
         ("preferences", {"instruction": "a", "output_1": "b", "output_2": "c", "preference": None}, "no judgement"),
-        ("preferences", {"prompt": "a", "completions": [{"text": "b", "score": 1}, {"text": "c", "score": 1}]}, "tie"),
         ("preferences", {"chosen": HH, "rejected": HH + " e"}, "empty answer"),
         ("preferences", {"chosen": HH + "b\n\nHuman: d", "rejected": HH + " e"}, "no answer at the end"),
         ("demonstrations", {"prompt": "a", "completion": "b", "label": False}, "labelled bad"),

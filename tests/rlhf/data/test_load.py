@@ -185,7 +185,7 @@ REAL_FILES: list[tuple[str, Kind, int, dict[str, int], str]] = [
         "preference/alpaca_eval_gpt4_judgements.jsonl.gz",
         "preferences",
         8554,
-        {"tie": 71, "no judgement": 6, "identical": 2},
+        {"no judgement": 6, "identical": 73},
         "alpaca_eval",
     ),
     ("preference/llamafactory_dpo_en_demo.json.gz", "preferences", 300, {}, "llamafactory"),

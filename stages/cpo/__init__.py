@@ -1,0 +1,1 @@
+"""Contrastive preference optimisation: a policy from pairs, without a reference."""

@@ -1,0 +1,1 @@
+"""Odds ratio preference optimisation: a policy from pairs and demonstrations at once."""

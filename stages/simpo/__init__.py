@@ -1,0 +1,1 @@
+"""Simple preference optimisation: a policy from pairs, without a reference."""
