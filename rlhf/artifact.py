@@ -3,6 +3,7 @@
 <run>/stages/<name>/
     artifact.json     written last, atomically: a stage without it never happened
     model/            weights (a whole model, or an adapter and its head) with tokenizer and chat template
+    examples.jsonl    of a stage that makes examples for others
     metrics.jsonl     everything the stage logged
 """
 
@@ -16,9 +17,10 @@ from typing import Any
 
 from rlhf.errors import ArtifactError
 
-FORMAT = 2
+FORMAT = 3
 FILE = "artifact.json"
-_OWN_WEIGHTS = ("adapter_model.safetensors", "head.safetensors")
+EXAMPLES = "examples.jsonl"
+_OWN_WEIGHTS = ("adapter_model.safetensors", "head.safetensors", "heads.safetensors")
 CHECKPOINT = "checkpoint"
 """Folder inside a stage's working folder from which an interrupted stage goes on."""
 
@@ -54,7 +56,7 @@ class Artifact:
     name: str
     stage: str
     makes: str
-    """`policy`, `reward` or `evaluation`."""
+    """`policy`, `reward`, `dataset` or `evaluation`."""
     hash: str
     """Of config, parents, data and the stage's code: unchanged means that the stage need not run again."""
     backend: dict[str, Any] | None = None
@@ -74,9 +76,9 @@ class Artifact:
     config: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     files: dict[str, int] = field(default_factory=dict)
-    """Sizes of what is in `model/`."""
+    """Sizes of what is in `model/`, and of `examples.jsonl`."""
     hashes: dict[str, str] = field(default_factory=dict)
-    """sha256 of what is in `model/`; whole weights, if any, are known by `base.identity`."""
+    """sha256 of what is in `model/`, and of `examples.jsonl`; whole weights, if any, are known by `base.identity`."""
     folder: Path = Path()
     """Where it was read from; not stored."""
 
@@ -99,9 +101,8 @@ def write(artifact: Artifact, folder: Path) -> Artifact:
     record = {"format": FORMAT, **asdict(artifact)}
     record.pop("folder")
     record["files"] = _sizes(folder)
-    model = folder / "model"
-    known = [path for path in model.rglob("*") if path.suffix != ".safetensors" or path.name in _OWN_WEIGHTS]
-    record["hashes"] = {str(path.relative_to(model)): sha256(path) for path in sorted(known) if path.is_file()}
+    known = [path for path in _files(folder) if path.suffix != ".safetensors" or path.name in _OWN_WEIGHTS]
+    record["hashes"] = {str(path.relative_to(folder)): sha256(path) for path in known}
     record["seal"] = digest(record)
     scratch = folder / f"{FILE}.partial"
     scratch.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
@@ -159,7 +160,7 @@ def finished(folder: Path) -> Artifact | None:
 def check_files(artifact: Artifact) -> None:
     """Raise ArtifactError when adapter, head, settings or tokenizer are not the bytes that the stage wrote."""
     for name, known in artifact.hashes.items():
-        path = artifact.model / name
+        path = artifact.folder / name
         if not path.is_file() or sha256(path) != known:
             raise ArtifactError(f"{path}: is missing or not what its stage wrote; run the stage again")
 
@@ -171,8 +172,12 @@ def sha256(path: Path) -> str:
 
 
 def _sizes(folder: Path) -> dict[str, int]:
-    files = sorted(path for path in (folder / "model").rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.stat().st_size for path in files}
+    return {str(path.relative_to(folder)): path.stat().st_size for path in _files(folder)}
+
+
+def _files(folder: Path) -> list[Path]:
+    """What other stages read of an artifact."""
+    return sorted(path for path in [*(folder / "model").rglob("*"), folder / EXAMPLES] if path.is_file())
 
 
 def digest(value: Any) -> str:

@@ -125,7 +125,9 @@ def _single_stage(kind: str, what: str) -> None:
         model: Annotated[str | None, typer.Option(help="Model to start from.")] = None,
         data: Annotated[Path | None, typer.Option(help="File of examples.")] = None,
         backend: Annotated[str | None, typer.Option(help="full, lora or qlora.")] = None,
-        reward_model: Annotated[str | None, typer.Option(hidden=kind != "ppo", help="What scores responses.")] = None,
+        reward_model: Annotated[
+            str | None, typer.Option(hidden=kind not in ("ppo", "sample"), help="What scores responses.")
+        ] = None,
         name: Annotated[str | None, typer.Option(help="Name of the run folder.")] = None,
         out: Out = Path("runs"),
         fresh: Fresh = False,
@@ -156,6 +158,11 @@ def _single_stage(kind: str, what: str) -> None:
 _single_stage("sft", "Supervised fine-tuning only.")
 _single_stage("reward", "Train just a reward model.")
 _single_stage("dpo", "Direct preference optimisation only.")
+_single_stage("kto", "Kahneman–Tversky optimisation only.")
+_single_stage("orpo", "Odds ratio preference optimisation only.")
+_single_stage("simpo", "Simple preference optimisation only.")
+_single_stage("cpo", "Contrastive preference optimisation only.")
+_single_stage("sample", "Draw and score a policy's own answers.")
 _single_stage("ppo", "Reinforcement learning only.")
 
 

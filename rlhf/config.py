@@ -4,6 +4,7 @@ Every field has its bounds in the type and its meaning in the docstring below it
 """
 
 import ast
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -14,6 +15,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PositiveFloat,
+    StringConstraints,
     ValidationInfo,
     model_validator,
 )
@@ -140,10 +142,12 @@ def path_alone(data: Any) -> Any:
 
 
 class DataConfig(Strict):
-    """A source of examples: local files or a hub dataset."""
+    """A source of examples: local files, a hub dataset, or what an earlier stage wrote."""
 
     path: RecipePath | None = None
     """A file (.jsonl, .json, .csv, .tsv, .txt; gzipped too)."""
+    stage: str | None = None
+    """An earlier stage of this recipe that makes examples, such as `sample`."""
     hub: str | None = None
     """A dataset's id on the Hugging Face hub."""
     subset: str | None = None
@@ -171,8 +175,8 @@ class DataConfig(Strict):
 
     @model_validator(mode="after")
     def _one_source(self) -> "DataConfig":
-        if (self.path is None) == (self.hub is None):
-            raise ValueError("name exactly one of `path` (a local file) and `hub` (a dataset id)")
+        if sum(source is not None for source in (self.path, self.hub, self.stage)) != 1:
+            raise ValueError("name exactly one of `path` (a local file), `hub` (a dataset id) and `stage`")
         return self
 
 
@@ -301,7 +305,7 @@ class TrackingConfig(Strict):
 
 # ------------------------------------------------------------------------------------------------ stages
 
-Role = Literal["policy", "reward", "evaluation"]
+Role = Literal["policy", "reward", "dataset", "evaluation"]
 
 
 class StageConfig(Strict):
@@ -323,6 +327,11 @@ class StageConfig(Strict):
     def references(self) -> dict[str, tuple[ModelRef, Role]]:
         """Fields that name a model, with the role that model must have."""
         raise NotImplementedError
+
+    def data_stages(self) -> dict[str, str]:
+        """Fields whose examples an earlier stage makes, with that stage's name."""
+        blocks = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: b.stage for name, b in blocks.items() if isinstance(b, DataConfig) and b.stage is not None}
 
 
 class TrainingStage(StageConfig):
@@ -350,3 +359,93 @@ class TrainingStage(StageConfig):
         if rates is None:
             return self.default_lr * self.backend.lr_scale
         return rates.of(self.backend.kind) if isinstance(rates, LearningRates) else rates
+
+
+# ------------------------------------------------------------------------------------------------ rollouts and rewards
+
+
+class RolloutConfig(Strict):
+    """How responses are drawn."""
+
+    batch_size: int = Field(default=64, ge=1)
+    """Episodes (responses) a rollout; the policy is updated after each rollout."""
+    max_new_tokens: int = Field(default=128, ge=1)
+    """Most tokens of a response."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Sampling temperature; policy and reference log-probabilities are at this temperature too."""
+    engine: Literal["auto", "cached", "hf"] = "auto"
+    """What draws them: `cached`, our decoder with keys and values in place; `hf`, transformers' generate; `auto`, the
+    faster one that knows the model's family."""
+    at_once: int | None = Field(default=None, ge=1)
+    """Most responses drawn side by side, which bounds the memory of keys and values; null for the whole rollout.
+    Another number draws other answers."""
+
+
+class RewardSource(Strict):
+    """One of several things that score a response: a model or several, a rule, or a server."""
+
+    model: ModelRef | list[ModelRef] | None = None
+    """A reward model; of several, the mean."""
+    uncertainty: float = Field(default=0.0, ge=0)
+    """Standard deviations of disagreement that are subtracted from the score: between several models, or between the
+    heads of one (Coste et al. 2024; Zhai et al. 2024, eq. 6)."""
+    rule: RuleConfig | None = None
+    """A Python function `(messages, response) -> float`."""
+    url: str | None = Field(default=None, pattern=r"^https?://")
+    """A server that takes {"conversations": [...]} and answers {"scores": [...]}."""
+    timeout_s: float = Field(default=60.0, gt=0)
+    """Longest that a server may take over the answers of a rollout, in seconds."""
+    weight: float = 1.0
+    """What its score is multiplied by in the sum; 0 only reports it."""
+
+    @property
+    def models(self) -> list[ModelRef]:
+        """The reward models, if it is any."""
+        return self.model if isinstance(self.model, list) else [self.model] if self.model else []
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "RewardSource":
+        if sum(bool(kind) for kind in (self.models, self.rule, self.url)) != 1:
+            raise ValueError("name exactly one of `model`, `rule` and `url`")
+        if self.url is None and "timeout_s" in self.model_fields_set:
+            raise ValueError("timeout_s does nothing without a `url`: leave it out")
+        if self.uncertainty and not self.models:
+            raise ValueError("uncertainty is the disagreement of reward models or of their heads: name a `model`")
+        return self
+
+
+RewardName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+
+
+class Judged(Strict):
+    """What a stage has that scores responses."""
+
+    reward_model: ModelRef | None = None
+    """What scores responses."""
+    rewards: dict[RewardName, RewardSource] = Field(default_factory=dict)
+    """Further things that score responses, by name; the score is the weighted sum of all."""
+
+    @property
+    def sources(self) -> dict[str, RewardSource]:
+        """Everything that scores responses, by the field that names it."""
+        first = {"reward_model": RewardSource(model=self.reward_model)} if self.reward_model else {}
+        return first | {f"rewards.{name}": source for name, source in self.rewards.items()}
+
+    @model_validator(mode="after")
+    def _something_scores(self) -> "Judged":
+        if not self.sources:
+            raise ValueError("nothing scores responses: name a `reward_model`, or a model, rule or url in `rewards`")
+        if all(source.weight == 0 for source in self.sources.values()):
+            raise ValueError("every reward has weight 0: there is nothing to learn from")
+        if "reward_model" in self.rewards:
+            raise ValueError("a source in `rewards` may not be called reward_model, as the field is: name it otherwise")
+        return self
+
+
+def models_of(sources: Mapping[str, RewardSource]) -> dict[str, tuple[ModelRef, Role]]:
+    """The reward models of some sources as references: by the field of each, numbered where it has several."""
+    found: dict[str, tuple[ModelRef, Role]] = {}
+    for where, source in sources.items():
+        for i, ref in enumerate(source.models):
+            found[where if len(source.models) == 1 else f"{where}.{i}"] = (ref, "reward")
+    return found

@@ -3,7 +3,7 @@
 # B sequences, M tokens of all of them that are predicted
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -26,15 +26,21 @@ def batches(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
 # ------------------------------------------------------------------------------------------------ reward models
 
 
-@torch.no_grad()
 def score_rows(judge: Role, rows: Sequence[list[int]], size: int) -> Tensor:
     """Score of each row of token ids, (N,) float32 on the CPU."""
-    scores = torch.empty(len(rows))
+    return read_rows(judge, rows, size, judge.read)
+
+
+@torch.no_grad()
+def read_rows(judge: Role, rows: Sequence[list[int]], size: int, read: Callable[[Tensor], Tensor]) -> Tensor:
+    """What `read` makes of the judge's state at the end of each row, (N, …) float32 on the CPU."""
+    found: dict[int, Tensor] = {}
     with judge.present():
         for index in batches([len(row) for row in rows], size):
-            some = [rows[i] for i in index]
-            scores[index] = judge.scores(Packed.of(some, list(map(len, some)), judge.device)).cpu()
-    return scores
+            batch = Packed.of([rows[i] for i in index], [len(rows[i]) for i in index], judge.device)
+            said = read(judge.hidden(batch, batch.last_B)).cpu()
+            found |= dict(zip(index, said, strict=True))
+    return torch.stack([found[i] for i in range(len(rows))]) if rows else torch.empty(0)
 
 
 def pair_metrics(judge: Role, pairs: Sequence[dict[str, list[int]]], size: int) -> dict[str, float]:

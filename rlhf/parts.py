@@ -20,6 +20,11 @@ def score_head(model: nn.Module) -> nn.Linear | None:
     return head if isinstance(head, nn.Linear) else None
 
 
+def put_score_head(model: nn.Module, head: nn.Linear) -> None:
+    """Give a reward model another head."""
+    bare(model).score = head
+
+
 def lm_head(model: nn.Module) -> LMHead:
     """The head of a language model, as `check_lm_head` has found it to be."""
     plain = bare(model)

@@ -23,6 +23,7 @@ from rlhf.config import (
     DataConfig,
     LoRA,
     ModelRef,
+    Role,
     StageConfig,
     Strict,
     Template,
@@ -191,7 +192,7 @@ def _shared_data(model: type[StageConfig], settings: dict[str, Any], shared: dic
             continue
         if own is None or isinstance(own, dict):
             own = own or {}
-            taken = {} if own.keys() & {"path", "hub"} else shared
+            taken = {} if own.keys() & {"path", "hub", "stage"} else shared
             blocks[name] = {**taken, **own}
     return blocks
 
@@ -199,8 +200,11 @@ def _shared_data(model: type[StageConfig], settings: dict[str, Any], shared: dic
 # ------------------------------------------------------------------------------------------------ overrides
 
 
-_SOURCES = {"path": {"hub", "subset", "split", "revision"}, "hub": {"path", "eval_path"}}
-"""A source of data, and the keys of the other one, which leave when it is set."""
+_SOURCES = {
+    "path": {"hub", "subset", "split", "revision", "stage"},
+    "hub": {"path", "eval_path", "stage"},
+}
+"""A source of data, and the keys of the others, which leave when it is set."""
 
 
 def apply_override(raw: dict[str, Any], override: str, notes: list[str]) -> tuple[str, ...]:
@@ -273,7 +277,6 @@ def _local_path(new: Any, key: str) -> Any:
 
 
 def _check_chain(stages: Mapping[str, StageConfig], places: "_Places") -> Iterator[str]:
-    names = list(stages)
     for position, (name, stage) in enumerate(stages.items()):
         for where, (ref, role) in stage.references().items():
             place = f"{places(('stages', name, *where.split('.')))}: stage '{name}'"
@@ -288,18 +291,29 @@ def _check_chain(stages: Mapping[str, StageConfig], places: "_Places") -> Iterat
                         yield f"{place}: {where} names '{ref.name}', which is a {makes}, not a {role}"
                 continue
             at = f"{place}: {where} names '{ref.stage}'"
-            fitting = [n for n in names[:position] if stages[n].makes == role]
-            choice = f"stages before it that make a {role}: {', '.join(map(repr, fitting)) or 'none'}"
-            if ref.stage not in stages:
-                yield f"{at}, which is no stage of this recipe{did_you_mean(ref.stage, names[:position])}"
-            elif ref.stage == name:
-                yield f"{at}, itself; {choice}"
-            elif names.index(ref.stage) > position:
-                yield f"{at}, which runs after it; stages run in the order they are written; {choice}"
-            elif stages[ref.stage].makes != role:
-                yield f"{at}, which makes a {stages[ref.stage].makes}; {choice}"
+            if wrong := _not_a_parent(ref.stage, role, position, stages):
+                yield f"{at}, {wrong}"
             else:
                 yield from _check_parent(stage, stages[ref.stage], where, at, places)
+        for where, source in stage.data_stages().items():
+            if wrong := _not_a_parent(source, "dataset", position, stages):
+                yield f"{places(('stages', name, where))}: stage '{name}': {where}.stage names '{source}', {wrong}"
+
+
+def _not_a_parent(named: str, role: Role, position: int, stages: Mapping[str, StageConfig]) -> str:
+    """Why the stage at `position` cannot start from the one it names; empty where it can."""
+    names = list(stages)
+    fitting = [n for n in names[:position] if stages[n].makes == role]
+    choice = f"stages before it that make a {role}: {', '.join(map(repr, fitting)) or 'none'}"
+    if named not in stages:
+        return f"which is no stage of this recipe{did_you_mean(named, names[:position])}"
+    if names.index(named) == position:
+        return f"itself; {choice}"
+    if names.index(named) > position:
+        return f"which runs after it; stages run in the order they are written; {choice}"
+    if stages[named].makes != role:
+        return f"which makes a {stages[named].makes}; {choice}"
+    return ""
 
 
 def _check_parent(stage: StageConfig, parent: StageConfig, where: str, at: str, places: "_Places") -> Iterator[str]:
@@ -370,14 +384,27 @@ def _check_splits(stages: Mapping[str, StageConfig], places: "_Places") -> Itera
             data = getattr(stage, block)
             if not isinstance(data, DataConfig) or data.eval_path is not None:
                 continue
-            source = (data.path, data.hub, data.subset, data.split, data.revision)
-            where, fraction = first.setdefault(source, (name, data.eval_fraction))
+            origin = _origin(data, stages)
+            where, fraction = first.setdefault(
+                (origin.path, origin.hub, origin.subset, origin.split, origin.revision), (name, data.eval_fraction)
+            )
             if data.eval_fraction != fraction:
                 yield (
                     f"{places(('stages', name, block))}: stage '{name}' holds out {data.eval_fraction:g} of "
-                    f"{data.path or data.hub}, and stage '{where}' {fraction:g}: what one holds out the other trains "
+                    f"{origin.path or origin.hub}, and stage '{where}' {fraction:g}: what one holds out the other trains "
                     "on; give both the same eval_fraction, or a file of its own to evaluate on"
                 )
+
+
+def _origin(data: DataConfig, stages: Mapping[str, StageConfig]) -> DataConfig:
+    """Where the prompts of a data block come from: answers that a stage drew have the prompts of its own source."""
+    while data.stage is not None:
+        data = next(b for b in _blocks(stages[data.stage]) if isinstance(b, DataConfig))
+    return data
+
+
+def _blocks(stage: StageConfig) -> Iterator[Any]:
+    return (getattr(stage, name) for name in type(stage).model_fields)
 
 
 # ------------------------------------------------------------------------------------------------ errors in words

@@ -6,7 +6,7 @@ import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from typing import Protocol
@@ -18,7 +18,7 @@ from rlhf import text
 from rlhf.data.chat import ChatFormat
 from rlhf.data.records import Prompt
 from rlhf.errors import DataError, RewardError
-from rlhf.evaluate import batches, conversations, encode_conversations
+from rlhf.evaluate import batches, conversations, encode_conversations, read_rows
 from rlhf.reward_model import RewardModel
 from rlhf.rollout import Rollout
 from rlhf.rules import Rule
@@ -42,14 +42,18 @@ class RoleReward:
     stop_id: int | None
     """Ends responses that were cut short: the model has learned from answers that end. None leaves them as they are."""
 
-    @torch.no_grad()
     def score(self, prompts: Sequence[Prompt], rollout: Rollout) -> Tensor:
-        rollout = self._ended(rollout)
-        scores_B = torch.empty(len(rollout), device=rollout.finished_B.device)
-        with self.role.present():
-            for rows in batches(rollout.lengths, self.batch_size):
-                scores_B[rows] = self.role.scores(rollout.packed(rows))
-        return scores_B
+        return self._at_the_end(rollout, self.role.read)
+
+    def opinions(self, prompts: Sequence[Prompt], rollout: Rollout) -> Tensor:
+        """What each of the model's heads scores, (B, K)."""
+        return self._at_the_end(rollout, self.role.opinions)
+
+    def _at_the_end(self, rollout: Rollout, read: Callable[[Tensor], Tensor]) -> Tensor:
+        """What `read` makes of the model's state at the end of each response, (B, …)."""
+        ended = self._ended(rollout)
+        rows = [p + r for p, r in zip(ended.prompts, ended.responses, strict=True)]
+        return read_rows(self.role, rows, self.batch_size, read).to(rollout.finished_B.device)
 
     @torch.no_grad()
     def read(self, rollout: Rollout) -> tuple[Tensor, dict[int, Tensor]]:
@@ -81,12 +85,34 @@ class TextReward:
         self.same_tokens = text.same(chat, judge.chat)
 
     def score(self, prompts: Sequence[Prompt], rollout: Rollout) -> Tensor:
-        if self.same_tokens:
-            ended = rollout.ended(self.chat.stop_ids[0])
-            rows = [p + r for p, r in zip(ended.prompts, ended.responses, strict=True)]
-        else:
-            rows = encode_conversations(self.judge.chat, conversations(prompts, rollout.texts(self.chat)))
-        return self.judge.score_ids(rows).to(rollout.finished_B.device)
+        return self.judge.score_ids(self._rows(prompts, rollout)).to(rollout.finished_B.device)
+
+    def opinions(self, prompts: Sequence[Prompt], rollout: Rollout) -> Tensor:
+        """What each of the model's heads scores, (B, K)."""
+        return self.judge.opinions_of(self._rows(prompts, rollout)).to(rollout.finished_B.device)
+
+    def _rows(self, prompts: Sequence[Prompt], rollout: Rollout) -> list[list[int]]:
+        if not self.same_tokens:
+            return encode_conversations(self.judge.chat, conversations(prompts, rollout.texts(self.chat)))
+        ended = rollout.ended(self.chat.stop_ids[0])
+        return [p + r for p, r in zip(ended.prompts, ended.responses, strict=True)]
+
+
+@dataclass
+class CautiousReward:
+    """The mean of several opinions, those of models and of their heads, less their disagreement.
+
+    Where they part, the answers are unlike those that they have learned from, and their mean is easily gamed (Coste et
+    al. 2024).
+    """
+
+    judges: Sequence[RoleReward | TextReward]
+    uncertainty: float
+    """Standard deviations that are subtracted."""
+
+    def score(self, prompts: Sequence[Prompt], rollout: Rollout) -> Tensor:
+        said_BK = torch.cat([judge.opinions(prompts, rollout) for judge in self.judges], 1)
+        return said_BK.mean(1) - self.uncertainty * said_BK.std(1, unbiased=False)
 
 
 @dataclass

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import GenerationConfig
 
+from rlhf.config import RolloutConfig
 from rlhf.data.chat import ChatFormat
 from rlhf.decoder import Decoder
 from rlhf.errors import RecipeError
@@ -29,6 +30,11 @@ class Sampling(NamedTuple):
     """0 takes the likeliest token at each step."""
     at_once: int | None = None
     """Most responses drawn side by side; None for all."""
+
+    @classmethod
+    def of(cls, config: RolloutConfig) -> "Sampling":
+        """As a recipe has responses drawn."""
+        return cls(config.max_new_tokens, config.temperature, config.at_once or config.batch_size)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from typing import Any
 
 from rlhf import __version__, rules, yamlfile
 from rlhf import artifact as artifacts
-from rlhf.artifact import Artifact
+from rlhf.artifact import EXAMPLES, Artifact
 from rlhf.config import ModelRef, RuleConfig, StageConfig, Strict
 from rlhf.console import Screen
 from rlhf.errors import ArtifactError, RecipeError
@@ -88,11 +88,12 @@ def _run(recipe: Recipe, folder: Path, screen: Screen, fresh: bool, only: str | 
         wanted = only is None or stage.stage == only
         if wanted:
             _check_parents_ran(stage, done, recipe)
-        elif any(ref.stage is not None and ref.stage not in done for ref, _ in stage.references().values()):
+        elif any(parent not in done for parent in _parents(stage)):
             continue
         inputs = {
             where: outside.get((name, where)) or find(ref, done, base) for where, (ref, _) in stage.references().items()
         }
+        stage = _with_examples(stage, done)
         _check_roles(stage, inputs)
         home = folder / "stages" / name
         key = stage_hash(stage, inputs)
@@ -263,8 +264,23 @@ def _load_rules(block: Strict) -> None:
             _load_rules(item)
 
 
+def _parents(stage: StageConfig) -> list[str]:
+    """Stages of the recipe that a stage starts from, for its models and its examples."""
+    models = [ref.stage for ref, _ in stage.references().values() if ref.stage is not None]
+    return [*models, *stage.data_stages().values()]
+
+
+def _with_examples(stage: StageConfig, done: Mapping[str, Artifact]) -> StageConfig:
+    """The stage with the files that earlier stages wrote in place of their names: it is known by their content."""
+    blocks = {
+        where: getattr(stage, where).model_copy(update={"stage": None, "path": done[named].folder / EXAMPLES})
+        for where, named in stage.data_stages().items()
+    }
+    return stage.model_copy(update=blocks)
+
+
 def _check_parents_ran(stage: StageConfig, done: Mapping[str, Artifact], recipe: Recipe) -> None:
-    missing = [ref.stage for ref, _ in stage.references().values() if ref.stage is not None and ref.stage not in done]
+    missing = [parent for parent in _parents(stage) if parent not in done]
     if missing:
         raise ArtifactError(
             f"stage '{stage.name}' starts from '{missing[0]}', which has not run with these settings: "

@@ -1,6 +1,8 @@
 """Tokenizer, chat template, pad and stop tokens of a model: chosen once, then carried by every artifact."""
 
 import hashlib
+import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from rlhf import registry
 from rlhf.artifact import Text
 from rlhf.data.chat import ChatFormat
-from rlhf.errors import ArtifactError
+from rlhf.errors import ArtifactError, RecipeError
 from rlhf.weights import Weights
 
 
@@ -42,6 +44,22 @@ def load(weights: Weights, template: str | Path | None = None) -> ChatFormat:
 def positions(weights: Weights) -> int | None:
     """Most tokens that a model was built to read; None where its architecture sets no limit."""
     return getattr(_config(weights).get_text_config(), "max_position_embeddings", None)
+
+
+def prompt_room(stage: str, readers: Iterable[Weights], asked: int, answer: int) -> int:
+    """Most tokens of a prompt, `asked` or fewer, that all models can read to the end of an answer of `answer` tokens.
+
+    Raises RecipeError where no room for a prompt is left.
+    """
+    ends = {weights.called or weights.name: positions(weights) or math.inf for weights in readers}
+    shortest = min(ends, key=lambda name: ends[name])
+    room = ends[shortest] - answer - 1  # a judge reads an end too
+    if room < 8:
+        raise RecipeError(
+            f"stage '{stage}': rollout.max_new_tokens leaves no room for a prompt in '{shortest}', which reads "
+            f"{ends[shortest]:.0f} tokens"
+        )
+    return int(min(asked, room))
 
 
 def describe(chat: ChatFormat) -> Text:

@@ -6,6 +6,7 @@ holds a role cannot tell whether it shares its trunk. Roles run without dropout:
 
 # B sequences, N packed tokens, M response tokens of all sequences, D hidden size
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
@@ -14,6 +15,7 @@ from functools import partial
 from typing import Any, Literal, Protocol
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -141,6 +143,8 @@ class Role:
     trunk: Trunk
     adapter: str | None = None
     head: nn.Linear | None = None
+    heads: "Heads | None" = None
+    """What the head is made of, where it is several: their mean, or their weighted sum."""
     owns_body: bool = True
     """Whether adapter or model are this role's alone; false for a critic that reads another role's states."""
     exact: bool = True
@@ -192,6 +196,12 @@ class Role:
         """The head's output in float32: scores and values are differences of small numbers."""
         assert self.head is not None, "this role has no head"
         return self.head(hidden.float()).squeeze(-1)
+
+    def opinions(self, hidden: Tensor) -> Tensor:
+        """What each head of an ensemble scores, (N, K) float32; the head itself where it is one."""
+        if self.heads is None or self.heads.names:
+            return self.read(hidden)[:, None]
+        return self.heads.linear(hidden.float())
 
     def reads_states_of(self, other: "Role") -> bool:
         """Whether this is no more than a head on the other role's states."""
@@ -267,7 +277,8 @@ class _Loader:
         how, found = self.backend, dict[str, Role]()
         for name, (model, adapter) in how.frozen_roles(self.model, roles, self.chat).items():
             head = _head(roles[name], model, how.device) if roles[name].scores else None
-            found[name] = Role(model, self.trunk(model), adapter, head, exact=how.exact)
+            heads = _heads(roles[name], how.device)
+            found[name] = Role(model, self.trunk(model), adapter, head, heads, exact=how.exact)
         return _offloaded(found, how.device) if how.offloads else found
 
     def critic(self, weights: Weights) -> Role:
@@ -302,8 +313,7 @@ def load(
     """
     load_ = _Loader(backend, chat, backend.load(policy, chat))
     check_lm_head(load_.model)
-    named = {**rewards, **(judges or {})}
-    fit = {n: w for n, w in named.items() if backend.takes(w, policy) and text.same(chat, text.load(w))}
+    fit = _fitting(backend, policy, {**rewards, **(judges or {})}, chat)
     frozen = load_.frozen({"reference": policy, **{f"reward_{name}": weights for name, weights in fit.items()}})
     reference = frozen.pop("reference")
     scorers = {name: frozen[f"reward_{name}"] for name in fit}
@@ -320,12 +330,26 @@ def load(
                 f"rl.critic '{critic}': no reward model has the policy's base and tokens; use 'shared' or 'policy'"
             )
         if critic == "reward_head":
-            value = replace(scorers[judge], head=deepcopy(scorers[judge].head), owns_body=False)
+            value = replace(scorers[judge], head=deepcopy(scorers[judge].head), heads=None, owns_body=False)
         else:
             value = load_.critic(fit[judge])
     roles = Roles(actor, reference, scorers, value)
     roles.freeze(frozen_layers)
     return roles
+
+
+def judged(
+    backend: Backend, policy: Weights, judges: Mapping[str, Weights], chat: ChatFormat
+) -> tuple[Role, dict[str, Role]]:
+    """A frozen policy, and beside it, on its trunk where the backend can, the judges that read its tokens."""
+    actor = standalone(backend, policy, chat)
+    fit = _fitting(backend, policy, judges, chat)
+    return actor, _Loader(backend, chat, actor.model, {id(actor.model): actor.trunk}).frozen(fit)
+
+
+def _fitting(backend: Backend, policy: Weights, judges: Mapping[str, Weights], chat: ChatFormat) -> dict[str, Weights]:
+    """The judges that can be roles beside the policy and read the same tokens."""
+    return {n: w for n, w in judges.items() if backend.takes(w, policy) and text.same(chat, text.load(w))}
 
 
 def standalone(backend: Backend, weights: Weights, chat: ChatFormat) -> Role:
@@ -334,7 +358,8 @@ def standalone(backend: Backend, weights: Weights, chat: ChatFormat) -> Role:
     head = _head(weights, model, backend.device) if weights.scores else None
     if head is None:
         check_lm_head(model)
-    role = Role(model, trunk_of(model, backend.dtype), trained_adapter(model), head, exact=backend.exact)
+    heads = _heads(weights, backend.device)
+    role = Role(model, trunk_of(model, backend.dtype), trained_adapter(model), head, heads, exact=backend.exact)
     return _offloaded({"": role}, backend.device)[""] if backend.offloads else role
 
 
@@ -343,6 +368,28 @@ def _offloaded(roles: Mapping[str, Role], device: torch.device) -> dict[str, Rol
     models = {id(role.model): role.model for role in roles.values()}
     away = {key: Offloaded(model, device) for key, model in models.items()}
     return {name: replace(role, offloaded=away[id(role.model)]) for name, role in roles.items()}
+
+
+@dataclass(frozen=True)
+class Heads:
+    """Several heads on one state: an ensemble, or one for each attribute."""
+
+    linear: nn.Linear
+    """(D) to (K), float32; in an ensemble each is centred as the score is, so that they differ by opinion alone."""
+    names: tuple[str, ...]
+    """Of the attributes; empty for an ensemble."""
+
+
+def _heads(weights: Weights, device: torch.device) -> Heads | None:
+    if weights.heads is None:
+        return None
+    with safe_open(weights.heads, "pt") as file:
+        weight_KD, bias_K = file.get_tensor("weight"), file.get_tensor("bias")
+        names = json.loads((file.metadata() or {}).get("names", "[]"))
+    linear = nn.Linear(*reversed(weight_KD.shape), device=device, dtype=torch.float32)
+    linear.weight.data.copy_(weight_KD)
+    linear.bias.data.copy_(bias_K)
+    return Heads(linear.requires_grad_(False), tuple(names))
 
 
 def _head(weights: Weights, model: Any, device: torch.device) -> nn.Linear:

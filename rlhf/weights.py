@@ -16,6 +16,8 @@ from rlhf.errors import ArtifactError
 from rlhf.registry import ModelSource, resolve
 
 Head = Literal["lm", "score"]
+HEADS = "heads.safetensors"
+"""Holds `weight` (K, D) and `bias` (K,) of several heads and, as metadata, the attributes' names."""
 _HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
 _HUB_COPIES = ["*/*", "consolidated*.safetensors"]
 """The same weights in other layouts, which some repositories keep beside them."""
@@ -38,6 +40,8 @@ class Weights:
     """Folder of an adapter on the base."""
     head: Path | None = None
     """File of a linear score head."""
+    heads: Path | None = None
+    """File of the several heads that `head` is made of."""
     own_head: bool = False
     """The whole weights of `base` hold a score head of one output, as a reward model from outside does."""
     score_shift: float = 0.0
@@ -90,6 +94,7 @@ class Weights:
             tokenizer=artifact.model,
             adapter=artifact.model if artifact.adapter else None,
             head=artifact.model / "head.safetensors" if artifact.head else None,
+            heads=artifact.model / HEADS if f"model/{HEADS}" in artifact.hashes else None,
             score_shift=artifact.score_shift,
             quantisation=artifact.base.quantisation,
             text=artifact.text,

@@ -219,14 +219,18 @@ def encode_preferences(
     return rows, books.ledger(len(rows))
 
 
-def encode_rated(records: Sequence[Rated], chat: ChatFormat, max_length: int) -> tuple[list[dict[str, Any]], Ledger]:
+def encode_rated(
+    records: Sequence[Rated], chat: ChatFormat, max_length: int, needs: Sequence[str] = ()
+) -> tuple[list[dict[str, Any]], Ledger]:
     """{prompt_ids, completion_ids, numbers}, a row for each answer: together at most `max_length` tokens. The ledger
-    counts answers."""
+    counts answers; those that have none of the numbers `needs` are dropped."""
     books = _Books()
     rows = []
     for record in records:
         for answer, numbers in record.answers:
             with books.row(record.where):
+                if needs and not any(name in numbers for name in needs):
+                    raise _DropError(f"no number called {' or '.join(needs)}")
                 asked, ids = chat.answered(record.prompt, answer)
                 if len(asked) + len(ids) > max_length:
                     kept = fit(chat, record.prompt, max_length, lambda p, a=answer: len(chat.encode([*p, *a]).ids))

@@ -1,27 +1,20 @@
 """Settings of reinforcement learning against a reward model."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
-from rlhf.config import ModelRef, Optimisation, Role, RuleConfig, Strict, TrainingStage
-
-
-class RolloutConfig(Strict):
-    """How responses are drawn."""
-
-    batch_size: int = Field(default=64, ge=1)
-    """Episodes (responses) a rollout; the policy is updated after each rollout."""
-    max_new_tokens: int = Field(default=128, ge=1)
-    """Most tokens of a response."""
-    temperature: float = Field(default=1.0, gt=0)
-    """Sampling temperature; policy and reference log-probabilities are at this temperature too."""
-    engine: Literal["auto", "cached", "hf"] = "auto"
-    """What draws them: `cached`, our decoder with keys and values in place; `hf`, transformers' generate; `auto`, the
-    faster one that knows the model's family."""
-    at_once: int | None = Field(default=None, ge=1)
-    """Most responses drawn side by side, which bounds the memory of keys and values; null for the whole rollout.
-    Another number draws other answers."""
+from rlhf.config import (
+    Judged,
+    ModelRef,
+    Optimisation,
+    RewardSource,
+    Role,
+    RolloutConfig,
+    Strict,
+    TrainingStage,
+    models_of,
+)
 
 
 class RLConfig(Strict):
@@ -125,29 +118,6 @@ class PPOTrainConfig(Optimisation):
     """Learning rate over the stage."""
 
 
-class RewardSource(Strict):
-    """One of several things that score a response: a model, a rule, or a server."""
-
-    model: ModelRef | None = None
-    """A reward model."""
-    rule: RuleConfig | None = None
-    """A Python function `(messages, response) -> float`."""
-    url: str | None = Field(default=None, pattern=r"^https?://")
-    """A server that takes {"conversations": [...]} and answers {"scores": [...]}."""
-    timeout_s: float = Field(default=60.0, gt=0)
-    """Longest that a server may take over the answers of a rollout, in seconds."""
-    weight: float = 1.0
-    """What its score is multiplied by in the sum; 0 only reports it."""
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> "RewardSource":
-        if sum(kind is not None for kind in (self.model, self.rule, self.url)) != 1:
-            raise ValueError("name exactly one of `model`, `rule` and `url`")
-        if self.url is None and "timeout_s" in self.model_fields_set:
-            raise ValueError("timeout_s does nothing without a `url`: leave it out")
-        return self
-
-
 class WatchConfig(Strict):
     """Looks at held-out prompts while the policy trains, with a judge that it is not trained on."""
 
@@ -172,10 +142,7 @@ class WatchConfig(Strict):
         return self
 
 
-RewardName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
-
-
-class PPOConfig(TrainingStage):
+class PPOConfig(TrainingStage, Judged):
     """Reinforcement learning from a reward model: PPO, RLOO, GRPO or REINFORCE++. Makes a policy."""
 
     makes: ClassVar[Role] = "policy"
@@ -183,10 +150,6 @@ class PPOConfig(TrainingStage):
     default_lr: ClassVar[float] = 1e-6
 
     stage: Literal["ppo"] = "ppo"
-    reward_model: ModelRef | None = None
-    """What scores responses."""
-    rewards: dict[RewardName, RewardSource] = Field(default_factory=dict)
-    """Further things that score responses, by name; the score is the weighted sum of all."""
     gate: Literal["off", "warn", "refuse"] = "warn"
     """What to do when the reward looks easily gamed: held-out accuracy no better than chance, scores that follow
     length, degenerate answers that outscore the policy's own."""
@@ -200,15 +163,9 @@ class PPOConfig(TrainingStage):
     """How it steps."""
 
     @model_validator(mode="after")
-    def _something_scores(self) -> "PPOConfig":
-        if not self.sources:
-            raise ValueError("nothing scores responses: name a `reward_model`, or a model, rule or url in `rewards`")
-        if all(source.weight == 0 for source in self.sources.values()):
-            raise ValueError("every reward has weight 0: there is nothing to learn from")
-        if "reward_model" in self.rewards:
-            raise ValueError("a source in `rewards` may not be called reward_model, as the field is: name it otherwise")
+    def _critic_starts_somewhere(self) -> "PPOConfig":
         starts_there = self.rl.estimator == "gae" and self.rl.critic in ("reward", "reward_head")
-        if starts_there and all(source.model is None for source in self.sources.values()):
+        if starts_there and not any(source.models for source in self.sources.values()):
             raise ValueError(f"rl.critic '{self.rl.critic}' starts from a reward model, and there is none")
         return self
 
@@ -238,12 +195,6 @@ class PPOConfig(TrainingStage):
         return self
 
     @property
-    def sources(self) -> dict[str, RewardSource]:
-        """Everything that scores responses, by the field that names it."""
-        first = {"reward_model": RewardSource(model=self.reward_model)} if self.reward_model else {}
-        return first | {f"rewards.{name}": source for name, source in self.rewards.items()}
-
-    @property
     def judges(self) -> dict[str, RewardSource]:
         """All of these and the watch's judge."""
         judge = self.watch.judge if self.watch else None
@@ -260,5 +211,4 @@ class PPOConfig(TrainingStage):
         return self.train.micro_batch_size or self.rollout.batch_size
 
     def references(self) -> dict[str, tuple[ModelRef, Role]]:
-        models = {field: source.model for field, source in self.judges.items() if source.model is not None}
-        return {"model": (self.model, "policy"), **{field: (ref, "reward") for field, ref in models.items()}}
+        return {"model": (self.model, "policy"), **models_of(self.judges)}

@@ -39,7 +39,7 @@ from rlhf.rollout import Rollout, Sampling, engine_for, sample
 from rlhf.tracking import Tracker, check_finite
 from rlhf.trunk import Roles
 from stages.ppo.batch import Batch
-from stages.ppo.config import PPOConfig, RolloutConfig
+from stages.ppo.config import PPOConfig
 from stages.ppo.watch import Look, Watch
 
 
@@ -72,7 +72,7 @@ class Loop:
         self.schedule = get_scheduler(schedule_name(config.train), self.optimizer, warmup, steps)
         rl = config.rl
         self.kl = AdaptiveKL(rl.kl_coef, rl.kl_target, rl.kl_horizon) if rl.kl_target else FixedKL(rl.kl_coef)
-        self.sampling = sampling_of(config.rollout)
+        self.sampling = Sampling.of(config.rollout)
         self.engine = engine_for(roles.policy, config.rollout.engine)
         self.done, self.first_score = 0, math.nan
         give_back()  # what loading left
@@ -250,10 +250,13 @@ class Loop:
         states of that pass are kept for the critic."""
         if (judge := self.roles.judge_below) is None:
             return {}
-        reader, _ = self.reward.rewards[judge]
-        assert isinstance(reader, RoleReward)
-        scores_B, batch.states = reader.read(batch.rollout)
-        return {judge: scores_B}
+        reader = self.reward.rewards[judge][0] if judge in self.reward.rewards else None
+        if isinstance(reader, RoleReward):
+            scores_B, batch.states = reader.read(batch.rollout)
+            return {judge: scores_B}
+        one_of_several = RoleReward(self.roles.rewards[judge], self.config.micro_batch_size, self.chat.stop_ids[0])
+        _, batch.states = one_of_several.read(batch.rollout)
+        return {}
 
     def read_values(self, batch: Batch) -> None:
         """Values of a critic that does not read the policy's states."""
@@ -394,11 +397,6 @@ class Loop:
         lengths, rows = rollout.lengths, range(len(rollout)) if rows is None else rows
         for places in batches([lengths[row] for row in rows], self.config.micro_batch_size):
             yield [rows[place] for place in places]
-
-
-def sampling_of(config: RolloutConfig) -> Sampling:
-    """How the recipe has responses drawn."""
-    return Sampling(config.max_new_tokens, config.temperature, config.at_once or config.batch_size)
 
 
 def _endless(count: int, seed: int) -> Iterator[int]:

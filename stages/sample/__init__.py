@@ -1,0 +1,1 @@
+"""Sampling: a policy's own answers, scored, as examples for other stages."""
