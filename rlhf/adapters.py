@@ -2,39 +2,52 @@
 
 import logging
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PreTrainedModel
 
 from rlhf import config as settings
 from rlhf.errors import ArtifactError, RecipeError
-from rlhf.parts import decoder
+from rlhf.parts import Adapter, decoder
 from rlhf.registry import family_of
 from rlhf.weights import Weights
 
+POLICY = "default"
+"""Name of the adapter that trains; TRL expects PEFT's default."""
+_BELOW = "below"
+"""Begins the names of the adapters under it, which do not."""
 
-def add(model: Any, name: str, weights: Weights, config: Any) -> Any:
-    """A model with one more adapter of that shape, as it was saved where it was."""
+
+def add(model: Any, name: str, folder: Path | None, config: Any) -> Any:
+    """A model with one more adapter of that shape, as it was saved in `folder` where there is one."""
     import peft
 
     if hasattr(model, "peft_config"):
         model.add_adapter(name, config)
     else:
         model = peft.PeftModel(model, config, adapter_name=name)
-    fill(model, name, weights)
+    if folder is not None:
+        fill(model, name, folder)
     return model
 
 
-def fill(model: Any, name: str, weights: Weights) -> None:
+def add_frozen(model: Any, name: str, folders: Sequence[Path]) -> tuple[Any, Adapter]:
+    """A model with the saved adapters of a role, one on the other, and what makes it that role."""
+    names = [*(f"{name}_{_BELOW}{i}" for i in range(len(folders) - 1)), name][: len(folders)]
+    for each, folder in zip(names, folders, strict=True):
+        model = add(model, each, folder, saved_config(folder))
+    return model, tuple(names)
+
+
+def fill(model: Any, name: str, folder: Path) -> None:
     """Copy a saved adapter into the adapter `name`; every tensor must find its place."""
-    if weights.adapter is None:
-        return
     import peft
 
-    path = weights.adapter / "adapter_model.safetensors"
+    path = folder / "adapter_model.safetensors"
     try:
         state = load_file(path)
     except Exception as error:
@@ -44,10 +57,32 @@ def fill(model: Any, name: str, weights: Weights) -> None:
     except RuntimeError as error:
         first = str(error).strip().splitlines()[-1].strip()
         raise ArtifactError(f"{path}: does not fit its adapter_config.json: {first}") from None
-    missing = [key for key in result.missing_keys if of_adapter(key, name)]
+    missing = [key for key in result.missing_keys if of_adapter(key, (name,))]
     if result.unexpected_keys or missing:
         odd = (list(result.unexpected_keys) + missing)[0]
-        raise ArtifactError(f"{path}: does not fit base '{weights.name}' (first: {odd})")
+        raise ArtifactError(f"{path}: does not fit its base (first: {odd})")
+
+
+def save(model: Any, name: str, folder: Path) -> None:
+    """Write an adapter and its shape."""
+    import peft
+
+    folder.mkdir(parents=True, exist_ok=True)
+    state = peft.get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
+    save_file({k: v.detach().cpu().contiguous() for k, v in state.items()}, folder / "adapter_model.safetensors")
+    model.peft_config[name].save_pretrained(folder)
+
+
+def activate(model: nn.Module, adapter: Adapter) -> None:
+    """Make a model one of its roles. Unlike PEFT's own switches, leaves `requires_grad` alone."""
+    for layer in adapted_layers(model):
+        layer._active_adapter = list(adapter)
+
+
+def adapted_layers(model: nn.Module) -> list[Any]:
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    return [layer for layer in model.modules() if isinstance(layer, BaseTunerLayer)]
 
 
 def saved_config(folder: Path, trainable: bool = False) -> Any:
@@ -58,17 +93,36 @@ def saved_config(folder: Path, trainable: bool = False) -> Any:
     return config
 
 
-def check_shape(asked: settings.LoRA, saved: Any, adapter: Path) -> None:
-    """An adapter that is continued keeps its shape; a setting that says otherwise would not be read."""
+def continues(asked: settings.LoRA, weights: Weights) -> bool:
+    """Whether a stage goes on with its parent's adapter: it asks for no other shape. Raises ArtifactError where it asks
+    for another and either is DoRA's, which scales the whole weight and so does not add up with others."""
+    if weights.adapter is None:
+        return False
+    saved = saved_config(weights.adapter)
     has = {"r": saved.r, "alpha": saved.lora_alpha, "dora": saved.use_dora, "rslora": saved.use_rslora}
     has["targets"] = sorted(saved.target_modules)
-    for key in asked.model_fields_set & has.keys():
+    for key, value in has.items():
         wants = sorted(asked.targets) if key == "targets" and asked.targets else getattr(asked, key)
-        if wants is not None and wants != has[key]:
+        if wants is None or wants == value:
+            continue
+        if asked.dora or saved.use_dora:
             raise ArtifactError(
-                f"{adapter}: this adapter is continued and has {key} {has[key]}, but backend.{key} is {wants}; "
-                f"leave backend.{key} out, or make it agree"
+                f"{weights.adapter}: has {key} {value}, but backend.{key} is {wants}: an adapter of another shape goes "
+                f"on top of its parent's, and DoRA's do not add up; leave backend.{key} out"
             )
+        return False
+    return True
+
+
+def trained(model: nn.Module) -> Adapter | None:
+    """What makes a model that a backend loaded the role that trains; None for a model without adapters."""
+    names = getattr(getattr(model, "module", model), "peft_config", None)
+    return None if names is None else (*(name for name in names if name.startswith(_BELOW)), POLICY)
+
+
+def below(i: int) -> str:
+    """Name of an adapter under the one that trains."""
+    return f"{_BELOW}{i}"
 
 
 def check_targets(model: nn.Module) -> None:
@@ -98,10 +152,11 @@ def lora_targets(model: PreTrainedModel) -> list[str]:
 
 def is_conv1d(model: PreTrainedModel, targets: list[str]) -> bool:
     """GPT-2 stores its linear layers transposed."""
-    layers = [m for name, m in model.named_modules() if name.rsplit(".", 1)[-1] in targets]
-    return bool(layers) and all(type(layer).__name__ == "Conv1D" for layer in layers)
+    layers: list[Any] = [m for name, m in model.named_modules() if name.rsplit(".", 1)[-1] in targets]
+    plain = [layer.get_base_layer() if hasattr(layer, "get_base_layer") else layer for layer in layers]
+    return bool(plain) and all(type(layer).__name__ == "Conv1D" for layer in plain)
 
 
-def of_adapter(parameter: str, adapter: str) -> bool:
-    """Whether a parameter of that name is the adapter's."""
-    return re.search(rf"\.lora_\w+\.{re.escape(adapter)}(\.|$)", parameter) is not None
+def of_adapter(parameter: str, adapter: Adapter) -> bool:
+    """Whether a parameter of that name is one of the adapters'."""
+    return any(re.search(rf"\.lora_\w+\.{re.escape(name)}(\.|$)", parameter) for name in adapter)

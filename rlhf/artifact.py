@@ -64,6 +64,8 @@ class Artifact:
     text: Text | None = None
     adapter: bool = False
     """`model/` holds an adapter on `base` rather than whole weights."""
+    below: int = 0
+    """Adapters under it, `model/below/0` and so on from the base up: ancestors' of other shapes, which do not train."""
     head: bool = False
     """`model/head.safetensors` holds a linear score head."""
     score_shift: float = 0.0

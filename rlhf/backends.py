@@ -19,15 +19,14 @@ from transformers import PreTrainedModel
 
 from rlhf import adapters, loading
 from rlhf import config as settings
+from rlhf.adapters import POLICY
 from rlhf.artifact import Base
 from rlhf.data.chat import ChatFormat
-from rlhf.parts import bare, score_head, unwrapped
-from rlhf.weights import Head, Weights, identity
+from rlhf.parts import Adapter, bare, score_head, unwrapped
+from rlhf.weights import BELOW, Head, Weights, identity
 
-Placed = tuple[nn.Module, str | None]
-"""A role's model and its adapter there: "" for the plain base, None on a model of the role's own."""
-POLICY = "default"
-"""Name of the adapter that trains; TRL expects PEFT's default."""
+Placed = tuple[nn.Module, Adapter | None]
+"""A role's model and its adapters there: none for the plain base, None on a model of the role's own."""
 
 _DTYPE = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -102,11 +101,12 @@ class FullBackend(Backend):
             if not others:
                 found[first] = self.frozen(weights, chat, weights.head_kind), None
                 continue
-            trunk: nn.Module = self.frozen(replace(weights, adapter=None, head=None), chat)
+            trunk: nn.Module = self.frozen(replace(weights, adapter=None, below=(), head=None), chat)
+            placed: dict[str, Adapter] = {}
             for name, one in group.items():
-                trunk = adapters.add(trunk, name, one, adapters.saved_config(one.adapter)) if one.adapter else trunk
+                trunk, placed[name] = adapters.add_frozen(trunk, name, one.adapters)
             trunk.eval().requires_grad_(False)
-            found |= {name: (trunk, name if one.adapter else "") for name, one in group.items()}
+            found |= {name: (trunk, adapter) for name, adapter in placed.items()}
         return found
 
     def frozen(self, weights: Weights, chat: ChatFormat, head: Head = "lm") -> PreTrainedModel:
@@ -147,9 +147,7 @@ class LoRABackend(Backend):
         import peft
 
         base = self._base(weights, chat, head)
-        config = self._adapter_config(weights, base)
-        if weights.adapter is not None:
-            adapters.check_shape(self.config, config, weights.adapter)
+        config, goes_on = self._adapter_config(weights, base)
         with warnings.catch_warnings():  # PEFT warns that a frozen tied embedding will not train: so it should not
             warnings.filterwarnings("ignore", message=".*tie_word_embeddings.*")
             model = (
@@ -158,9 +156,13 @@ class LoRABackend(Backend):
                 else peft.get_peft_model(base, config)
             )
         adapters.check_targets(model)
-        adapters.fill(model, POLICY, weights)
+        if goes_on:
+            adapters.fill(model, POLICY, weights.adapters[-1])
+        for i, folder in enumerate(weights.below if goes_on else weights.adapters):
+            adapters.add(model, adapters.below(i), folder, adapters.saved_config(folder))
+        adapters.activate(model, adapters.trained(model) or ())
         for name, parameter in model.named_parameters():
-            parameter.requires_grad_(adapters.of_adapter(name, POLICY))
+            parameter.requires_grad_(adapters.of_adapter(name, (POLICY,)))
         if score := score_head(model):
             score.requires_grad_(True).float()
             if weights.head:
@@ -168,24 +170,23 @@ class LoRABackend(Backend):
         return model.to(self.device)  # type: ignore[return-value]
 
     def trained_role(self, model: nn.Module, name: str, weights: Weights, chat: ChatFormat) -> Placed:
-        return adapters.add(model, name, weights, self._adapter_config(weights, bare(model))), name
+        config, goes_on = self._adapter_config(weights, bare(model))
+        under: Adapter = ()
+        if lower := weights.below if goes_on else tuple(weights.adapters):
+            model, under = adapters.add_frozen(model, f"{name}_under", lower)
+        return adapters.add(model, name, weights.adapter if goes_on else None, config), (*under, name)
 
     def frozen_roles(self, model: nn.Module, roles: Mapping[str, Weights], chat: ChatFormat) -> dict[str, Placed]:
         placed: dict[str, Placed] = {}
         for name, weights in roles.items():
-            if weights.adapter is not None:  # of its own shape, which need not be that of what trains
-                model = adapters.add(model, name, weights, adapters.saved_config(weights.adapter))
-            placed[name] = model, name if weights.adapter else ""
+            model, adapter = adapters.add_frozen(model, name, weights.adapters)  # of their own shape
+            placed[name] = model, adapter
         return placed
 
     def save(self, model: nn.Module, out: Path) -> None:
-        import peft
-
         whole = unwrapped(model)
-        out.mkdir(parents=True, exist_ok=True)
-        state = peft.get_peft_model_state_dict(whole, adapter_name=POLICY, save_embedding_layers=False)
-        save_file({k: v.detach().cpu().contiguous() for k, v in state.items()}, out / "adapter_model.safetensors")
-        whole.peft_config[POLICY].save_pretrained(out)
+        for i, name in enumerate(adapters.trained(whole) or ()):
+            adapters.save(whole, name, out if name == POLICY else out / BELOW / str(i))
         if score := score_head(whole):
             save_file({"weight": score.weight.detach().float().cpu().contiguous()}, out / "head.safetensors")
 
@@ -199,23 +200,31 @@ class LoRABackend(Backend):
     def _base(self, weights: Weights, chat: ChatFormat, head: Head) -> PreTrainedModel:
         return loading.whole(weights, chat, head, self.dtype)
 
-    def _adapter_config(self, weights: Weights, base: PreTrainedModel) -> Any:
+    def _adapter_config(self, weights: Weights, base: PreTrainedModel) -> tuple[Any, bool]:
+        """The shape of the adapter that trains, and whether it is the parent's, continued."""
         import peft
 
-        if weights.adapter is not None:
+        asked = self.config
+        if weights.adapter is not None and adapters.continues(asked, weights):
             saved = adapters.saved_config(weights.adapter, trainable=True)
-            saved.lora_dropout = self.config.dropout  # how a stage trains is its own, the adapter's shape is not
-            return saved
-        targets = self.config.targets or adapters.lora_targets(base)
-        return peft.LoraConfig(
-            r=self.config.r,
-            lora_alpha=self.config.alpha,  # type: ignore[arg-type]
-            lora_dropout=self.config.dropout,
+            saved.lora_dropout = asked.dropout  # how a stage trains is its own, the adapter's shape is not
+            return saved, True
+        targets = asked.targets or adapters.lora_targets(base)
+        rank = asked.r or _RANK
+        config = peft.LoraConfig(
+            r=rank,
+            lora_alpha=asked.alpha or 2 * rank,  # type: ignore[arg-type]
+            lora_dropout=asked.dropout,
             target_modules=targets,
-            use_dora=self.config.dora,
-            use_rslora=self.config.rslora,
+            use_dora=bool(asked.dora),
+            use_rslora=bool(asked.rslora),
             fan_in_fan_out=adapters.is_conv1d(base, targets),
         )
+        return config, False
+
+
+_RANK = 16
+"""Of an adapter whose recipe names none."""
 
 
 class QLoRABackend(LoRABackend):
@@ -262,8 +271,3 @@ def _by_base(roles: Mapping[str, Weights]) -> list[dict[str, Weights]]:
         shares = not weights.quantisation and (weights.adapter is not None or not weights.scores)
         groups.setdefault(weights.identity if shares else f"{name} alone", {})[name] = weights
     return list(groups.values())
-
-
-def trained_adapter(model: nn.Module) -> str | None:
-    """Name of the adapter that `load` made; None for a model without."""
-    return POLICY if hasattr(unwrapped(model), "peft_config") else None

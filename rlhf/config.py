@@ -98,23 +98,28 @@ class Full(Strict):
 
 
 class LoRA(Strict):
-    """Low-rank adapters on a frozen base (Hu et al. 2021)."""
+    """Low-rank adapters on a frozen base (Hu et al. 2021).
+
+    A stage continues its parent's adapter. Where it names another shape, it trains an adapter of that shape on top of
+    the parent's, which stays as it is.
+    """
 
     lr_scale: ClassVar[float] = 10.0
     """The best learning rate of LoRA is about ten times that of full fine-tuning (Schulman et al. 2025)."""
     kind: Literal["lora"] = "lora"
-    r: int = Field(default=16, ge=1)
-    """Rank of the update."""
-    alpha: float = Field(default=32, gt=0)
-    """Scale of the update: it is multiplied by alpha / r (alpha / sqrt(r) with rsLoRA)."""
+    r: int | None = Field(default=None, ge=1)
+    """Rank of the update. Left out: that of the parent's adapter, which is continued, or 16."""
+    alpha: float | None = Field(default=None, gt=0)
+    """Scale of the update: it is multiplied by alpha / r (alpha / sqrt(r) with rsLoRA). Left out: the parent's, or
+    twice the rank."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout on the adapter's input in supervised fine-tuning; other stages train without (Huang et al. 2024)."""
     targets: list[str] | None = None
-    """Names of the linear layers to adapt; all of the family's when left out (Dettmers et al. 2023 §4)."""
-    dora: bool = False
-    """Weight-decomposed LoRA (Liu et al. 2024)."""
-    rslora: bool = False
-    """Rank-stabilised scale (Kalajdzievski 2023)."""
+    """Names of the linear layers to adapt. Left out: the parent's, or all of the family's (Dettmers et al. 2023 §4)."""
+    dora: bool | None = None
+    """Weight-decomposed LoRA (Liu et al. 2024). Left out: as the parent's adapter is, or not."""
+    rslora: bool | None = None
+    """Rank-stabilised scale (Kalajdzievski 2023). Left out: as the parent's adapter is, or not."""
 
 
 class QLoRA(LoRA):

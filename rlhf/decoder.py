@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from rlhf.fused import GATE, PLAIN, Linear, RMSNorm, project
 from rlhf.packing import Packed
-from rlhf.parts import decoder
+from rlhf.parts import Adapter, decoder
 
 _ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj"}
 _LAYER = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
@@ -39,9 +39,9 @@ class Decoder:
         self.layers: list[Any] = list(self.trunk.layers)
 
     def hidden(
-        self, batch: Packed, adapter: str | None, rows: Tensor | None = None, checkpointing: bool = False
+        self, batch: Packed, adapter: Adapter | None, rows: Tensor | None = None, checkpointing: bool = False
     ) -> Tensor:
-        """Last hidden states of the tokens `rows` (all when None), (rows, D). `adapter`: none, or one by name."""
+        """Last hidden states of the tokens `rows` (all when None), (rows, D). `adapter`: as in `Role`."""
         x = self.trunk.embed_tokens(batch.ids_N) if batch.lower_ND is None else batch.lower_ND
         x = x.to(self.dtype)
         rotary = self.rotary(x, batch.position_N)
@@ -54,7 +54,7 @@ class Decoder:
         return rms_norm(x, self.trunk.norm)
 
     @torch.no_grad()
-    def lower(self, batch: Packed, adapter: str | None, depth: int) -> Packed:
+    def lower(self, batch: Packed, adapter: Adapter | None, depth: int) -> Packed:
         """The batch with what its first `depth` layers, which must not train, make of the tokens: (N, D)."""
         x = self.trunk.embed_tokens(batch.ids_N).to(self.dtype)
         rotary = self.rotary(x, batch.position_N)
@@ -78,7 +78,7 @@ class Decoder:
 
 
 def block(
-    x: Tensor, layer: Any, adapter: str | None, batch: Packed, rotary: tuple[Tensor, Tensor], rows: Tensor | None
+    x: Tensor, layer: Any, adapter: Adapter | None, batch: Packed, rotary: tuple[Tensor, Tensor], rows: Tensor | None
 ) -> Tensor:
     """One layer. With `rows`, only these tokens go on past attention."""
     attention, mlp = layer.self_attn, layer.mlp
@@ -147,14 +147,19 @@ def rms_norm(x: Tensor, module: Any) -> Tensor:
     return F.rms_norm(x.float(), x.shape[-1:], eps=module.variance_epsilon).to(x.dtype) * module.weight.to(x.dtype)
 
 
-def linear(layer: Any, adapter: str | None) -> Linear:
-    """A layer's weight and bias, and its adapter of that name where it has one."""
+def linear(layer: Any, adapter: Adapter | None) -> Linear:
+    """A layer's weight and bias, and of a role's adapters those that it has, side by side as one."""
     plain = layer.get_base_layer() if hasattr(layer, "get_base_layer") else layer
     dense = _dequantiser(plain.weight)
-    if not adapter or adapter not in getattr(layer, "lora_A", {}):
+    here = [name for name in adapter or () if name in getattr(layer, "lora_A", ())]
+    parts = [(layer.lora_A[name].weight, layer.lora_B[name].weight, layer.scaling[name]) for name in here]
+    if not parts:
         return Linear(plain.weight, plain.bias, dense=dense)
-    down, up = layer.lora_A[adapter].weight, layer.lora_B[adapter].weight
-    return Linear(plain.weight, plain.bias, down, up, layer.scaling[adapter], dense)
+    if len(parts) == 1:
+        return Linear(plain.weight, plain.bias, *parts[0], dense)
+    down = torch.cat([down for down, _, _ in parts])
+    up = torch.cat([scale * up for _, up, scale in parts], 1)
+    return Linear(plain.weight, plain.bias, down, up, dense=dense)
 
 
 def _dequantiser(weight: Any) -> Any:
@@ -228,6 +233,6 @@ def matches(model: Any) -> bool:
     theirs = decoder(model)(input_ids=ids_BT, attention_mask=mask_BT, use_cache=False).last_hidden_state
     model.train(was_training)
     active = next((m.active_adapters for m in model.modules() if hasattr(m, "lora_A")), [])
-    ours = Decoder(model).hidden(batch, active[0] if active else None)
+    ours = Decoder(model).hidden(batch, tuple(active))
     theirs = theirs.flatten(0, 1)[batch.slot_N].float()
     return bool((ours.float() - theirs).abs().max() <= _CLOSE[ours.dtype] * theirs.abs().max())

@@ -16,7 +16,7 @@ from rlhf.data.chat import ChatFormat
 from rlhf.data.load import Split, load
 from rlhf.data.records import Kind
 from rlhf.errors import DataError
-from rlhf.weights import Weights
+from rlhf.weights import BELOW, Weights
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ class Job:
             base=self.how.base_of(self.weights, folder),
             text=text.describe(self.chat),
             adapter=(folder / "adapter_model.safetensors").is_file(),
+            below=len(list((folder / BELOW).glob("*"))),
             head=(folder / "head.safetensors").is_file(),
             score_shift=score_shift,
             data={"file": self.split.ledger, **ledgers},

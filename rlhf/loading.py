@@ -119,7 +119,8 @@ def merged(
         _dequantise_into(model, quantised(weights, chat, head, dtype, how, torch.device("cpu")))
     if weights.adapter is None:
         return model
-    return adapters.add(model, "merged", weights, adapters.saved_config(weights.adapter)).merge_and_unload()
+    adapted, names = adapters.add_frozen(model, "merged", weights.adapters)
+    return adapted.merge_and_unload(adapter_names=list(names))
 
 
 def in_precision(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
@@ -138,7 +139,7 @@ def without_adapter(weights: Weights, chat: ChatFormat, head: Head) -> Iterator[
         return
     with tempfile.TemporaryDirectory() as folder:
         merged(weights, chat, head).save_pretrained(folder)
-        yield replace(weights, base=Path(folder), adapter=None)
+        yield replace(weights, base=Path(folder), adapter=None, below=())
 
 
 def _dequantise_into(model: PreTrainedModel, quantised: PreTrainedModel) -> None:

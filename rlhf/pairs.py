@@ -9,9 +9,8 @@ from torch import Tensor
 from trl.trainer.dpo_config import DPOConfig as TRLConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 
-from rlhf import training
+from rlhf import adapters, training
 from rlhf.artifact import Artifact
-from rlhf.backends import trained_adapter
 from rlhf.config import TrainConfig, TrainingStage
 from rlhf.data.chat import encode_preferences
 from rlhf.forwards import logprobs_from_trunk
@@ -89,7 +88,7 @@ def arguments(config: TrainingStage, out: Path) -> dict[str, Any]:
 
 def policy_of(job: Job, model: Any) -> Role:
     """A model that a trainer steps, as the role whose trunk it computes on."""
-    return Role(model, trunk_of(model, job.how.dtype), trained_adapter(model))
+    return Role(model, trunk_of(model, job.how.dtype), adapters.trained(model))
 
 
 def train(

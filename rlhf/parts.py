@@ -8,6 +8,9 @@ from torch import nn
 from rlhf.errors import ArtifactError
 from rlhf.fused import Head as LMHead
 
+Adapter = tuple[str, ...]
+"""What makes a model one of its roles: the names of adapters on it that add up, none for the plain base."""
+
 
 def decoder(model: nn.Module) -> nn.Module:
     """The trunk without any head: token ids in, hidden states out."""

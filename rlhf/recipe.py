@@ -33,7 +33,7 @@ from rlhf.config import (
 )
 from rlhf.data.files import ending, nearby
 from rlhf.errors import RecipeError, RLHFError, did_you_mean
-from rlhf.registry import resolve, template_text
+from rlhf.registry import MODELS, resolve, template_text
 from rlhf.resources import recipe_names, resource
 
 INHERITED = ("model", "backend", "seed", "precision", "template")
@@ -294,7 +294,7 @@ def _check_chain(stages: Mapping[str, StageConfig], places: "_Places") -> Iterat
             if wrong := _not_a_parent(ref.stage, role, position, stages):
                 yield f"{at}, {wrong}"
             else:
-                yield from _check_parent(stage, stages[ref.stage], where, at, places)
+                yield from _check_parent(stage, stages[ref.stage], where, at, stages, places)
         for where, source in stage.data_stages().items():
             if wrong := _not_a_parent(source, "dataset", position, stages):
                 yield f"{places(('stages', name, where))}: stage '{name}': {where}.stage names '{source}', {wrong}"
@@ -316,7 +316,14 @@ def _not_a_parent(named: str, role: Role, position: int, stages: Mapping[str, St
     return ""
 
 
-def _check_parent(stage: StageConfig, parent: StageConfig, where: str, at: str, places: "_Places") -> Iterator[str]:
+def _check_parent(
+    stage: StageConfig,
+    parent: StageConfig,
+    where: str,
+    at: str,
+    stages: Mapping[str, StageConfig],
+    places: "_Places",
+) -> Iterator[str]:
     if stage.template != parent.template and stage.template is not None:
         yield (
             f"{places(('stages', stage.name, 'template'))}: stage '{stage.name}' would format text with template "
@@ -326,15 +333,27 @@ def _check_parent(stage: StageConfig, parent: StageConfig, where: str, at: str, 
         )
     if where != "model" or not (isinstance(stage, TrainingStage) and isinstance(parent, TrainingStage)):
         return
-    if isinstance(stage.backend, LoRA) and isinstance(parent.backend, LoRA):
-        shape = ("r", "alpha", "targets", "dora", "rslora")
-        mine, theirs = (backend.model_dump(include=set(shape)) for backend in (stage.backend, parent.backend))
-        unlike = [key for key in shape if mine[key] != theirs[key]]
-        if unlike:
-            yield (
-                f"{at}, whose adapter it continues, but backend.{unlike[0]} is {mine[unlike[0]]} here and "
-                f"{theirs[unlike[0]]} there; give both stages the same shape of adapter"
-            )
+    if not (isinstance(stage.backend, LoRA) and isinstance(parent.backend, LoRA)):
+        return
+    shape, under = _shape(stage, stages), _shape(parent, stages)
+    unlike = [key for key in shape.keys() & under.keys() if shape[key] != under[key]]
+    if unlike and (shape.get("dora") or under.get("dora")):
+        yield (
+            f"{at}, whose adapter has another {unlike[0]}: one of another shape goes on top of its parent's, and DoRA's "
+            "do not add up; give both stages the same r, alpha, targets, dora and rslora"
+        )
+
+
+def _shape(stage: TrainingStage, stages: Mapping[str, StageConfig]) -> dict[str, Any]:
+    """What is known of a stage's adapter: its own settings over its parent's, over what is customary."""
+    parent = stages.get(stage.model.stage or "")
+    found: dict[str, Any] = {}
+    if isinstance(parent, TrainingStage) and isinstance(parent.backend, LoRA):
+        found = _shape(parent, stages)
+    elif parent is not None or stage.model.name in MODELS:
+        found = {"r": 16, "dora": False, "rslora": False}
+    own = stage.backend.model_dump(include={"r", "alpha", "targets", "dora", "rslora"})
+    return found | {key: value for key, value in own.items() if value is not None}
 
 
 # ------------------------------------------------------------------------------------------------ files and splits
@@ -391,8 +410,8 @@ def _check_splits(stages: Mapping[str, StageConfig], places: "_Places") -> Itera
             if data.eval_fraction != fraction:
                 yield (
                     f"{places(('stages', name, block))}: stage '{name}' holds out {data.eval_fraction:g} of "
-                    f"{origin.path or origin.hub}, and stage '{where}' {fraction:g}: what one holds out the other trains "
-                    "on; give both the same eval_fraction, or a file of its own to evaluate on"
+                    f"{origin.path or origin.hub}, and stage '{where}' {fraction:g}: what one holds out the other "
+                    "trains on; give both the same eval_fraction, or a file of its own to evaluate on"
                 )
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from rlhf.decoder import Decoder, attend, heads, linear, norm, rms_norm
 from rlhf.fused import GATE, PLAIN, Linear, for_few_rows, project
 from rlhf.packing import Packed
+from rlhf.parts import Adapter
 
 
 class Cache:
@@ -75,7 +76,7 @@ class Layer(NamedTuple):
     down: list[Linear]
 
     @classmethod
-    def of(cls, module: Any, adapter: str | None, dtype: torch.dtype, rows: int) -> "Layer":
+    def of(cls, module: Any, adapter: Adapter | None, dtype: torch.dtype, rows: int) -> "Layer":
         """Weights of a module as the role `adapter` sees them, for steps of about so many rows."""
         attention, mlp = module.self_attn, module.mlp
         inputs = (
@@ -141,7 +142,7 @@ class Steps:
     `live` which of them have not stopped."""
 
     def __init__(
-        self, decoder: Decoder, prompts: Sequence[list[int]], adapter: str | None, most: int, depth: int = 0
+        self, decoder: Decoder, prompts: Sequence[list[int]], adapter: Adapter | None, most: int, depth: int = 0
     ) -> None:
         """Read prompts, each once however often it is asked, and be ready to go on for up to `most` tokens.
 

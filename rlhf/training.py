@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from rlhf import checkpoint
+from rlhf import adapters, checkpoint
 from rlhf.artifact import CHECKPOINT
 from rlhf.config import TrainConfig, TrainingStage
 from rlhf.errors import GuardError
@@ -161,6 +161,7 @@ def trainable_kept(model: nn.Module) -> Iterator[None]:
     yield
     for name in set(getattr(model, "peft_config", ())) - known:
         cast(Any, model).delete_adapter(name)
+    adapters.activate(model, adapters.trained(model) or ())
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in before)
         if name in before:

@@ -1,6 +1,6 @@
 """Roles on one trunk: policy, reference, reward and value as adapters of one model where they can be, as models else.
 
-A `Role` is a trunk, the adapter that makes it this role, and perhaps a linear head on the last hidden state. Whoever
+A `Role` is a trunk, the adapters that make it this role, and perhaps a linear head on the last hidden state. Whoever
 holds a role cannot tell whether it shares its trunk. Roles run without dropout: `train()` is never called on them.
 """
 
@@ -22,14 +22,14 @@ from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from rlhf import fused, text
-from rlhf.adapters import of_adapter
-from rlhf.backends import Backend, trained_adapter
+from rlhf.adapters import activate, adapted_layers, of_adapter, trained
+from rlhf.backends import Backend
 from rlhf.data.chat import ChatFormat
 from rlhf.decoder import Decoder, matches
 from rlhf.errors import RecipeError
 from rlhf.offload import Offloaded
 from rlhf.packing import Packed
-from rlhf.parts import check_lm_head, decoder, lm_head, score_head
+from rlhf.parts import Adapter, check_lm_head, decoder, lm_head, score_head
 from rlhf.weights import Weights
 
 Critic = Literal["shared", "reward_head", "reward", "policy"]
@@ -44,7 +44,7 @@ class Trunk(Protocol):
     dtype: torch.dtype
 
     def hidden(
-        self, batch: Packed, adapter: str | None, rows: Tensor | None = None, checkpointing: bool = False
+        self, batch: Packed, adapter: Adapter | None, rows: Tensor | None = None, checkpointing: bool = False
     ) -> Tensor:
         """Last hidden states of the tokens `rows` (all when None), (rows, D). `adapter` as in `Role`."""
         ...
@@ -57,7 +57,7 @@ class Padded:
         self.model, self.dtype = model, dtype
 
     def hidden(
-        self, batch: Packed, adapter: str | None, rows: Tensor | None = None, checkpointing: bool = False
+        self, batch: Packed, adapter: Adapter | None, rows: Tensor | None = None, checkpointing: bool = False
     ) -> Tensor:
         ids_BT, mask_BT = batch.padded()
         with (
@@ -71,7 +71,7 @@ class Padded:
 
 
 @contextmanager
-def recomputing(model: nn.Module, adapter: str | None) -> Iterator[None]:
+def recomputing(model: nn.Module, adapter: Adapter | None) -> Iterator[None]:
     """Have a transformers model keep only its layers' inputs, and compute the rest again with the same adapter.
 
     It does so when a layer says that it trains; inside, where a layer may drop out, none says so.
@@ -110,15 +110,14 @@ def trunk_of(model: nn.Module, dtype: torch.dtype) -> Trunk:
 
 
 @contextmanager
-def active(model: nn.Module, adapter: str | None) -> Iterator[None]:
-    """Make the shared model one role's. Unlike PEFT's own switches, leaves `requires_grad` alone."""
+def active(model: nn.Module, adapter: Adapter | None) -> Iterator[None]:
+    """Make a shared model one role's. Unlike PEFT's own switches, leaves `requires_grad` alone."""
     if adapter is None:
         yield
         return
-    layers = _adapted_layers(model)
+    layers = adapted_layers(model)
     before = [layer._active_adapter for layer in layers]
-    for layer in layers:
-        layer._active_adapter = [adapter] if adapter else []
+    activate(model, adapter)
     try:
         yield
     finally:
@@ -126,22 +125,17 @@ def active(model: nn.Module, adapter: str | None) -> Iterator[None]:
             layer._active_adapter = names
 
 
-def _adapted_layers(model: nn.Module) -> list[Any]:
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    return [layer for layer in model.modules() if isinstance(layer, BaseTunerLayer)]
-
-
 # ------------------------------------------------------------------------------------------------ roles
 
 
 @dataclass
 class Role:
-    """One role of a model. `adapter`: None for a model of its own, "" for the plain base, else an adapter's name."""
+    """One role of a model. `adapter`: None for a model of its own, else the adapters on a shared one that make it this
+    role, of which the last is the role's own; none of them for the plain base."""
 
     model: Any
     trunk: Trunk
-    adapter: str | None = None
+    adapter: Adapter | None = None
     head: nn.Linear | None = None
     heads: "Heads | None" = None
     """What the head is made of, where it is several: their mean, or their weighted sum."""
@@ -208,9 +202,9 @@ class Role:
         return not self.owns_body and self.model is other.model and self.adapter == other.adapter
 
     def parameters(self) -> list[nn.Parameter]:
-        """What belongs to this role alone: its adapter, or its whole model, and its head."""
+        """What belongs to this role alone: its own adapter, or its whole model, and its head."""
         named = self.model.named_parameters() if self.owns_body else ()
-        body = [p for name, p in named if self.adapter is None or of_adapter(name, self.adapter)]
+        body = [p for name, p in named if self.adapter is None or of_adapter(name, self.adapter[-1:])]
         return body + (list(self.head.parameters()) if self.head is not None else [])
 
 
@@ -317,7 +311,7 @@ def load(
     frozen = load_.frozen({"reference": policy, **{f"reward_{name}": weights for name, weights in fit.items()}})
     reference = frozen.pop("reference")
     scorers = {name: frozen[f"reward_{name}"] for name in fit}
-    actor = Role(load_.model, load_.trunk(load_.model), trained_adapter(load_.model))
+    actor = Role(load_.model, load_.trunk(load_.model), trained(load_.model))
     value = None
     if critic == "shared":
         value = Role(actor.model, actor.trunk, actor.adapter, _zero_head(actor.model, backend.device), owns_body=False)
@@ -359,7 +353,7 @@ def standalone(backend: Backend, weights: Weights, chat: ChatFormat) -> Role:
     if head is None:
         check_lm_head(model)
     heads = _heads(weights, backend.device)
-    role = Role(model, trunk_of(model, backend.dtype), trained_adapter(model), head, heads, exact=backend.exact)
+    role = Role(model, trunk_of(model, backend.dtype), trained(model), head, heads, exact=backend.exact)
     return _offloaded({"": role}, backend.device)[""] if backend.offloads else role
 
 

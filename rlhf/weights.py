@@ -16,6 +16,8 @@ from rlhf.errors import ArtifactError
 from rlhf.registry import ModelSource, resolve
 
 Head = Literal["lm", "score"]
+BELOW = "below"
+"""Folder in `model/` of the adapters under the stage's own, numbered from the base up."""
 HEADS = "heads.safetensors"
 """Holds `weight` (K, D) and `bias` (K,) of several heads and, as metadata, the attributes' names."""
 _HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
@@ -38,6 +40,8 @@ class Weights:
     """Folder of tokenizer and chat template."""
     adapter: Path | None = None
     """Folder of an adapter on the base."""
+    below: tuple[Path, ...] = ()
+    """Folders of the adapters under it, from the base up: ancestors' of other shapes."""
     head: Path | None = None
     """File of a linear score head."""
     heads: Path | None = None
@@ -61,7 +65,7 @@ class Weights:
     @property
     def adapters(self) -> list[Path]:
         """Folders of the adapters on the base, one on the other."""
-        return [self.adapter] if self.adapter else []
+        return [*self.below, self.adapter] if self.adapter else []
 
     @property
     def scores(self) -> bool:
@@ -93,6 +97,7 @@ class Weights:
             identity=artifact.base.identity,
             tokenizer=artifact.model,
             adapter=artifact.model if artifact.adapter else None,
+            below=tuple(artifact.model / BELOW / str(i) for i in range(artifact.below)),
             head=artifact.model / "head.safetensors" if artifact.head else None,
             heads=artifact.model / HEADS if f"model/{HEADS}" in artifact.hashes else None,
             score_shift=artifact.score_shift,

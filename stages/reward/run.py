@@ -15,9 +15,8 @@ from trl.trainer.reward_config import RewardConfig as TRLConfig
 from trl.trainer.reward_trainer import RewardTrainer
 from trl.trainer.utils import pad
 
-from rlhf import evaluate, training
+from rlhf import adapters, evaluate, training
 from rlhf.artifact import Artifact
-from rlhf.backends import trained_adapter
 from rlhf.data.chat import Ledger, encode_demonstrations, encode_preferences, encode_rated
 from rlhf.data.load import load
 from rlhf.forwards import scores_from_trunk
@@ -57,7 +56,7 @@ def run(config: RewardConfig, inputs: Mapping[str, Weights], out: Path, tracker:
             processing_class=job.chat.tokenizer,
         )
     trainer.settings = config
-    judge = Role(model, trunk_of(model, job.how.dtype), trained_adapter(model), score_head(model))
+    judge = Role(model, trunk_of(model, job.how.dtype), adapters.trained(model), score_head(model))
     scores_from_trunk(judge, config.train.gradient_checkpointing)
     metrics = training.run(trainer, tracker, out)
 

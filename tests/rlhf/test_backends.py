@@ -8,11 +8,11 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from rlhf import adapters, text
 from rlhf import config as settings
-from rlhf import text
-from rlhf.adapters import of_adapter
+from rlhf.adapters import POLICY, of_adapter
 from rlhf.artifact import Base
-from rlhf.backends import POLICY, backend, for_weights
+from rlhf.backends import backend, for_weights
 from rlhf.errors import ArtifactError, RecipeError
 from rlhf.loading import merged
 from rlhf.packing import Packed
@@ -20,7 +20,7 @@ from rlhf.parts import check_lm_head, decoder, score_head
 from rlhf.resources import resource
 from rlhf.training import trainable_kept
 from rlhf.trunk import Role, standalone, trunk_of
-from rlhf.weights import Weights, identity
+from rlhf.weights import BELOW, Weights, identity
 
 TINY = resource("data_samples/tiny_base")
 KINDS = {
@@ -86,6 +86,7 @@ def saved(folder: Path, model: torch.nn.Module, how, weights: Weights) -> Weight
         identity=base.identity,
         tokenizer=weights.tokenizer,
         adapter=adapter,
+        below=tuple(sorted((folder / "model" / BELOW).glob("*"))),
         quantisation=base.quantisation,
     )
 
@@ -197,8 +198,50 @@ def test_an_adapter_that_is_continued_keeps_its_shape_and_takes_the_stages_dropo
     model = backend(settings.LoRA(dropout=0.5)).load(again, chat)
     assert model.peft_config[POLICY].r == 4 and model.peft_config[POLICY].lora_dropout == 0.5
     assert not torch.equal(model.train()(IDS).logits, model(IDS).logits)
-    for other in (settings.LoRA(r=8), settings.LoRA(alpha=1), settings.LoRA(dora=True), settings.LoRA(targets=["x"])):
-        with pytest.raises(ArtifactError, match="this adapter is continued and has"):
+
+
+@pytest.mark.parametrize("kind", ["lora", "qlora"])
+@pytest.mark.parametrize("shape", [{"r": 8}, {"r": 2}, {"alpha": 1}, {"targets": ["q_proj"]}, {"rslora": True}])
+def test_an_adapter_of_another_shape_goes_on_top_of_its_parents(tmp_path: Path, kind: str, shape: dict) -> None:
+    """Starts as the parent exactly, trains alone, comes back bitwise, merges, and is continued or built upon again."""
+    weights = weights_of(TINY)
+    chat = text.load(weights)
+    parent = backend(KINDS[kind]).load(weights, chat)
+    train_a_little(parent)
+    first = saved(tmp_path / "first", parent, backend(KINDS[kind]), weights)
+    how = backend(type(KINDS[kind])(**shape))
+    model = how.load(first, chat)
+    torch.testing.assert_close(logits(model), logits(parent), rtol=0, atol=1e-5)
+    under = {name: p.clone() for name, p in model.named_parameters() if ".below0." in name}
+    assert under and all(f".{POLICY}." in name for name, p in model.named_parameters() if p.requires_grad)
+    train_a_little(model)
+    assert not torch.equal(logits(model), logits(parent))
+    assert all(torch.equal(p, under[name]) for name, p in model.named_parameters() if name in under)
+    second = saved(tmp_path / "second", model, how, weights)
+    again = how.load(second, chat)
+    assert torch.equal(logits(again), logits(model)) and adapters.trained(again) == ("below0", POLICY)
+    role = Role(model, trunk_of(model, torch.float32), adapters.trained(model))
+    batch = Packed.of(IDS.tolist(), [1], torch.device("cpu"))
+    said = role.logprobs(batch, 1.0)
+    torch.testing.assert_close(said, logits(model)[0].log_softmax(-1)[:-1].gather(1, IDS[0, 1:, None])[:, 0])
+    gap = (logits(merged(second, chat)).log_softmax(-1) - logits(model).log_softmax(-1)).abs().max()
+    assert gap < (2e-3 if kind == "qlora" else 5e-4)
+    third = backend(type(KINDS[kind])(r=3)).load(second, chat)
+    assert adapters.trained(third) == ("below0", "below1", POLICY)
+    torch.testing.assert_close(logits(third), logits(model), rtol=0, atol=1e-5)
+    placed = how.frozen_roles(third, {"reference": second}, chat)["reference"]
+    reference = Role(placed[0], trunk_of(placed[0], torch.float32), placed[1])
+    torch.testing.assert_close(reference.logprobs(batch, 1.0), said)
+
+
+def test_doras_of_different_shapes_do_not_add_up(tmp_path: Path) -> None:
+    weights = weights_of(TINY)
+    chat = text.load(weights)
+    parent = backend(KINDS["dora"]).load(weights, chat)
+    again = saved(tmp_path, parent, backend(KINDS["dora"]), weights)
+    assert backend(settings.LoRA()).load(again, chat).peft_config[POLICY].use_dora
+    for other in (settings.LoRA(r=8), settings.LoRA(dora=False)):
+        with pytest.raises(ArtifactError, match="DoRA's do not add up"):
             backend(other).load(again, chat)
 
 
@@ -261,11 +304,11 @@ def test_logits_that_are_more_than_the_heads_product_are_refused() -> None:
 
 
 def test_a_module_that_is_called_like_a_role_is_no_part_of_its_adapter() -> None:
-    assert of_adapter("layers.0.attention.value.lora_A.value.weight", "value")
-    assert of_adapter("layers.0.mlp.lora_magnitude_vector.value", "value")
-    assert not of_adapter("layers.0.attention.value.lora_A.default.weight", "value")
-    assert not of_adapter("layers.0.attention.value.base_layer.weight", "value")
-    assert not of_adapter("layers.0.mlp.lora_A.reward_watch-judge.weight", "reward_watch")
+    assert of_adapter("layers.0.attention.value.lora_A.value.weight", ("value",))
+    assert of_adapter("layers.0.mlp.lora_magnitude_vector.value", ("value",))
+    assert not of_adapter("layers.0.attention.value.lora_A.default.weight", ("value",))
+    assert not of_adapter("layers.0.attention.value.base_layer.weight", ("value",))
+    assert not of_adapter("layers.0.mlp.lora_A.reward_watch-judge.weight", ("reward_watch",))
 
 
 def test_a_model_of_its_own_is_held_as_the_stages_frozen_models_are() -> None:
@@ -307,5 +350,5 @@ def test_the_adapters_of_other_roles_keep_their_shape_beside_the_policys(tmp_pat
         "value": how.trained_role(policy, "value", again, chat)
     }
     for model, name in placed.values():
-        model.set_adapter(name)
+        adapters.activate(model, name)
         torch.testing.assert_close(logits(model), before, rtol=0, atol=1e-5)

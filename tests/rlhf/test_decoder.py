@@ -7,7 +7,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from rlhf import text
-from rlhf.backends import POLICY, backend
+from rlhf.adapters import POLICY
+from rlhf.backends import backend
 from rlhf.decoder import Decoder, has_form, matches
 from rlhf.packing import Packed
 from rlhf.parts import decoder
@@ -40,7 +41,9 @@ def theirs(model, batch: Packed) -> torch.Tensor:
 def test_families_of_its_form_match(tmp_path: Path, model_type: str) -> None:
     model = trained("lora", random_model(tmp_path, model_type))
     assert matches(model)
-    torch.testing.assert_close(Decoder(model).hidden(packed(), POLICY), theirs(model, packed()), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        Decoder(model).hidden(packed(), (POLICY,)), theirs(model, packed()), rtol=1e-4, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("model_type", THEIRS)
@@ -79,7 +82,7 @@ def test_hidden_states_and_gradients(kind: str) -> None:
     batch, rows = packed(), packed().predicts_M
     trains = [p for p in model.parameters() if p.requires_grad]
     weight = torch.randn(len(rows), model.config.hidden_size)
-    ours = Decoder(model).hidden(batch, POLICY, rows)
+    ours = Decoder(model).hidden(batch, (POLICY,), rows)
     model_s = theirs(model, batch)[rows]
     torch.testing.assert_close(ours, model_s, rtol=1e-4, atol=1e-5)
     mine = torch.autograd.grad((ours * weight).sum(), trains, allow_unused=True)
@@ -87,7 +90,7 @@ def test_hidden_states_and_gradients(kind: str) -> None:
     for one, other in zip(mine, others, strict=True):
         assert (one is None) == (other is None)
         assert one is None or other is None or (one - other).norm() <= 1e-3 * other.norm()
-    again = Decoder(model).hidden(batch, POLICY, rows, checkpointing=True)
+    again = Decoder(model).hidden(batch, (POLICY,), rows, checkpointing=True)
     for one, other in zip(mine, torch.autograd.grad((again * weight).sum(), trains, allow_unused=True), strict=True):
         assert (one is None and other is None) or torch.equal(one, other)
 
@@ -95,9 +98,9 @@ def test_hidden_states_and_gradients(kind: str) -> None:
 def test_a_sequence_does_not_see_its_neighbours() -> None:
     model = trained("lora")
     with torch.no_grad():
-        together = Decoder(model).hidden(packed(), POLICY).split(list(packed().lengths))
+        together = Decoder(model).hidden(packed(), (POLICY,)).split(list(packed().lengths))
         for row, one in zip(ROWS, together, strict=True):
-            torch.testing.assert_close(Decoder(model).hidden(packed([row]), POLICY), one, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(Decoder(model).hidden(packed([row]), (POLICY,)), one, rtol=1e-4, atol=1e-5)
 
 
 def test_no_adapter_is_the_plain_base() -> None:

@@ -39,7 +39,8 @@ def test_pair_metrics_by_hand() -> None:
     judge: Any = SimpleNamespace(
         device=torch.device("cpu"),
         present=nullcontext,
-        scores=lambda batch: batch.ids_N[batch.last_B].float(),
+        hidden=lambda batch, rows: batch.ids_N[rows],
+        read=lambda hidden: hidden.float(),
     )
     sides = [([1, 2, 9], [4]), ([3], [1, 1]), ([5, 5], [6, 7])]
     found = pair_metrics(judge, [{"prompt_ids": [8], "chosen_ids": c, "rejected_ids": r} for c, r in sides], size=2)

@@ -99,9 +99,9 @@ def test_an_override_names_a_file_relative_to_the_working_directory(write_recipe
         ),
         (
             "    data: {path: pairs.jsonl}",
-            "    data: {path: prompts.jsonl}\n    backend: {kind: lora, r: 4}",
+            "    data: {path: prompts.jsonl}\n    backend: {kind: lora, r: 4, dora: true}",
             ":8:5",
-            "same shape of adapter",
+            "DoRA's do not add up",
         ),
         (
             "    data: {path: prompts.jsonl}",

@@ -8,8 +8,8 @@ import pytest
 import torch
 from transformers import GenerationConfig
 
-from rlhf import text
-from rlhf.backends import backend, trained_adapter
+from rlhf import adapters, text
+from rlhf.backends import backend
 from rlhf.errors import RecipeError
 from rlhf.packing import Packed
 from rlhf.rollout import CachedEngine, Engine, HFEngine, Rollout, Sampling, cut, engine_for, left_pad, pick, sample
@@ -63,7 +63,7 @@ def test_engines_agree_on_the_likeliest_tokens(kind: str) -> None:
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
                 parameter.data.normal_(std=0.02)
-    role = Role(model.eval(), trunk_of(model, torch.float32), trained_adapter(model))
+    role = Role(model.eval(), trunk_of(model, torch.float32), adapters.trained(model))
     ours, theirs = (sample(role, asked(chat), chat, Sampling(24, 0.0), engine) for engine in (None, HFEngine()))
     assert ours.responses == theirs.responses and ours.finished_B.equal(theirs.finished_B)
 
@@ -148,11 +148,11 @@ def test_in_bf16_an_adapter_is_not_rounded_into_its_base(kind: str) -> None:
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             parameter.data.normal_(std=1e-3)  # an update far below bf16's resolution of the weights
-    role = Role(model, trunk_of(model, how.dtype), trained_adapter(model))
+    role = Role(model, trunk_of(model, how.dtype), adapters.trained(model))
     rollout = sample(role, asked(chat) * 4, chat, Sampling(24))
     batch = rollout.packed()
     with torch.no_grad():
-        whole, bare = role.logprobs(batch, 1.0), dataclasses.replace(role, adapter="").logprobs(batch, 1.0)
+        whole, bare = role.logprobs(batch, 1.0), dataclasses.replace(role, adapter=()).logprobs(batch, 1.0)
     assert rollout.logprob_M is not None
     assert (rollout.logprob_M - whole).abs().mean() < 0.3 * (bare - whole).abs().mean()
 

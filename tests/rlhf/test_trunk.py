@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from rlhf import text
-from rlhf.backends import POLICY, backend, for_weights
+from rlhf.adapters import POLICY
+from rlhf.backends import backend, for_weights
 from rlhf.config import Full, LoRA
 from rlhf.decoder import Decoder
 from rlhf.errors import RecipeError
@@ -169,8 +170,8 @@ def test_on_a_padded_trunk_the_plain_base_is_the_base(tmp_path: Path) -> None:
             parameter.normal_(std=0.1)
     trunk = Padded(model, torch.float32)
     plain = Padded(merged(weights, chat).eval(), torch.float32).hidden(batch(), None)
-    torch.testing.assert_close(trunk.hidden(batch(), ""), plain)
-    assert (trunk.hidden(batch(), POLICY) - plain).abs().max() > 0.01
+    torch.testing.assert_close(trunk.hidden(batch(), ()), plain)
+    assert (trunk.hidden(batch(), (POLICY,)) - plain).abs().max() > 0.01
 
 
 @torch.no_grad()
@@ -206,7 +207,7 @@ def test_a_padded_trunk_recomputes_with_the_adapter_it_ran_with(tmp_path: Path, 
     for checkpointing in (False, True):
         kept: list[int] = []
         with torch.autograd.graph.saved_tensors_hooks(lambda x, kept=kept: (kept.append(x.numel()), x)[1], lambda x: x):
-            hidden = trunk.hidden(batch(), "value", checkpointing=checkpointing)
+            hidden = trunk.hidden(batch(), ("value",), checkpointing=checkpointing)
         found.append((sum(kept), torch.autograd.grad(hidden.square().sum(), trains)))
     assert found[1][0] < 0.3 * found[0][0]
     for one, other in zip(found[0][1], found[1][1], strict=True):
@@ -246,7 +247,7 @@ def test_a_plain_reference_does_not_see_the_adapter_of_a_reward_beside_it(tmp_pa
             torch.nn.init.normal_(parameter, std=0.1)
     reward = dataclasses.replace(saved(tmp_path, model, how, weights), head=tmp_path / "model" / "head.safetensors")
     roles = load(backend(Full()), weights, {"judge": reward}, chat, "shared")
-    assert roles.reference.model is roles.rewards["judge"].model and roles.reference.adapter == ""
+    assert roles.reference.model is roles.rewards["judge"].model and roles.reference.adapter == ()
     torch.testing.assert_close(roles.reference.logprobs(batch(), 1.0), roles.policy.logprobs(batch(), 1.0))
     alone = standalone(how, reward, chat)
     torch.testing.assert_close(roles.rewards["judge"].scores(batch()), alone.scores(batch()), rtol=0, atol=1e-5)

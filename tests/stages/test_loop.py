@@ -16,6 +16,7 @@ from rlhf.data.chat import ChatFormat
 from rlhf.data.records import Prompt
 from rlhf.errors import GuardError
 from rlhf.packing import Packed
+from rlhf.parts import Adapter
 from rlhf.rewards import RoleReward, WeightedSum
 from rlhf.rollout import Drawn, Request, Rollout
 from rlhf.trunk import Role, Roles
@@ -56,7 +57,7 @@ class Lookup:
         self.model = model
 
     def hidden(
-        self, batch: Packed, adapter: str | None, rows: Tensor | None = None, checkpointing: bool = False
+        self, batch: Packed, adapter: Adapter | None, rows: Tensor | None = None, checkpointing: bool = False
     ) -> Tensor:
         return self.model.table[batch.ids_N if rows is None else batch.ids_N[rows]]
 

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from rlhf import text
-from rlhf.backends import backend, trained_adapter
+from rlhf import adapters, text
+from rlhf.backends import backend
+from rlhf.forwards import scores_from_trunk
 from rlhf.parts import score_head
 from rlhf.trunk import Role, trunk_of
 from rlhf.weights import Weights
-from rlhf.forwards import scores_from_trunk
 
 IDS = torch.tensor([[2, 50, 60, 70, 71, 3], [2, 80, 3, 1, 1, 1], [2, 90, 91, 92, 3, 1]])
 MASK = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0], [1, 1, 1, 1, 1, 0]])
@@ -32,7 +32,9 @@ def test_trunk_gives_the_models_scores_and_gradients(finished, checkpointing: bo
     model = how.load(weights, text.load(weights), "score").train()
     bf16 = config.precision == "bf16"
     own, gradients = scored(model, bf16)
-    scores_from_trunk(Role(model, trunk_of(model, how.dtype), trained_adapter(model), score_head(model)), checkpointing)
+    scores_from_trunk(
+        Role(model, trunk_of(model, how.dtype), adapters.trained(model), score_head(model)), checkpointing
+    )
     scores, found = scored(model, bf16)
     torch.testing.assert_close(scores.float(), own.float(), rtol=0, atol=0.05 if bf16 else 1e-4)
     assert found.keys() == gradients.keys() and any("score" in name for name in found)
