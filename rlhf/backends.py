@@ -66,6 +66,8 @@ class Backend(ABC):
     def takes(self, weights: Weights, beside: Weights) -> bool:
         """Whether `role` can make a role of `weights` beside a model loaded from `beside`."""
 
+    drops_out = False
+    """Whether what trains drops out a part of its input."""
     quantisation = ""
     """Of the copy of the base that adapters are trained on: "", `nf4` or `nf4-double`."""
     exact = True
@@ -141,7 +143,7 @@ class LoRABackend(Backend):
 
     def __init__(self, config: settings.LoRA, precision: str = "fp32", device: torch.device | None = None) -> None:
         super().__init__(precision, device)
-        self.config = config
+        self.config, self.drops_out = config, config.dropout > 0
 
     def load(self, weights: Weights, chat: ChatFormat, head: Head = "lm") -> PreTrainedModel:
         import peft

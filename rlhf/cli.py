@@ -227,13 +227,19 @@ def score(
         for reason, count in read.dropped.items():
             print(f"{count} rows not scored: {reason}", file=sys.stderr)
     judge = RewardModel.load(_weights(model), batch_size=batch_size)
-    scores = iter(judge.score([talk for _, sides in rows for talk in sides.values()]))
+    talks = [talk for _, sides in rows for talk in sides.values()]
+    scores, more = iter(judge.score(talks)), iter(judge.attributes(talks))
+    apart = iter(judge.disagreement(talks) or ())
     result: dict[str, Any] = {"model": model}
     for where, sides in rows:
         line: dict[str, Any] = {"where": where}
         for side, talk in sides.items():
             prefix = f"{side}_" if side else ""
             line[f"{prefix}score"], line[f"{prefix}messages"] = next(scores), talk
+            if attributes := next(more):
+                line[f"{prefix}attributes"] = attributes
+            if (disagreement := next(apart, None)) is not None:
+                line[f"{prefix}disagreement"] = disagreement
             result.setdefault(f"{prefix}scores", []).append(line[f"{prefix}score"])
         print(json.dumps(line, ensure_ascii=False))
     if pairs := result.get("chosen_scores"):
@@ -272,17 +278,30 @@ def chat(
 @app.command()
 def export(
     model: Model,
-    out: Annotated[Path, typer.Option("--out", help="New folder for the merged model.")],
-    precision: Annotated[Precision, typer.Option(help="Storage of the merged weights.")] = Precision.bf16,
+    out: Annotated[Path, typer.Option("--out", help="New folder for what is exported.")],
+    precision: Annotated[Precision, typer.Option(help="Storage of merged weights.")] = Precision.bf16,
+    adapter: Annotated[bool, typer.Option("--adapter", help="The adapter alone, for PEFT.")] = False,
+    text: Annotated[Path | None, typer.Option(help="Lines of text to compare on; ours when left out.")] = None,
+    push: Annotated[str | None, typer.Option(help="Upload to the Hugging Face hub under this name, org/model.")] = None,
+    private: Annotated[bool, typer.Option("--private", help="Of --push: for yourself alone.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Merge adapter and base into plain safetensors, and print how to serve them."""
-    from rlhf.export import export as export_model
+    """Merge adapter and base into plain safetensors, compare, write a model card, and print how to serve them."""
+    from rlhf import export as exporting
 
-    made = export_model(_weights(model), out, precision.value)
-    print(f"merged model: {out}\n")
+    weights = _weights(model)
+    if adapter:
+        made = exporting.export_adapter(weights, out, text)
+    else:
+        made = exporting.export(weights, out, precision.value, text)
+    gap = made["compared"]["exported"]
+    print(f"{'adapter' if adapter else 'merged model'}: {out}")
+    print(f"compared with the live model: {gap['largest']:.2g} {made['compared']['unit']} apart at most\n")
     for line in made["serve"]:
         print(line)
+    if push is not None:
+        made["pushed"] = exporting.push(out, push, private)
+        print(f"uploaded: {made['pushed']}")
     if as_json:
         print(json.dumps({"model": model, **made}))
 

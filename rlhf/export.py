@@ -1,42 +1,129 @@
-"""Merge adapter and base into a plain model that needs nothing of ours."""
+"""A stage's output for others: merged into plain weights, or the adapter alone, compared with the live model on text.
 
+Whoever loads an export needs nothing of ours. What it computes is read back from disk by the libraries that others
+would use, and its difference to the live model is written beside it.
+"""
+
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from rlhf import text
-from rlhf.errors import ArtifactError
-from rlhf.loading import merged
+from rlhf import adapters, card, loading, text
+from rlhf.backends import for_weights
+from rlhf.data.chat import ChatFormat
+from rlhf.errors import ArtifactError, GuardError
+from rlhf.packing import Packed
+from rlhf.registry import hub_name
+from rlhf.resources import resource
+from rlhf.trunk import Role, standalone
 from rlhf.weights import Weights
 
+COMPARED = "compared.json"
 ENDS_AT_STOP = "{{% set whole %}}{template}{{% endset %}}{{{{ whole if add_generation_prompt else whole.rstrip() }}}}"
 """A chat template without the white space that many write after the last turn, which a reward model never read."""
+_TOKENS = 256
+"""Most tokens of a text that is compared."""
+_APART = 0.02
+"""Nats (or score) that a merge in float32 may be off at any token; beyond it, something else was merged."""
+
+Row = list[int]
 
 
-def export(weights: Weights, out: Path, precision: str = "bf16") -> dict[str, Any]:
-    """Write a merged model to the new folder `out`; returns its files and the commands that serve it.
+def export(weights: Weights, out: Path, precision: str = "bf16", texts: Path | None = None) -> dict[str, Any]:
+    """Write a merged model to the new folder `out`; returns how it compares and the commands that serve it.
 
     A policy loads with AutoModelForCausalLM, a reward model with AutoModelForSequenceClassification(num_labels=1).
-    Merging is in float32, rounding to `precision` comes last.
+    Merging is in float32, rounding to `precision` comes last. `texts`: a file of lines to compare on.
     """
+    chat = _begin(weights, out)
+    rows = _rows(weights, chat, texts)
+    live = _said(standalone(for_weights(weights), weights, chat), rows)
+    model = loading.merged(weights, chat, weights.head_kind).eval()
+    whole = _gap(live, [_plain(model, row, weights.scores) for row in rows])
+    if not whole["largest"] <= _APART:
+        raise GuardError(
+            f"the merged model is {whole['largest']:.2g} from the live one at a token: it is another model"
+        )
+    model.to({"fp32": torch.float32, "bf16": torch.bfloat16}[precision])  # type: ignore[arg-type]
+    model.save_pretrained(out)
+    if weights.scores:  # read by others, a conversation must end as it did in training: with the stop token
+        chat.tokenizer.chat_template = ENDS_AT_STOP.format(template=chat.template_text)
+    text.save(chat, out)
+    read = _load(weights)(out, dtype=torch.float32).eval()
+    found = _compared(
+        weights, rows, texts, merged=whole, exported=_gap(live, [_plain(read, row, weights.scores) for row in rows])
+    )
+    return _finish(weights, out, found | {"precision": precision}, _serve)
+
+
+def export_adapter(weights: Weights, out: Path, texts: Path | None = None) -> dict[str, Any]:
+    """Write the adapter alone to the new folder `out`, as PEFT loads it onto its base.
+
+    Adapters that add up become one, of the sum of their ranks. A reward model's head goes with it.
+    """
+    if weights.adapter is None:
+        raise ArtifactError(f"'{weights.called}' has no adapter: export it whole")
+    chat = _begin(weights, out)
+    rows = _rows(weights, chat, texts)
+    live = _said(standalone(for_weights(weights), weights, chat), rows)
+    base = loading.whole(weights, chat, weights.head_kind, torch.float32)
+    model, names = adapters.add_frozen(base, "default", weights.adapters)
+    whole = "default"
+    if len(names) > 1:
+        whole = "sum"
+        model.add_weighted_adapter(list(names), [1.0] * len(names), whole, combination_type="cat")
+    adapters.save(model, whole, out)
+    _complete(weights, out, hub_name(weights.name) or str(weights.base))
+    text.save(chat, out)
+    found = _compared(weights, rows, texts, exported=_gap(live, _read_back(weights, chat, out, rows)))
+    return _finish(weights, out, found, _use_adapter)
+
+
+# ------------------------------------------------------------------------------------------------ writing
+
+
+def _begin(weights: Weights, out: Path) -> ChatFormat:
+    """Make sure that `out` is new; the text format to write there."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ArtifactError(f"{out}: cannot be a folder ({error.strerror}); name another with --out") from None
     if any(out.iterdir()):
         raise ArtifactError(f"{out} is not empty; name a new folder")
-    chat = text.load(weights)
-    model = merged(weights, chat, "score" if weights.scores else "lm")
-    model.to({"fp32": torch.float32, "bf16": torch.bfloat16}[precision])  # type: ignore[arg-type]
-    model.save_pretrained(out)
-    if weights.scores:  # read by others, a conversation must end as it did in training: with the stop token
-        chat.tokenizer.chat_template = ENDS_AT_STOP.format(template=chat.template_text)
-    text.save(chat, out)
-    return {"out": str(out), "score_shift": weights.score_shift, "serve": _serve(weights, out)}
+    return text.load(weights)
 
 
-def _serve(weights: Weights, out: Path) -> list[str]:
+def _complete(weights: Weights, out: Path, base: str) -> None:
+    """Have PEFT find the base, and of a reward model the head, which it keeps among the adapter's tensors."""
+    path = out / "adapter_config.json"
+    config = json.loads(path.read_text("utf-8"))
+    config["base_model_name_or_path"] = base
+    config["task_type"] = "SEQ_CLS" if weights.scores else "CAUSAL_LM"
+    if weights.head is not None:
+        config["modules_to_save"] = ["score"]
+        tensors = load_file(out / "adapter_model.safetensors")
+        tensors["base_model.model.score.weight"] = load_file(weights.head)["weight"]
+        save_file(tensors, out / "adapter_model.safetensors", {"format": "pt"})
+    path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def _finish(
+    weights: Weights, out: Path, found: dict[str, Any], serve: Callable[[Weights, str, str], list[str]]
+) -> dict[str, Any]:
+    (out / COMPARED).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    written = card.write(weights, found, serve(weights, out.name, out.name), whole=serve is _serve)
+    (out / "README.md").write_text(written, encoding="utf-8")
+    lines = serve(weights, str(out), out.name)
+    return {"out": str(out), "score_shift": weights.score_shift, "compared": found, "serve": lines}
+
+
+def _serve(weights: Weights, out: str, name: str) -> list[str]:
     if weights.scores:
         return [
             f"load it: AutoModelForSequenceClassification.from_pretrained('{out}', num_labels=1)",
@@ -46,5 +133,113 @@ def _serve(weights: Weights, out: Path) -> list[str]:
         ]
     return [
         f"vLLM:    vllm serve {out}",
-        f"Ollama:  printf 'FROM %s\\n' {out} > Modelfile && ollama create {out.name} -f Modelfile",
+        f"Ollama:  printf 'FROM %s\\n' {out} > Modelfile && ollama create {name} -f Modelfile",
     ]
+
+
+def _use_adapter(weights: Weights, out: str, _: str) -> list[str]:
+    how = "AutoPeftModelForSequenceClassification" if weights.scores else "AutoPeftModelForCausalLM"
+    more = ", num_labels=1" if weights.scores else ""
+    lines = [f"load it: peft.{how}.from_pretrained('{out}'{more})"]
+    if weights.quantisation:
+        lines.append(f"it was trained on its base in 4 bit ({weights.quantisation}): load the base so as well")
+    if weights.scores:
+        lines.append(f"its scores are {weights.score_shift:+.4f} above those of `rlhf score`, which centres them")
+    return lines
+
+
+# ------------------------------------------------------------------------------------------------ comparing
+
+
+def _rows(weights: Weights, chat: ChatFormat, texts: Path | None) -> list[Row]:
+    """Real text as tokens; for a reward model, as answers to one another."""
+    path = texts or resource("data_samples/passages.txt")
+    try:
+        lines = [line.strip() for line in path.read_text("utf-8").split("\n") if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{path}: cannot be read as text: {error}") from None
+    if weights.scores:
+        talks = zip(lines, [*lines[1:], lines[0]], strict=True)
+        rows = [
+            chat.encode([{"role": "user", "content": q}, {"role": "assistant", "content": a}]).ids for q, a in talks
+        ]
+    else:
+        rows = [chat.text_ids(line) for line in lines]
+    most = min(_TOKENS, text.positions(weights) or _TOKENS)
+    kept = [list(row[:most]) for row in rows if len(row) > 1]
+    if not kept:
+        raise ArtifactError(f"{path}: holds no text to compare on")
+    return kept
+
+
+@torch.no_grad()
+def _said(role: Role, rows: Sequence[Row]) -> list[Tensor]:
+    """Of each row, the log-probability of every token but the first, or the score (not centred) of the whole."""
+    found = []
+    for row in rows:
+        batch = Packed.of([row], [len(row) if role.head else 1], role.device)
+        with role.present():
+            found.append((role.scores(batch) - role.head.bias if role.head else role.logprobs(batch, 1.0)).cpu())
+    return found
+
+
+@torch.no_grad()
+def _plain(model: Any, row: Row, scores: bool) -> Tensor:
+    """The same by transformers' own forward pass."""
+    ids_BT = torch.tensor([row], device=next(model.parameters()).device)
+    logits = model(input_ids=ids_BT, attention_mask=torch.ones_like(ids_BT)).logits[0].float().cpu()
+    if scores:
+        return logits
+    return logits[:-1].log_softmax(-1).gather(1, ids_BT[0, 1:, None].cpu())[:, 0]
+
+
+def _load(weights: Weights) -> Any:
+    if weights.scores:
+        return lambda folder, **more: AutoModelForSequenceClassification.from_pretrained(folder, num_labels=1, **more)
+    return AutoModelForCausalLM.from_pretrained
+
+
+def _read_back(weights: Weights, chat: ChatFormat, out: Path, rows: Sequence[Row]) -> list[Tensor]:
+    """What PEFT makes of the exported adapter on its base, in 4 bit where that is what it was trained on."""
+    import peft
+
+    if weights.quantisation:
+        how = loading.nf4(torch.float32, weights.quantisation == loading.DOUBLE)
+        base = loading.quantised(weights, chat, weights.head_kind, torch.float32, how, torch.device("cpu"))
+    else:
+        base = loading.whole(weights, chat, weights.head_kind, torch.float32)
+    model = peft.PeftModel.from_pretrained(base, str(out)).eval()
+    return [_plain(model, row, weights.scores) for row in rows]
+
+
+def _gap(live: Sequence[Tensor], other: Sequence[Tensor]) -> dict[str, float]:
+    apart = (torch.cat(list(live)) - torch.cat(list(other))).abs()
+    return {"largest": float(apart.max()), "mean": float(apart.mean())}
+
+
+def _compared(weights: Weights, rows: Sequence[Row], texts: Path | None, **gaps: dict[str, float]) -> dict[str, Any]:
+    """What is written beside an export."""
+    unit = "score" if weights.scores else "nats a token"
+    tokens = sum(len(row) - 1 for row in rows)
+    source = texts.name if texts else "passages that ship with rlhf"
+    return {"with": "the live model", "unit": unit, "text": source, "texts": len(rows), "tokens": tokens, **gaps}
+
+
+# ------------------------------------------------------------------------------------------------ the hub
+
+
+def push(folder: Path, name: str, private: bool) -> str:
+    """Upload an exported folder to the Hugging Face hub as `name` (org/model); its address. Raises ArtifactError."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+
+    api = HfApi()
+    try:
+        url = api.create_repo(name, private=private, exist_ok=True)
+        api.upload_folder(repo_id=name, folder_path=folder, commit_message="Exported by rlhf")
+    except (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OSError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ArtifactError(
+            f"{name}: was not uploaded ({first}); `hf auth login` with a token that may write. It is still in {folder}"
+        ) from None
+    return str(url)

@@ -6,12 +6,15 @@ Families that `Decoder` does not know keep their own.
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from transformers.modeling_outputs import SequenceClassifierOutput
 from trl.trainer.utils import FusedCausalLMOutput
 
+from rlhf import fused
 from rlhf.decoder import Decoder
 from rlhf.packing import Packed
+from rlhf.parts import lm_head
 from rlhf.trunk import Role
 
 
@@ -32,27 +35,29 @@ def scores_from_trunk(judge: Role, checkpointing: bool) -> None:
 def logprobs_from_trunk(policy: Role, checkpointing: bool) -> None:
     """Have a trainer that calls the policy's model with `labels` get log-probabilities from the policy's trunk.
 
-    As TRL's fused head gives them: one for each token but the first of a row, 0 where the label is -100. Rows are a
-    prompt without labels, an answer with them, and padding.
+    As TRL's fused head gives them: one for each token but the first of a row, 0 where the label is -100. Rows are
+    padded on the right.
     """
     if not isinstance(policy.trunk, Decoder):
         return
 
     def forward(input_ids: Tensor, attention_mask: Tensor, labels: Tensor, **_: Any) -> FusedCausalLMOutput:
-        labelled_BT = labels != -100
-        lengths, starts = (tuple(t.tolist()) for t in (attention_mask.sum(1), labelled_BT.int().argmax(1)))
+        here_BT, lengths = attention_mask.bool(), tuple(attention_mask.sum(1).tolist())
+        labelled_BT = labels[:, 1:] != -100
+        before_M = F.pad(labelled_BT, (0, 1))[here_BT].nonzero()[:, 0]  # tokens that a labelled one follows
         with torch.autocast(input_ids.device.type, enabled=False):
-            said = policy.said(Packed(input_ids[attention_mask.bool()], lengths, starts), checkpointing)
-        place_BT = labelled_BT[:, 1:]
+            hidden_MD = policy.hidden(Packed(input_ids[here_BT], lengths, lengths), before_M, checkpointing)
+            said = fused.said(hidden_MD, lm_head(policy.model), labels[:, 1:][labelled_BT])
 
         def table(value_M: Tensor) -> Tensor:
-            return value_M.new_zeros(place_BT.shape).masked_scatter(place_BT, value_M)
+            return value_M.new_zeros(labelled_BT.shape).masked_scatter(labelled_BT, value_M)
 
         return FusedCausalLMOutput(
             log_probs=table(said.logprob_N),  # type: ignore[arg-type]
             entropy=table(said.entropy_N),  # type: ignore[arg-type]
             mean_logits=table(said.mean_logit_N),  # type: ignore[arg-type]
             is_top1=table(said.is_top_N),  # type: ignore[arg-type]
+            label_mask=labelled_BT,  # type: ignore[arg-type]
         )
 
     policy.model.forward = forward

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from rlhf import text
+from rlhf import adapters, text
 from rlhf.artifact import Artifact
 from rlhf.backends import Backend, backend
 from rlhf.config import Optimisation, TrainingStage
@@ -16,6 +16,8 @@ from rlhf.data.chat import ChatFormat
 from rlhf.data.load import Split, load
 from rlhf.data.records import Kind
 from rlhf.errors import DataError
+from rlhf.parts import score_head
+from rlhf.trunk import Role, trunk_of
 from rlhf.weights import BELOW, Weights
 
 
@@ -42,6 +44,10 @@ class Job:
         split = load(config.data, kind)  # type: ignore[call-overload]
         most = min(config.data.max_length, text.positions(weights) or config.data.max_length)
         return cls(config, weights, chat, backend(config.backend, config.precision, device), split, most)
+
+    def role(self, model: nn.Module) -> Role:
+        """The model that trains as a role, with its head where it has one."""
+        return Role(model, trunk_of(model, self.how.dtype), adapters.trained(model), score_head(model))
 
     def finish(
         self, model: nn.Module, out: Path, ledgers: dict[str, Any], metrics: dict[str, Any], score_shift: float = 0.0

@@ -9,14 +9,13 @@ from torch import Tensor
 from trl.trainer.dpo_config import DPOConfig as TRLConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 
-from rlhf import adapters, training
+from rlhf import training
 from rlhf.artifact import Artifact
 from rlhf.config import TrainConfig, TrainingStage
 from rlhf.data.chat import encode_preferences
 from rlhf.forwards import logprobs_from_trunk
 from rlhf.job import Job
 from rlhf.tracking import Tracker
-from rlhf.trunk import Role, trunk_of
 from rlhf.weights import Weights
 
 # B pairs, T tokens
@@ -86,11 +85,6 @@ def arguments(config: TrainingStage, out: Path) -> dict[str, Any]:
     return {**training.arguments(config, out), "max_length": None, "precompute_ref_log_probs": True}
 
 
-def policy_of(job: Job, model: Any) -> Role:
-    """A model that a trainer steps, as the role whose trunk it computes on."""
-    return Role(model, trunk_of(model, job.how.dtype), adapters.trained(model))
-
-
 def train(
     config: TrainingStage, inputs: Mapping[str, Weights], out: Path, tracker: Tracker, loss: Loss, sft_coef: float
 ) -> Artifact:
@@ -109,6 +103,6 @@ def train(
             processing_class=job.chat.tokenizer,
         )
     trainer.loss, trainer.sft_coef = loss, sft_coef
-    logprobs_from_trunk(policy_of(job, model), config.train.gradient_checkpointing)
+    logprobs_from_trunk(job.role(model), config.train.gradient_checkpointing)
     metrics = training.run(trainer, tracker, out)
     return job.finish(model, out, {"train": ledger, "held_out": held_out_ledger}, metrics)

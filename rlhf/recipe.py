@@ -339,8 +339,8 @@ def _check_parent(
     unlike = [key for key in shape.keys() & under.keys() if shape[key] != under[key]]
     if unlike and (shape.get("dora") or under.get("dora")):
         yield (
-            f"{at}, whose adapter has another {unlike[0]}: one of another shape goes on top of its parent's, and DoRA's "
-            "do not add up; give both stages the same r, alpha, targets, dora and rslora"
+            f"{at}, whose adapter has another {unlike[0]}: one of another shape goes on top of its parent's, and "
+            "DoRA's do not add up; give both stages the same r, alpha, targets, dora and rslora"
         )
 
 

@@ -242,6 +242,13 @@ MODELS: dict[str, NamedModel] = {
 }
 
 
+def hub_name(name: str) -> str | None:
+    """Where the hub keeps what a person calls so; None for what it does not."""
+    if name in MODELS:
+        return MODELS[name].hub_id
+    return name if _HUB_ID.fullmatch(name) and not Path(name).exists() else None
+
+
 # ------------------------------------------------------------------------------------------------ where a model is
 
 

@@ -172,11 +172,6 @@ class Role:
         """Value of the state in which each response token is chosen, (M,) float32."""
         return self.read(self.hidden(batch, batch.predicts_M))
 
-    def said(self, batch: Packed, checkpointing: bool = False) -> fused.Said:
-        """What the model thinks of the response tokens, (M,) each; log-probabilities with gradients."""
-        hidden_MD = self.hidden(batch, batch.predicts_M, checkpointing)
-        return fused.said(hidden_MD, lm_head(self.model), batch.target_M)
-
     def scores(self, batch: Packed) -> Tensor:
         """Score at the last token of each sequence, (B,) float32."""
         return self.read(self.hidden(batch, batch.last_B))

@@ -59,6 +59,8 @@ class Weights:
     """What the stage that made them measured; empty for a model from outside."""
     called: str = ""
     """What the reference says: a stage's name, a folder, a registry name or a hub id."""
+    folder: Path | None = None
+    """Of the stage that made them; None for a model from outside."""
     lineage: str = ""
     """Hash of the artifact, or of the base and its tokenizer: what a child's hash depends on."""
 
@@ -105,6 +107,7 @@ class Weights:
             text=artifact.text,
             trust_remote_code=artifact.base.trust_remote_code,
             metrics=artifact.metrics,
+            folder=artifact.folder,
             lineage=artifact.hash,
         )
 

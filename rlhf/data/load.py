@@ -26,7 +26,8 @@ class Split(Generic[R]):
     train: list[R]
     held_out: list[R]
     ledger: dict[str, Any]
-    """rows = used + held_out + the sum of `dropped` (by reason); `formats` counts the rows of each format read."""
+    """rows = used + held_out + the sum of `dropped` (by reason); `formats` counts the rows of each format read,
+    `sources` says what was read."""
 
 
 @overload
@@ -42,7 +43,7 @@ def load(data: DataConfig, kind: Kind) -> Split[Any]:
 
     Raises DataError that names the first 20 wrong rows as `file:line: field: what; what would work`.
     """
-    intake = _Intake(kind, data.format)
+    intake = _Intake(kind, data.format, sources=_sources(data))
     records = intake.take(files.read(data.path) if data.path else files.read_hub(data), data.max_rows)
     apart = intake.take(files.read(data.eval_path), data.max_rows) if data.eval_path else None
     intake.check(data)
@@ -56,6 +57,19 @@ def load(data: DataConfig, kind: Kind) -> Split[Any]:
         if len(train) < len(records):
             intake.dropped["prompt is in eval_path"] += len(records) - len(train)
     return Split(train, held_out, intake.ledger(len(train), len(held_out)))
+
+
+def _sources(data: DataConfig) -> list[dict[str, str]]:
+    """What is read: files by name and content, a hub dataset by its name and version."""
+    if data.hub is not None:
+        parts = (data.subset, data.split, data.revision)
+        return [{"name": " ".join([data.hub, *(part for part in parts if part)])}]
+    found = []
+    for path in (data.path, data.eval_path):
+        if path is not None and path.is_file():
+            with path.open("rb") as file:
+                found.append({"name": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()})
+    return found
 
 
 @dataclass(frozen=True)
@@ -112,6 +126,7 @@ class _Intake:
     dropped: Counter[str] = field(default_factory=Counter)
     formats: Counter[str] = field(default_factory=Counter)
     faults: list[tuple[str, str]] = field(default_factory=list)
+    sources: list[dict[str, str]] = field(default_factory=list)
 
     def take(self, rows: files.Rows, most: int | None) -> list[Any]:
         """The usable records among rows, the first `most` of them."""
@@ -168,4 +183,5 @@ class _Intake:
             "held_out": held_out,
             "dropped": dict(self.dropped),
             "formats": dict(self.formats),
+            "sources": self.sources,
         }

@@ -23,7 +23,7 @@ def run(config: DPOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
     train, ledger = encode_preferences(job.split.train, job.chat, job.max_length, one_answer=True)
     held_out, held_out_ledger = encode_preferences(job.split.held_out, job.chat, job.max_length, one_answer=True)
     model = job.how.load(job.weights, job.chat)
-    parent = pairs.policy_of(job, model)
+    parent = job.role(model)
     train, held_out = (_with_reference(config, job, parent, rows, tracker) for rows in (train, held_out))
     names, weights = trl_losses(config)
     with training.trainable_kept(model):

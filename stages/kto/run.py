@@ -15,7 +15,6 @@ from rlhf.data.records import LABEL
 from rlhf.errors import DataError
 from rlhf.forwards import logprobs_from_trunk
 from rlhf.job import Job
-from rlhf.pairs import policy_of
 from rlhf.tracking import Tracker
 from rlhf.trunk import Role
 from rlhf.weights import Weights
@@ -39,7 +38,7 @@ def run(config: KTOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
     held_out, held_out_ledger = encode_rated(job.split.held_out, job.chat, job.max_length)
     weight = config.desirable_weight or config.undesirable_weight * _balance(train)
     model = job.how.load(job.weights, job.chat)
-    parent = policy_of(job, model)
+    parent = job.role(model)
     train, held_out = (_with_reference(config, job, parent, rows, tracker) for rows in (train, held_out))
     with training.trainable_kept(model):
         trainer = _Trainer(

@@ -15,7 +15,7 @@ from trl.trainer.reward_config import RewardConfig as TRLConfig
 from trl.trainer.reward_trainer import RewardTrainer
 from trl.trainer.utils import pad
 
-from rlhf import adapters, evaluate, training
+from rlhf import evaluate, training
 from rlhf.artifact import Artifact
 from rlhf.data.chat import Ledger, encode_demonstrations, encode_preferences, encode_rated
 from rlhf.data.load import load
@@ -24,7 +24,7 @@ from rlhf.job import Job, check_some_left
 from rlhf.parts import score_head
 from rlhf.rl import preferences
 from rlhf.tracking import Tracker
-from rlhf.trunk import Role, trunk_of
+from rlhf.trunk import Role
 from rlhf.weights import Weights
 from stages.reward import heads
 from stages.reward.config import RewardConfig
@@ -56,7 +56,7 @@ def run(config: RewardConfig, inputs: Mapping[str, Weights], out: Path, tracker:
             processing_class=job.chat.tokenizer,
         )
     trainer.settings = config
-    judge = Role(model, trunk_of(model, job.how.dtype), adapters.trained(model), score_head(model))
+    judge = job.role(model)
     scores_from_trunk(judge, config.train.gradient_checkpointing)
     metrics = training.run(trainer, tracker, out)
 

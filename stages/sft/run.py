@@ -1,4 +1,4 @@
-"""Supervised fine-tuning on TRL's SFTTrainer, with tokens and masks made by our own chat format."""
+"""Supervised fine-tuning on TRL's SFTTrainer, with tokens and masks made by our own chat format, on the trunk."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +9,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 from rlhf import training
 from rlhf.artifact import Artifact
 from rlhf.data.chat import Encoded, encode_demonstrations
+from rlhf.forwards import logprobs_from_trunk
 from rlhf.job import Job
 from rlhf.tracking import Tracker
 from rlhf.weights import Weights
@@ -38,6 +39,8 @@ def run(config: SFTConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
             eval_dataset=training.dataset([_labelled(row, config.loss_on) for row in held_out]),
             processing_class=job.chat.tokenizer,
         )
+    if not (config.packing or job.how.drops_out):  # the trunk knows neither rows of several examples nor dropout
+        logprobs_from_trunk(job.role(model), config.train.gradient_checkpointing)
     metrics = training.run(trainer, tracker, out)
     return job.finish(model, out, {"train": ledger, "held_out": held_out_ledger}, metrics)
 
