@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from rlhf import config as settings
 from rlhf.errors import ArtifactError, RecipeError
-from rlhf.parts import Adapter, decoder
+from rlhf.parts import Adapter, bare, decoder, matrix
 from rlhf.registry import family_of
 from rlhf.weights import Weights
 
@@ -39,7 +39,7 @@ def add_frozen(model: Any, name: str, folders: Sequence[Path]) -> tuple[Any, Ada
     """A model with the saved adapters of a role, one on the other, and what makes it that role."""
     names = [*(f"{name}_{_BELOW}{i}" for i in range(len(folders) - 1)), name][: len(folders)]
     for each, folder in zip(names, folders, strict=True):
-        model = add(model, each, folder, saved_config(folder))
+        model = add(model, each, folder, saved_config(folder, model))
     return model, tuple(names)
 
 
@@ -52,12 +52,16 @@ def fill(model: Any, name: str, folder: Path) -> None:
         state = load_file(path)
     except Exception as error:
         raise ArtifactError(f"{path}: cannot be read: {error}") from None
+    if bare(model).get_output_embeddings() is None:  # a reward model predicts no tokens, and has no rows for new ones
+        here = {f"{where}.token_adapter" for where, _ in model.named_modules()}
+        state = {key: v for key, v in state.items() if "token_adapter" not in key or key.rpartition(".")[0] in here}
     try:
         result = peft.set_peft_model_state_dict(model, state, adapter_name=name)
     except RuntimeError as error:
         first = str(error).strip().splitlines()[-1].strip()
         raise ArtifactError(f"{path}: does not fit its adapter_config.json: {first}") from None
-    missing = [key for key in result.missing_keys if of_adapter(key, (name,))]
+    own = {key for key, _ in model.named_parameters()}  # what is tied is there once
+    missing = [key for key in result.missing_keys if key in own and of_adapter(key, (name,))]
     if result.unexpected_keys or missing:
         odd = (list(result.unexpected_keys) + missing)[0]
         raise ArtifactError(f"{path}: does not fit its base (first: {odd})")
@@ -76,7 +80,8 @@ def save(model: Any, name: str, folder: Path) -> None:
 def activate(model: nn.Module, adapter: Adapter) -> None:
     """Make a model one of its roles. Unlike PEFT's own switches, leaves `requires_grad` alone."""
     for layer in adapted_layers(model):
-        layer._active_adapter = list(adapter)
+        rows = getattr(layer, "trainable_tokens_delta", adapter)  # of new tokens, which not every adapter has
+        layer._active_adapter = [name for name in adapter if name in rows]
 
 
 def adapted_layers(model: nn.Module) -> list[Any]:
@@ -85,22 +90,43 @@ def adapted_layers(model: nn.Module) -> list[Any]:
     return [layer for layer in model.modules() if isinstance(layer, BaseTunerLayer)]
 
 
-def saved_config(folder: Path, trainable: bool = False) -> Any:
+def saved_config(folder: Path, model: nn.Module | None = None, trainable: bool = False) -> Any:
+    """The shape of a saved adapter, as it is on `model`: without a language head, without that head's rows."""
     import peft
 
-    config = peft.LoraConfig.from_pretrained(str(folder))
+    config: Any = peft.LoraConfig.from_pretrained(str(folder))
     config.inference_mode = not trainable
+    if model is not None:  # the same adapter on a quantised base is not transposed
+        config.fan_in_fan_out = is_conv1d(model, config.target_modules)
+    if model is not None and config.trainable_token_indices is not None:
+        here = token_layers(model)
+        config.trainable_token_indices = {n: ids for n, ids in config.trainable_token_indices.items() if n in here}
     return config
 
 
-def continues(asked: settings.LoRA, weights: Weights) -> bool:
-    """Whether a stage goes on with its parent's adapter: it asks for no other shape. Raises ArtifactError where it asks
-    for another and either is DoRA's, which scales the whole weight and so does not add up with others."""
+def token_layers(model: nn.Module) -> list[str]:
+    """Last names of the modules that hold a row for each token: the embedding and, where it is not tied, the head."""
+    plain = bare(model)
+    layers = [plain.get_input_embeddings(), plain.get_output_embeddings()]
+    if layers[1] is None or matrix(layers[0]) is matrix(layers[1]):
+        layers = layers[:1]
+    return [name.rsplit(".", 1)[-1] for name, module in plain.named_modules() if any(module is one for one in layers)]
+
+
+def continues(asked: settings.LoRA, weights: Weights, new_ids: Sequence[int] = ()) -> bool:
+    """Whether a stage goes on with its parent's adapter: it asks for no other shape and adds no tokens.
+
+    Raises ArtifactError where it does and either is DoRA's, which scales the whole weight: such do not add up.
+    """
     if weights.adapter is None:
         return False
     saved = saved_config(weights.adapter)
     has = {"r": saved.r, "alpha": saved.lora_alpha, "dora": saved.use_dora, "rslora": saved.use_rslora}
     has["targets"] = sorted(saved.target_modules)
+    if new_ids:
+        if saved.use_dora:
+            raise ArtifactError(f"{weights.adapter}: new tokens need an adapter of their own, and DoRA's do not add up")
+        return False
     for key, value in has.items():
         wants = sorted(asked.targets) if key == "targets" and asked.targets else getattr(asked, key)
         if wants is None or wants == value:
@@ -150,7 +176,7 @@ def lora_targets(model: PreTrainedModel) -> list[str]:
     return names
 
 
-def is_conv1d(model: PreTrainedModel, targets: list[str]) -> bool:
+def is_conv1d(model: nn.Module, targets: Collection[str]) -> bool:
     """GPT-2 stores its linear layers transposed."""
     layers: list[Any] = [m for name, m in model.named_modules() if name.rsplit(".", 1)[-1] in targets]
     plain = [layer.get_base_layer() if hasattr(layer, "get_base_layer") else layer for layer in layers]
@@ -159,4 +185,5 @@ def is_conv1d(model: PreTrainedModel, targets: list[str]) -> bool:
 
 def of_adapter(parameter: str, adapter: Adapter) -> bool:
     """Whether a parameter of that name is one of the adapters'."""
-    return any(re.search(rf"\.lora_\w+\.{re.escape(name)}(\.|$)", parameter) for name in adapter)
+    parts = r"(lora_\w+|trainable_tokens_delta)"
+    return any(re.search(rf"\.{parts}\.{re.escape(name)}(\.|$)", parameter) for name in adapter)

@@ -7,7 +7,7 @@ roles are adapters on one copy where they have one base, or models too.
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -149,7 +149,7 @@ class LoRABackend(Backend):
         import peft
 
         base = self._base(weights, chat, head)
-        config, goes_on = self._adapter_config(weights, base)
+        config, goes_on = self._adapter_config(weights, base, chat.new_ids)
         with warnings.catch_warnings():  # PEFT warns that a frozen tied embedding will not train: so it should not
             warnings.filterwarnings("ignore", message=".*tie_word_embeddings.*")
             model = (
@@ -161,9 +161,11 @@ class LoRABackend(Backend):
         if goes_on:
             adapters.fill(model, POLICY, weights.adapters[-1])
         for i, folder in enumerate(weights.below if goes_on else weights.adapters):
-            adapters.add(model, adapters.below(i), folder, adapters.saved_config(folder))
+            adapters.add(model, adapters.below(i), folder, adapters.saved_config(folder, model))
         adapters.activate(model, adapters.trained(model) or ())
         for name, parameter in model.named_parameters():
+            if adapters.of_adapter(name, (POLICY,)):
+                parameter.data = parameter.data.float()
             parameter.requires_grad_(adapters.of_adapter(name, (POLICY,)))
         if score := score_head(model):
             score.requires_grad_(True).float()
@@ -202,13 +204,13 @@ class LoRABackend(Backend):
     def _base(self, weights: Weights, chat: ChatFormat, head: Head) -> PreTrainedModel:
         return loading.whole(weights, chat, head, self.dtype)
 
-    def _adapter_config(self, weights: Weights, base: PreTrainedModel) -> tuple[Any, bool]:
+    def _adapter_config(self, weights: Weights, base: PreTrainedModel, new_ids: Sequence[int] = ()) -> tuple[Any, bool]:
         """The shape of the adapter that trains, and whether it is the parent's, continued."""
         import peft
 
         asked = self.config
-        if weights.adapter is not None and adapters.continues(asked, weights):
-            saved = adapters.saved_config(weights.adapter, trainable=True)
+        if weights.adapter is not None and adapters.continues(asked, weights, new_ids):
+            saved = adapters.saved_config(weights.adapter, base, trainable=True)
             saved.lora_dropout = asked.dropout  # how a stage trains is its own, the adapter's shape is not
             return saved, True
         targets = asked.targets or adapters.lora_targets(base)
@@ -221,6 +223,7 @@ class LoRABackend(Backend):
             use_dora=bool(asked.dora),
             use_rslora=bool(asked.rslora),
             fan_in_fan_out=adapters.is_conv1d(base, targets),
+            trainable_token_indices={n: list(new_ids) for n in adapters.token_layers(base)} if new_ids else None,
         )
         return config, False
 

@@ -353,6 +353,9 @@ class TrainingStage(StageConfig):
     """The examples."""
     train: Optimisation = TrainConfig()
     """How it steps."""
+    new_tokens: list[str] = Field(default_factory=list)
+    """Special tokens to add to the vocabulary, such as <think>. Their rows start as the mean of all others and train,
+    whatever the backend; stages that follow go on with them."""
 
     def references(self) -> dict[str, tuple[ModelRef, Role]]:
         return {"model": (self.model, "policy")}

@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from rlhf.fused import GATE, PLAIN, Linear, RMSNorm, project
 from rlhf.packing import Packed
-from rlhf.parts import Adapter, decoder
+from rlhf.parts import Adapter, decoder, embedded, matrix
 
 _ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj"}
 _LAYER = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
@@ -35,15 +35,14 @@ class Decoder:
 
     def __init__(self, model: nn.Module, dtype: torch.dtype | None = None) -> None:
         self.trunk: Any = decoder(model)
-        self.dtype = dtype or self.trunk.embed_tokens.weight.dtype
+        self.dtype = dtype or matrix(self.trunk.embed_tokens).dtype
         self.layers: list[Any] = list(self.trunk.layers)
 
     def hidden(
         self, batch: Packed, adapter: Adapter | None, rows: Tensor | None = None, checkpointing: bool = False
     ) -> Tensor:
         """Last hidden states of the tokens `rows` (all when None), (rows, D). `adapter`: as in `Role`."""
-        x = self.trunk.embed_tokens(batch.ids_N) if batch.lower_ND is None else batch.lower_ND
-        x = x.to(self.dtype)
+        x = self.embedded(batch.ids_N, adapter) if batch.lower_ND is None else batch.lower_ND.to(self.dtype)
         rotary = self.rotary(x, batch.position_N)
         for i, layer in enumerate(self.layers[batch.depth :], batch.depth):
             ends = rows if i + 1 == len(self.layers) else None
@@ -56,11 +55,15 @@ class Decoder:
     @torch.no_grad()
     def lower(self, batch: Packed, adapter: Adapter | None, depth: int) -> Packed:
         """The batch with what its first `depth` layers, which must not train, make of the tokens: (N, D)."""
-        x = self.trunk.embed_tokens(batch.ids_N).to(self.dtype)
+        x = self.embedded(batch.ids_N, adapter)
         rotary = self.rotary(x, batch.position_N)
         for layer in self.layers[:depth]:
             x = block(x, layer, adapter, batch, rotary, None)
         return replace(batch, depth=depth, lower_ND=x)
+
+    def embedded(self, ids_N: Tensor, adapter: Adapter | None) -> Tensor:
+        """Token embeddings as a role has them, (N, D)."""
+        return embedded(self.trunk.embed_tokens, ids_N, adapter).to(self.dtype)
 
     def bottom(self, depth: int) -> list[nn.Parameter]:
         """Parameters of the embeddings and the first `depth` layers, of every adapter."""

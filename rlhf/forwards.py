@@ -14,7 +14,6 @@ from trl.trainer.utils import FusedCausalLMOutput
 from rlhf import fused
 from rlhf.decoder import Decoder
 from rlhf.packing import Packed
-from rlhf.parts import lm_head
 from rlhf.trunk import Role
 
 
@@ -47,7 +46,7 @@ def logprobs_from_trunk(policy: Role, checkpointing: bool) -> None:
         before_M = F.pad(labelled_BT, (0, 1))[here_BT].nonzero()[:, 0]  # tokens that a labelled one follows
         with torch.autocast(input_ids.device.type, enabled=False):
             hidden_MD = policy.hidden(Packed(input_ids[here_BT], lengths, lengths), before_M, checkpointing)
-            said = fused.said(hidden_MD, lm_head(policy.model), labels[:, 1:][labelled_BT])
+            said = fused.said(hidden_MD, policy.lm_head, labels[:, 1:][labelled_BT])
 
         def table(value_M: Tensor) -> Tensor:
             return value_M.new_zeros(labelled_BT.shape).masked_scatter(labelled_BT, value_M)

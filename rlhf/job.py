@@ -40,7 +40,7 @@ class Job:
     ) -> "Job":
         """Find weights, text format, backend and examples of a stage; no model is loaded yet."""
         weights = inputs["model"]
-        chat = text.load(weights, config.template)
+        chat = text.load(weights, config.template, config.new_tokens)
         split = load(config.data, kind)  # type: ignore[call-overload]
         most = min(config.data.max_length, text.positions(weights) or config.data.max_length)
         return cls(config, weights, chat, backend(config.backend, config.precision, device), split, most)

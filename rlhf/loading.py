@@ -61,15 +61,16 @@ def _init_head(model: PreTrainedModel, weights: Weights) -> None:
 
 
 def _fit_vocabulary(model: PreTrainedModel, chat: ChatFormat) -> None:
-    """A row for a pad token that the vocabulary lacked: the mean of the others, so that it is never sampled."""
+    """Rows for tokens that the vocabulary lacked: the mean of the others, so that they are never sampled untrained."""
     rows = len(matrix(model.get_input_embeddings()))
     needed = len(chat.tokenizer)
-    if needed <= rows:
-        return
-    model.resize_token_embeddings(needed, mean_resizing=False)
+    if needed > rows:
+        model.resize_token_embeddings(needed, mean_resizing=False)
+    fresh = sorted({*range(rows, needed), *chat.new_ids})
+    known = sorted({*range(min(rows, needed))} - {*fresh})
     for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
-        if layer is not None:
-            matrix(layer)[rows:] = matrix(layer)[:rows].mean(0)
+        if layer is not None and fresh:
+            matrix(layer).data[fresh] = matrix(layer).data[known].mean(0)
 
 
 def quantised(
@@ -149,7 +150,8 @@ def _dequantise_into(model: PreTrainedModel, quantised: PreTrainedModel) -> None
     for name, layer in quantised.named_modules():
         if isinstance(layer, Linear4bit):
             plain = dequantize_4bit(layer.weight.data, layer.weight.quant_state)  # type: ignore[arg-type]
-            model.get_parameter(f"{name}.weight").data.copy_(plain)
+            turned = type(model.get_submodule(name)).__name__ == "Conv1D"  # GPT-2's, which 4-bit layers are not
+            model.get_parameter(f"{name}.weight").data.copy_(plain.t() if turned else plain)
 
 
 class quiet_loading:

@@ -28,11 +28,36 @@ def put_score_head(model: nn.Module, head: nn.Linear) -> None:
     bare(model).score = head
 
 
-def lm_head(model: nn.Module) -> LMHead:
-    """The head of a language model, as `check_lm_head` has found it to be."""
-    plain = bare(model)
-    layer = plain.get_output_embeddings()
-    return LMHead(layer.weight, layer.bias, getattr(plain.config.get_text_config(), "final_logit_softcapping", None))
+def lm_head(model: nn.Module, adapter: Adapter | None = None) -> LMHead:
+    """The head of a language model, as `check_lm_head` has found it to be; with the rows of new tokens that a role's
+    adapters have."""
+    config, layer = bare(model).config.get_text_config(), bare(model).get_output_embeddings()
+    weight = matrix(layer)
+    if (rows := new_rows(layer, adapter)) is not None:
+        weight = weight.index_copy(0, rows[0], rows[1].to(weight.dtype))
+    bias = getattr(layer, "bias", None)
+    return LMHead(weight, bias, getattr(config, "final_logit_softcapping", None))
+
+
+def embedded(layer: nn.Module, ids_N: torch.Tensor, adapter: Adapter | None) -> torch.Tensor:
+    """Token embeddings as a role has them, (N, D)."""
+    rows = new_rows(layer, adapter)
+    if rows is None:
+        return nn.functional.embedding(ids_N, matrix(layer))
+    id_K, row_KD = rows
+    x_ND = nn.functional.embedding(ids_N, matrix(layer))
+    is_NK = ids_N[:, None] == id_K
+    return torch.where(is_NK.any(1, keepdim=True), row_KD[is_NK.int().argmax(1)].to(x_ND.dtype), x_ND)
+
+
+def new_rows(layer: nn.Module, adapter: Adapter | None) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Ids and rows of the tokens that a role's adapters have added to an embedding or a head, (K,) and (K, D)."""
+    tokens = getattr(layer, "token_adapter", None)
+    names = [name for name in adapter or () if tokens is not None and name in tokens.trainable_tokens_delta]
+    if tokens is None or not names:
+        return None
+    ids_K = torch.tensor([i for name in names for i in tokens.token_indices[name]], device=matrix(layer).device)
+    return ids_K, torch.cat([tokens.trainable_tokens_delta[name] for name in names])
 
 
 @torch.no_grad()
@@ -61,6 +86,7 @@ def unwrapped(model: nn.Module) -> Any:
     return getattr(model, "module", model)
 
 
-def matrix(layer: nn.Module) -> torch.Tensor:
-    """The weight of an embedding or a linear layer."""
-    return layer.get_parameter("weight").data
+def matrix(layer: Any) -> nn.Parameter:
+    """The weight of an embedding or a linear layer, without what adapters add to it."""
+    tokens = getattr(layer, "token_adapter", None)
+    return (layer if tokens is None else tokens.get_base_layer()).weight

@@ -17,7 +17,6 @@ from rlhf.decoder import Decoder
 from rlhf.errors import RecipeError
 from rlhf.fused import Head, for_few_rows
 from rlhf.packing import Packed
-from rlhf.parts import lm_head
 from rlhf.stepping import Steps
 from rlhf.trunk import Role, active
 
@@ -169,7 +168,7 @@ class CachedEngine:
         assert isinstance(role.trunk, Decoder)
         prompts, sampling, chat, critic, depth = request
         steps = Steps(role.trunk, prompts, role.adapter, sampling.max_new_tokens, depth)
-        head = lm_head(role.model)
+        head = role.lm_head
         head = head._replace(weight=for_few_rows(head.weight.to(role.trunk.dtype), len(prompts)))
         stop_S = torch.tensor(chat.stop_ids, device=role.device)
         size = len(prompts), sampling.max_new_tokens

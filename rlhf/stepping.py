@@ -17,7 +17,7 @@ from torch import Tensor
 from rlhf.decoder import Decoder, attend, heads, linear, norm, rms_norm
 from rlhf.fused import GATE, PLAIN, Linear, for_few_rows, project
 from rlhf.packing import Packed
-from rlhf.parts import Adapter
+from rlhf.parts import Adapter, matrix
 
 
 class Cache:
@@ -148,13 +148,13 @@ class Steps:
 
         `depth`: bottom layers whose states are kept for `lower_of`.
         """
-        self.decoder, self.depth = decoder, depth
+        self.decoder, self.adapter, self.depth = decoder, adapter, depth
         self.layers = [Layer.of(module, adapter, decoder.dtype, len(prompts)) for module in decoder.layers]
         places: dict[tuple[int, ...], int] = {}
         asked = [places.setdefault(tuple(prompt), len(places)) for prompt in prompts]
-        batch = Packed.of(list(places), list(map(len, places)), decoder.trunk.embed_tokens.weight.device)
+        batch = Packed.of(list(places), list(map(len, places)), matrix(decoder.trunk.embed_tokens).device)
         self.cache = Cache(decoder.trunk.config, batch, most, decoder.dtype)
-        x = decoder.trunk.embed_tokens(batch.ids_N).to(decoder.dtype)
+        x = decoder.embedded(batch.ids_N, adapter)
         rotary = decoder.rotary(x, batch.position_N)
         for i, layer in enumerate(self.layers):
             if i == depth:
@@ -187,7 +187,7 @@ class Steps:
             token_B, self.rows, self.live = token_B[keep], self.rows[keep], self.live[keep]
             self.position_B = self.position_B[keep]
             self.cache.keep(keep)
-        x = self.decoder.trunk.embed_tokens(token_B).to(self.decoder.dtype)
+        x = self.decoder.embedded(token_B, self.adapter)
         rotary = self.decoder.rotary(x, self.position_B)
         for i, layer in enumerate(self.layers):
             if i == self.depth > 0:

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,11 @@ from rlhf.errors import ArtifactError, RecipeError
 from rlhf.weights import Weights
 
 
-def load(weights: Weights, template: str | Path | None = None) -> ChatFormat:
-    """How `weights` formats text. A stage's output brings its own; a model from outside is given the family's."""
+def load(weights: Weights, template: str | Path | None = None, new_tokens: Sequence[str] = ()) -> ChatFormat:
+    """How `weights` formats text. A stage's output brings its own; a model from outside is given the family's.
+
+    `new_tokens` are added to the vocabulary, as special ones, where it lacks them.
+    """
     try:
         tokenizer = AutoTokenizer.from_pretrained(weights.tokenizer, trust_remote_code=weights.trust_remote_code)
     except (OSError, ValueError) as error:
@@ -31,6 +34,9 @@ def load(weights: Weights, template: str | Path | None = None) -> ChatFormat:
     else:
         _check_locked(weights, tokenizer)
         pad, stops = weights.text.pad_token, weights.text.stop_tokens
+    lacking = [token for token in dict.fromkeys(new_tokens) if token not in tokenizer.get_vocab()]
+    if lacking:
+        tokenizer.add_special_tokens({"additional_special_tokens": lacking}, replace_extra_special_tokens=False)
     tokenizer.pad_token = pad
     tokenizer.padding_side = "left"
     stop_ids = tuple(tokenizer.convert_tokens_to_ids(list(stops)))
@@ -38,7 +44,8 @@ def load(weights: Weights, template: str | Path | None = None) -> ChatFormat:
         raise ArtifactError(
             f"{weights.tokenizer}: pad token '{pad}' also ends an answer; the model could not learn to stop"
         )
-    return ChatFormat(tokenizer, tokenizer.chat_template, stop_ids, tokenizer.pad_token_id)
+    new_ids = tuple(tokenizer.convert_tokens_to_ids(lacking))
+    return ChatFormat(tokenizer, tokenizer.chat_template, stop_ids, tokenizer.pad_token_id, new_ids)
 
 
 def positions(weights: Weights) -> int | None:

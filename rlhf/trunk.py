@@ -154,6 +154,11 @@ class Role:
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
 
+    @property
+    def lm_head(self) -> fused.Head:
+        """The head of a policy, as its adapters make it."""
+        return lm_head(self.model, self.adapter)
+
     def hidden(self, batch: Packed, rows: Tensor | None = None, checkpointing: bool = False) -> Tensor:
         """Last hidden states of the tokens `rows` (all when None), (rows, D)."""
         return self.trunk.hidden(batch, self.adapter, rows, checkpointing)
@@ -166,7 +171,7 @@ class Role:
         """
         if hidden_MD is None:
             hidden_MD = self.hidden(batch, batch.predicts_M)
-        return fused.logprobs(hidden_MD, lm_head(self.model), batch.target_M, temperature)
+        return fused.logprobs(hidden_MD, self.lm_head, batch.target_M, temperature)
 
     def values(self, batch: Packed) -> Tensor:
         """Value of the state in which each response token is chosen, (M,) float32."""

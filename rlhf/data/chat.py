@@ -37,6 +37,8 @@ class ChatFormat:
     template_text: str
     stop_ids: tuple[int, ...]
     pad_id: int
+    new_ids: tuple[int, ...] = ()
+    """Tokens that this stage adds to its parent's vocabulary."""
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
         """Tokens that a policy is given: the messages, then the opening of the assistant's turn."""

@@ -29,7 +29,6 @@ from rlhf.evaluate import batches
 from rlhf.fused import head_loss
 from rlhf.job import schedule_name
 from rlhf.memory import give_back
-from rlhf.parts import lm_head
 from rlhf.rewards import RoleReward, WeightedSum
 from rlhf.rl import advantages
 from rlhf.rl.kl import AdaptiveKL, FixedKL, k1, k3
@@ -376,7 +375,7 @@ class Loop:
             return loss + self.kl.coef * k3(logprob_M, ref_M[some]).sum() if rl.kl_in_loss else loss
 
         hidden_MD = roles.policy.hidden(part, part.predicts_M, self.config.train.gradient_checkpointing)
-        head = lm_head(roles.policy.model)
+        head = roles.policy.lm_head
         loss = head_loss(hidden_MD, head, part.target_M, self.sampling.temperature, token_loss, rl.entropy_coef)
         if roles.value is not None:
             if roles.value.owns_body:  # its own pass: the policy's activations go first
