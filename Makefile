@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check bench-ppo install clean
+.PHONY: demo test check matrix bench-ppo install clean
 
 demo: install
 	$(BIN)/rlhf run quickstart
@@ -17,6 +17,9 @@ check: install
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
+
+matrix: install
+	$(BIN)/python -m tests.matrix
 
 bench-ppo: install
 	$(BIN)/python -m benchmarks.ppo.compare all

@@ -32,6 +32,8 @@ def add(model: Any, name: str, folder: Path | None, config: Any) -> Any:
         model = peft.PeftModel(model, config, adapter_name=name)
     if folder is not None:
         fill(model, name, folder)
+    if POLICY in model.peft_config:  # PEFT has made active what it takes for the one adapter
+        activate(model, trained(model) or ())
     return model
 
 

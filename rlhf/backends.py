@@ -162,7 +162,6 @@ class LoRABackend(Backend):
             adapters.fill(model, POLICY, weights.adapters[-1])
         for i, folder in enumerate(weights.below if goes_on else weights.adapters):
             adapters.add(model, adapters.below(i), folder, adapters.saved_config(folder, model))
-        adapters.activate(model, adapters.trained(model) or ())
         for name, parameter in model.named_parameters():
             if adapters.of_adapter(name, (POLICY,)):
                 parameter.data = parameter.data.float()

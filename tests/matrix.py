@@ -6,7 +6,8 @@ python -m tests.matrix --stages dpo --backends qlora --families --chains       #
 A cell is a stage with a backend. Of each is shown that
 - it trains: its weights are not its parent's, and its loss or score moved;
 - a fresh process that loads what it left computes the same bits;
-- merged into plain weights it computes the same: in float64 for full, LoRA and DoRA, so that only the merge is seen;
+- merged into plain weights it computes the same, relative to the largest log-probability or score: in float64 for full,
+  LoRA and DoRA, so that only the merge is seen, which rounds merged weights to float32;
 - interrupted after a checkpoint and started again, it ends with the same bits;
 - every stage that may follow starts from it, policies at their reference: KL 0, DPO's loss ln 2, KTO's 1/2.
 """
@@ -26,10 +27,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 from safetensors.torch import load_file, save_file
 
+from rlhf import adapters, text
 from rlhf import artifact as artifacts
-from rlhf import text
+from rlhf import config as settings
 from rlhf.artifact import Artifact
 from rlhf.backends import backend
 from rlhf.config import BackendConfig
@@ -39,10 +42,11 @@ from rlhf.export import export, export_adapter
 from rlhf.job import Job
 from rlhf.loading import merged
 from rlhf.packing import Packed
+from rlhf.parts import score_head
 from rlhf.recipe import parse
-from rlhf.runner import run
+from rlhf.runner import prepare_libraries, run
 from rlhf.tracking import Tracker
-from rlhf.trunk import Role
+from rlhf.trunk import Role, trunk_of
 from rlhf.weights import Weights
 from tests.conftest import ROOT, metrics_of, small_recipe
 
@@ -56,7 +60,7 @@ POLICIES = ("sft", "dpo", "kto", "orpo", "simpo", "ppo", "rloo", "grpo")
 STAGES = ("sft", "reward", *POLICIES[1:])
 FAMILIES = ("llama", "qwen2", "qwen3", "gemma3_text", "mistral", "phi3", "gpt2", "gpt_neox", "olmo2")
 MERGE = {"full": 1e-6, "lora": 1e-6, "dora": 1e-6, "qlora": 1e-3}
-"""Nats (or score) at any token that a merge may be off."""
+"""How far a merge may be off at any token, relative to the largest log-probability (or score)."""
 ROUNDING = 1e-5
 """Of float32, in a loss or KL that is exact in real numbers."""
 RESULT = ROOT / "benchmarks" / "results" / "matrix.json"
@@ -129,14 +133,9 @@ def _one_step(train: Settings) -> Settings:
 
 def said_by(model: Any, how: Any, chat: ChatFormat, scores: bool, shift: float) -> dict[str, torch.Tensor]:
     """What a model computes on fixed conversations, by the trunk and by transformers: log-probabilities, or scores."""
-    from rlhf import adapters
-    from rlhf.parts import score_head
-    from rlhf.trunk import trunk_of
-
     was_training = model.training
-    role = Role(
-        model.eval(), trunk_of(model, how.dtype), adapters.trained(model), score_head(model) if scores else None
-    )
+    head = score_head(model) if scores else None
+    role = Role(model.eval(), trunk_of(model, how.dtype), adapters.trained(model), head)
     found = {}
     with torch.no_grad():
         for i, (question, answer) in enumerate(TALKS):
@@ -145,9 +144,8 @@ def said_by(model: Any, how: Any, chat: ChatFormat, scores: bool, shift: float) 
             batch = Packed.of([ids], [len(ids) if scores else 1], role.device)
             found[f"trunk/{i}"] = role.scores(batch) - shift if scores else role.logprobs(batch, 1.0)
             forward = type(model).forward  # a trainer may have put another in its place
-            out = forward(
-                model, input_ids=torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long)
-            )
+            ids_BT = torch.tensor([ids])
+            out = forward(model, input_ids=ids_BT, attention_mask=torch.ones_like(ids_BT))
             found[f"plain/{i}"] = out.logits[0].float().clone()
     model.train(was_training)
     return found
@@ -177,8 +175,6 @@ def reloaded(folder: Path) -> dict[str, torch.Tensor]:
     made = artifacts.read(folder)
     weights = Weights.of(made)
     chat = text.load(weights)
-    from pydantic import TypeAdapter
-
     how = backend(TypeAdapter(BackendConfig).validate_python(made.backend), made.config["precision"])
     model = how.load(weights, chat, weights.head_kind)
     return said_by(model, how, chat, weights.scores, weights.score_shift)
@@ -213,29 +209,25 @@ def merges(made: Artifact, kind: str, folder: Path) -> Found:
     compared = export(weights, folder / "whole", "fp32")["compared"]
     if kind != "full":
         compared["adapter"] = export_adapter(weights, folder / "adapter")["compared"]["exported"]
-    exported = compared["exported"]["largest"]
-    gap = exported
+    gap = exported = compared["exported"]["largest"]  # of QLoRA in nats: a 4-bit model has no float64
     if kind != "qlora":
-        from rlhf import config as settings
-
         live = backend(settings.Full() if kind == "full" else settings.LoRA()).load(weights, chat, weights.head_kind)
-        gap = _apart(
-            live.double().eval(), merged(weights, chat, weights.head_kind).double().eval(), chat, weights.scores
-        )
+        whole = merged(weights, chat, weights.head_kind)
+        gap = _apart(live.double().eval(), whole.double().eval(), chat, weights.scores)
     fits = "adapter" not in compared or compared["adapter"]["largest"] < 1e-3
     return {"ok": gap <= MERGE[kind] and fits, "gap": gap, "float32": exported}
 
 
 @torch.no_grad()
 def _apart(live: Any, whole: Any, chat: ChatFormat, scores: bool) -> float:
-    largest = 0.0
+    largest, scale = 0.0, 0.0
     for question, answer in TALKS:
         talk = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
         ids = torch.tensor([list(chat.encode(talk).ids)])
         said = [model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits for model in (live, whole)]
         left, right = said if scores else [logits.log_softmax(-1) for logits in said]
-        largest = max(largest, float((left - right).abs().max()))
-    return largest
+        largest, scale = max(largest, float((left - right).abs().max())), max(scale, float(left.abs().max()))
+    return largest / scale
 
 
 def resumes(bench: Bench, stage: str, made: Artifact) -> Found:
@@ -271,7 +263,6 @@ def resumes(bench: Bench, stage: str, made: Artifact) -> Found:
 def follows(bench: Bench, made: Artifact) -> Found:
     """Every stage that may follow takes one step; those with a reference start at it."""
     after = STAGES if made.makes == "policy" else ("ppo", "rloo", "grpo")
-    bench.run("cells", bench.chain("reward"))
     found: Found = {"ok": True}
     for stage in after:
         name = f"{made.name}-{stage}"
@@ -303,6 +294,7 @@ def cell(bench: Bench, stage: str, after: Sequence[str] | None = None) -> Found:
     """Everything that is shown of a stage with the bench's backend, but for the fresh process."""
     with noted(bench.folder / "said"):
         made = bench.run("cells", bench.chain(stage))
+        bench.run("cells", bench.chain("reward"))  # which those that follow learn from
     proofs: dict[str, Callable[[], Found]] = {
         "trains": lambda: trains(bench, stage, made),
         "merges": lambda: merges(made[stage], bench.kind, bench.folder / "merged"),
@@ -488,6 +480,7 @@ def main() -> None:
     parser.add_argument("--chains", nargs="*", default=list(CHAINS), choices=list(CHAINS))
     parser.add_argument("--reload", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    prepare_libraries()
     if options.reload is not None:
         reload_all(options.reload)
         return

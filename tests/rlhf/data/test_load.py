@@ -1,3 +1,4 @@
+import hashlib
 import json
 import subprocess
 import sys
@@ -38,13 +39,16 @@ def balanced(ledger: dict[str, Any]) -> bool:
 def test_every_row_is_accounted_for(write: Write) -> None:
     same = {"prompt": "a", "chosen": "b", "rejected": "b "}
     empty = {"prompt": "a", "chosen": "b", "rejected": ""}
-    split = load(config(write("x.jsonl", lines(*pairs(50), same, same, empty))), "preferences")
+    path = write("x.jsonl", lines(*pairs(50), same, same, empty))
+    split = load(config(path), "preferences")
+    source = {"name": "x.jsonl", "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     assert split.ledger == {
         "rows": 53,
         "used": len(split.train),
         "held_out": len(split.held_out),
         "dropped": {"identical": 2, "empty answer": 1},
         "formats": {"pair": 53},
+        "sources": [source],
     }
     assert balanced(split.ledger) and 0 < len(split.held_out) < 15
     assert split.train[0].where.endswith("x.jsonl:1")
