@@ -145,11 +145,10 @@ def parse(
             stages[name] = _stage(name, settings, raw, context, places)
         except RecipeError as error:
             problems.append(str(error))
-    problems = problems or [
-        *_check_chain(stages, places),
-        *_check_files(stages, places),
-        *_check_splits(stages, places),
-    ]
+    if not problems:
+        broken = list(_check_chain(stages, places))
+        splits = [] if broken else _check_splits(stages, places)  # which follow the chain
+        problems = [*broken, *_check_files(stages, places), *splits]
     if problems:
         raise RecipeError("\n".join(problems))
     return Recipe(config, stages, path, notes)

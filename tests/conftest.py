@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +13,8 @@ import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach for the network
 os.environ.setdefault("WANDB_MODE", "offline")
+_CACHE = tempfile.TemporaryDirectory(prefix="rlhf-cache-")
+os.environ["RLHF_CACHE"] = _CACHE.name  # goes with the process
 
 ROOT = Path(__file__).parent.parent
 SHOP = ROOT / "data_samples" / "corner_shop"

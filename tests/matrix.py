@@ -6,8 +6,8 @@ python -m tests.matrix --stages dpo --backends qlora --families --chains       #
 A cell is a stage with a backend. Of each is shown that
 - it trains: its weights are not its parent's, and its loss or score moved;
 - a fresh process that loads what it left computes the same bits;
-- merged into plain weights it computes the same, relative to the largest log-probability or score: in float64 for full,
-  LoRA and DoRA, so that only the merge is seen, which rounds merged weights to float32;
+- merged into plain weights it computes the same, relative to the largest log-probability (or score, above 1): in float64
+  for full, LoRA and DoRA, so that only the merge is seen, which rounds merged weights to float32;
 - interrupted after a checkpoint and started again, it ends with the same bits;
 - every stage that may follow starts from it, policies at their reference: KL 0, DPO's loss ln 2, KTO's 1/2.
 """
@@ -60,7 +60,7 @@ POLICIES = ("sft", "dpo", "kto", "orpo", "simpo", "ppo", "rloo", "grpo")
 STAGES = ("sft", "reward", *POLICIES[1:])
 FAMILIES = ("llama", "qwen2", "qwen3", "gemma3_text", "mistral", "phi3", "gpt2", "gpt_neox", "olmo2")
 MERGE = {"full": 1e-6, "lora": 1e-6, "dora": 1e-6, "qlora": 1e-3}
-"""How far a merge may be off at any token, relative to the largest log-probability (or score)."""
+"""How far a merge may be off at any token, relative to the largest log-probability or score where that is above 1."""
 ROUNDING = 1e-5
 """Of float32, in a loss or KL that is exact in real numbers."""
 RESULT = ROOT / "benchmarks" / "results" / "matrix.json"
@@ -220,7 +220,7 @@ def merges(made: Artifact, kind: str, folder: Path) -> Found:
 
 @torch.no_grad()
 def _apart(live: Any, whole: Any, chat: ChatFormat, scores: bool) -> float:
-    largest, scale = 0.0, 0.0
+    largest, scale = 0.0, 1.0
     for question, answer in TALKS:
         talk = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
         ids = torch.tensor([list(chat.encode(talk).ids)])

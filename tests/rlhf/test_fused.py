@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rlhf import fused
-from rlhf.fused import GATE, PLAIN, Head, Linear, RMSNorm, head_loss, logprobs, project, times
+from rlhf.fused import GATE, PLAIN, Head, Linear, RMSNorm, head_loss, logprobs, project, said, times
 
 
 def drawn(*shape: int, grad: bool = True) -> Tensor:
@@ -149,3 +149,28 @@ def test_a_layer_in_another_type_keeps_what_it_is_made_of() -> None:
     assert {t.dtype for t in half[:4] if t is not None} == {torch.bfloat16} and half.scale == one.scale
     packed = one._replace(dense=lambda: one.weight).of(torch.bfloat16)
     assert packed.weight is one.weight and packed.down is not None and packed.down.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("cap", [None, 2.0])
+def test_said(monkeypatch: pytest.MonkeyPatch, cap: float | None, bias: bool) -> None:
+    """In several chunks of rows, of which the last is shorter."""
+    monkeypatch.setattr(fused, "ROWS", 3)
+    torch.manual_seed(0)
+    hidden, weight = drawn(7, 5), drawn(11, 5)
+    shift = drawn(11) if bias else None
+    target = torch.randint(11, (7,))
+    leaves = [hidden, weight, *([shift] if shift is not None else [])]
+    found = said(hidden, Head(weight, shift, cap), target)
+    logits = F.linear(hidden, weight, shift)
+    logits = logits if cap is None else cap * torch.tanh(logits / cap)
+    logprob = logits.log_softmax(-1)
+    torch.testing.assert_close(found.logprob_N, logprob.gather(1, target[:, None])[:, 0])
+    torch.testing.assert_close(found.entropy_N, -(logprob.exp() * logprob).sum(-1).detach())
+    torch.testing.assert_close(found.mean_logit_N, logits.mean(-1).detach())
+    assert torch.equal(found.is_top_N, logits.argmax(-1) == target)
+    slope = torch.randn(7, dtype=torch.float64)
+    ours = torch.autograd.grad((found.logprob_N * slope).sum(), leaves)
+    theirs = torch.autograd.grad((logprob.gather(1, target[:, None])[:, 0] * slope).sum(), leaves)
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other)

@@ -1,0 +1,195 @@
+"""Policies from pairs and labels: the losses that TRL is handed, the reference that is kept, and what is refused."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from rlhf import reference
+from rlhf.artifact import Artifact
+from rlhf.console import Screen
+from rlhf.errors import GuardError, RecipeError
+from rlhf.recipe import parse
+from rlhf.runner import run
+from stages.dpo.config import DPOConfig
+from stages.dpo.run import trl_losses
+from stages.kto.run import _balance
+from tests.conftest import metrics_of, small_recipe
+
+STAGE = {"name": "dpo", "model": "tiny", "data": "pairs.jsonl"}
+
+
+def run_stage(folder: Path, stage: str, **settings: Any) -> Artifact:
+    raw = small_recipe(folder, "lora")
+    config = {**raw["stages"]["dpo"], "stage": stage, **settings}
+    raw["stages"] = {"sft": raw["stages"]["sft"], "it": config}
+    return run(parse(raw), folder, Screen(quiet=True))["it"]
+
+
+# ------------------------------------------------------------------------------------------------ losses
+
+
+@pytest.mark.parametrize("e", [0.1, 0.3])
+def test_conservative_dpo_out_of_trls_losses(e: float) -> None:
+    names, weights = trl_losses(DPOConfig(**STAGE, label_smoothing=e))
+    margin = torch.tensor([-1.5, 0.0, 0.3, 2.0])
+    right, flipped = -F.logsigmoid(margin), -F.logsigmoid(-margin)
+    trl = {"sigmoid": right, "robust": ((1 - e) * right - e * flipped) / (1 - 2 * e)}
+    found = sum(w * trl[name] for name, w in zip(names, weights, strict=True))
+    torch.testing.assert_close(found, (1 - e) * right + e * flipped)
+
+
+def test_losses_and_their_weights() -> None:
+    assert trl_losses(DPOConfig(**STAGE)) == (["sigmoid"], [1.0])
+    mixed = DPOConfig(**STAGE, loss={"sigmoid": 0.8, "bco_pair": 0.2}, sft_coef=0.5)
+    assert trl_losses(mixed) == (["sigmoid", "bco_pair", "sft"], [0.8, 0.2, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"loss": "ipo", "label_smoothing": 0.1}, "loss 'ipo' does not read label_smoothing"),
+        ({"loss": "exo_pair"}, "needs label_smoothing above 0"),
+        ({"loss": {}}, "name at least one loss"),
+    ],
+)
+def test_settings_that_would_do_nothing_are_refused(settings: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        DPOConfig(**STAGE, **settings)
+
+
+EVERY = ["sigmoid_norm", "hinge", "ipo", "robust", "exo_pair", "nca_pair", "bco_pair", "sppo_hard", "aot",
+         "aot_unpaired", "apo_zero", "apo_down", "discopop"]  # fmt: skip
+
+
+def test_every_loss_trains_from_the_reference(tmp_path: Path) -> None:
+    """All in one run: the parent is made once. Each starts at its reference, which the guard has seen."""
+    raw = small_recipe(tmp_path, "lora")
+    pairs = raw["stages"]["dpo"]
+    smooth = {"robust": 0.1, "exo_pair": 0.1, "aot": 0.1}
+    stages = {
+        name: {**pairs, "stage": "dpo", "loss": name, "label_smoothing": smooth.get(name, 0.0), "sft_coef": 0.1}
+        for name in EVERY
+    }
+    raw["stages"] = {"sft": raw["stages"]["sft"], **stages}
+    made = run(parse(raw), tmp_path, Screen(quiet=True))
+    for name in EVERY:
+        first, *_, last = [line for line in metrics_of(made[name].folder) if "loss" in line]
+        assert abs(first["rewards/chosen"]) < 1e-5 and abs(first["rewards/rejected"]) < 1e-5, name
+        assert math.isfinite(last["loss"]) and last["loss"] != first["loss"], name
+
+
+def test_without_a_reference_there_is_no_guard(tmp_path: Path) -> None:
+    first = metrics_of(run_stage(tmp_path, "dpo", reference_free=True).folder)[0]
+    assert first["rewards/chosen"] < -0.1  # beta times a log-probability
+
+
+def test_orpo_simpo_and_cpo_start_at_the_losses_by_hand(tmp_path: Path) -> None:
+    """Before the first step, from the log-probabilities they log; one row in a batch, so that means are that row's."""
+    train = {"batch_size": 1, "max_steps": 2, "lr": 1e-3, "log_every": 1}
+    raw = small_recipe(tmp_path, "lora")
+    pairs = {**raw["stages"]["dpo"], "train": train}
+    stages = {name: {**pairs, "stage": name} for name in ("orpo", "simpo", "cpo")}
+    raw["stages"] = {"sft": raw["stages"]["sft"], **stages}
+    made = run(parse(raw), tmp_path, Screen(quiet=True))
+    line = {name: metrics_of(made[name].folder)[0] for name in ("orpo", "simpo", "cpo")}
+    said = line["orpo"]
+    mean = {side: said[f"logps_per_token/{side}"] for side in ("chosen", "rejected")}
+    assert said["nll"] == pytest.approx(-mean["chosen"], abs=1e-5)
+    odds = {side: m - math.log(-math.expm1(m)) for side, m in mean.items()}
+    expected = said["nll"] + 0.1 * math.log1p(math.exp(odds["rejected"] - odds["chosen"]))
+    assert said["loss"] == pytest.approx(expected, abs=1e-4)
+    margin = 2.0 * (mean["chosen"] - mean["rejected"]) - 1.0
+    assert line["simpo"]["loss"] == pytest.approx(math.log1p(math.exp(-margin)), abs=1e-4)
+    apart = 0.1 * (said["logps/chosen"] - said["logps/rejected"])
+    assert line["cpo"]["loss"] == pytest.approx(math.log1p(math.exp(-apart)) + said["nll"], abs=1e-4)
+
+
+# ------------------------------------------------------------------------------------------------ the reference
+
+
+def test_the_reference_is_read_once_and_kept_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RLHF_CACHE", str(tmp_path / "cache"))
+    run_stage(tmp_path, "dpo")
+    kept = sorted((tmp_path / "cache" / "reference").glob("*.safetensors"))
+    assert len(kept) == 2  # of the rows to train on, and of those held out
+    monkeypatch.setattr(reference.evaluate, "answer_logprobs", lambda *_: pytest.fail("was read again"))
+    run_stage(tmp_path, "dpo", beta=0.5)
+    monkeypatch.undo()
+    monkeypatch.setenv("RLHF_CACHE", str(tmp_path / "cache"))
+    run_stage(tmp_path, "dpo", model="tiny")  # another parent
+    assert len(list((tmp_path / "cache" / "reference").glob("*.safetensors"))) == 4
+
+
+def test_a_kept_reference_of_another_model_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from safetensors.torch import load_file, save_file
+
+    monkeypatch.setenv("RLHF_CACHE", str(tmp_path / "cache"))
+    run_stage(tmp_path, "dpo")
+    for path in (tmp_path / "cache" / "reference").glob("*.safetensors"):
+        save_file({"logprob_N": load_file(path)["logprob_N"] + 0.5}, path)
+    with pytest.raises(GuardError, match="the reference is not the policy's parent"):
+        run_stage(tmp_path, "dpo", beta=0.5)
+
+
+def test_a_damaged_cache_is_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RLHF_CACHE", str(tmp_path / "cache"))
+    first = run_stage(tmp_path, "dpo")
+    for path in (tmp_path / "cache" / "reference").glob("*.safetensors"):
+        path.write_bytes(path.read_bytes()[:40])
+    again = run_stage(tmp_path, "dpo", beta=0.5)
+    assert metrics_of(again.folder)[0]["logps/chosen"] == metrics_of(first.folder)[0]["logps/chosen"]
+
+
+def test_a_cache_that_cannot_be_written_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("RLHF_CACHE", str(tmp_path / "file"))
+    assert run_stage(tmp_path, "dpo").metrics["steps"] == 3
+
+
+# ------------------------------------------------------------------------------------------------ kto
+
+
+def rated(good: int, bad: int) -> list[dict[str, Any]]:
+    return [{"numbers": {"label": 1.0}}] * good + [{"numbers": {"label": 0.0}}] * bad
+
+
+def test_good_and_bad_weigh_alike() -> None:
+    assert _balance(rated(10, 10)) == 1.0
+    assert _balance(rated(10, 20)) == 2.0
+    assert _balance(rated(1, 100)) == 4.0  # at most
+
+
+def test_kto_needs_both_kinds(tmp_path: Path) -> None:
+    from rlhf.errors import DataError
+
+    rows = "\n".join(f'{{"prompt": "q{i}", "completion": "a{i}", "label": true}}' for i in range(20))
+    (tmp_path / "good.jsonl").write_text(rows)
+    with pytest.raises(DataError, match="answers to train on are good; KTO learns from both kinds"):
+        run_stage(tmp_path, "kto", data={"path": str(tmp_path / "good.jsonl"), "max_length": 64})
+
+
+def test_kto_on_unpaired_answers(tmp_path: Path) -> None:
+    rows = "\n".join(
+        f'{{"prompt": "question {i}", "completion": "answer {i}", "label": {str(i % 3 == 0).lower()}}}'
+        for i in range(40)
+    )
+    (tmp_path / "rated.jsonl").write_text(rows)
+    made = run_stage(tmp_path, "kto", data={"path": str(tmp_path / "rated.jsonl"), "max_length": 64})
+    first = metrics_of(made.folder)[0]
+    weight = made.metrics["desirable_weight"]
+    assert weight > 1.2 and abs(first["kl"]) < 1e-4
+    assert made.data["train"]["used"] == made.data["file"]["used"]
+    assert 0.5 * min(weight, 1.0) - 1e-4 <= first["loss"] <= 0.5 * weight + 1e-4  # a half of each row's weight
+
+
+def test_kto_of_single_rows_is_refused(tmp_path: Path) -> None:
+    raw = small_recipe(tmp_path, "lora")
+    raw["stages"] = {
+        "kto": {**raw["stages"]["dpo"], "model": "tiny", "train": {"batch_size": 4, "micro_batch_size": 1}}
+    }
+    with pytest.raises(RecipeError, match="micro_batch_size must be 2 or more"):
+        parse(raw)
