@@ -32,10 +32,10 @@ def machine() -> dict[str, Any]:
     }
 
 
-def run_recipe(recipe: str, *overrides: str, out: Path) -> tuple[dict[str, Any], float]:
-    """`rlhf run … --json` in a process of its own: its result and the seconds it took."""
+def run_recipe(recipe: str, *overrides: str, out: Path, only: str = "run") -> tuple[dict[str, Any], float]:
+    """`rlhf run … --json` in a process of its own: its result and the seconds it took. `only`: one kind of stage."""
     start = time.monotonic()
-    words = [sys.executable, "-m", "rlhf", "run", recipe, *overrides, "--out", str(out), "--json"]
+    words = [sys.executable, "-m", "rlhf", only, recipe, *overrides, "--out", str(out), "--json"]
     done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1]), time.monotonic() - start
 

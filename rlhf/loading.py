@@ -41,6 +41,7 @@ def whole(weights: Weights, chat: ChatFormat, head: Head, dtype: torch.dtype, **
                 model = AutoModelForSequenceClassification.from_pretrained(weights.base, num_labels=1, **options)
     except (OSError, ValueError, RuntimeError) as error:
         raise ArtifactError(f"{weights.base}: the model does not load: {str(error).strip().splitlines()[0]}") from None
+    _align(model)
     _fit_vocabulary(model, chat)
     model.config.pad_token_id = chat.pad_id
     if head == "score":
@@ -48,6 +49,21 @@ def whole(weights: Weights, chat: ChatFormat, head: Head, dtype: torch.dtype, **
     else:  # whole and bare: `generate` fills what is not set from here, and a penalty would bend the policy's samples
         model.generation_config = GenerationConfig(pad_token_id=chat.pad_id, eos_token_id=list(chat.stop_ids))
     return model
+
+
+def _align(model: nn.Module) -> None:
+    """Have every parameter begin where a fresh tensor would.
+
+    They are views of a mapped file, at whatever place its header ends, and kernels on a CPU sum in another order where
+    memory begins elsewhere: the same weights would compute other last bits in another process.
+    """
+    for parameter in model.parameters():
+        if parameter.data_ptr() % _ALIGNED:
+            parameter.data = parameter.data.clone()
+
+
+_ALIGNED = 64
+"""Bytes, as PyTorch allocates."""
 
 
 def _init_head(model: PreTrainedModel, weights: Weights) -> None:

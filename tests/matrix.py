@@ -6,7 +6,7 @@ python -m tests.matrix --stages dpo --backends qlora --families --chains       #
 A cell is a stage with a backend. Of each is shown that
 - it trains: its weights are not its parent's, and its loss or score moved;
 - a fresh process that loads what it left computes the same bits;
-- merged into plain weights it computes the same, relative to the largest log-probability (or score, above 1): in float64
+- merged into plain weights it computes the same, relative to the largest log-probability (or score above 1): in float64
   for full, LoRA and DoRA, so that only the merge is seen, which rounds merged weights to float32;
 - interrupted after a checkpoint and started again, it ends with the same bits;
 - every stage that may follow starts from it, policies at their reference: KL 0, DPO's loss ln 2, KTO's 1/2.

@@ -62,7 +62,9 @@ def test_an_adapter_alone_is_what_peft_loads(finished, tmp_path: Path, stage: st
     assert found["exported"]["largest"] < 1e-3
     if recipe.config.backend.kind == "qlora" or stage != "reward":
         return  # PEFT's own loader knows no 4-bit base without being told
-    model = peft.AutoPeftModelForSequenceClassification.from_pretrained(tmp_path / "out", num_labels=1).eval()
+    model = peft.AutoPeftModelForSequenceClassification.from_pretrained(
+        tmp_path / "out", num_labels=1, dtype=torch.float32
+    ).eval()
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
     ids = torch.tensor([text.load(weights).encode(TALK).ids])
     assert tokenizer.pad_token is not None
