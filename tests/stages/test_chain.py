@@ -21,6 +21,7 @@ from rlhf.loading import merged
 from rlhf.recipe import parse
 from rlhf.reward_model import RewardModel
 from rlhf.runner import run
+from rlhf.tracking import Tracker
 from rlhf.trunk import standalone
 from rlhf.weights import Weights, find
 from tests.conftest import metrics_of, small_recipe
@@ -162,3 +163,31 @@ def test_unchanged_stages_are_skipped_and_changed_ones_run_again(tmp_path) -> No
     third = run(parse(json.loads(json.dumps(raw))), tmp_path, Screen(quiet=True))
     changed = {name for name, one in third.items() if one.hash != first[name].hash}
     assert changed == {"reward"}
+
+
+@pytest.mark.parametrize("stage", ["sft", "reward", "dpo"])
+def test_a_damaged_checkpoint_is_refused_and_a_torn_one_never_was(tmp_path, monkeypatch, stage: str) -> None:
+    raw = small_recipe(tmp_path, "lora")
+    raw["stages"] = {name: raw["stages"][name] for name in dict.fromkeys(["sft", stage])}
+    raw["stages"][stage]["train"] |= {"checkpoint_every": 1, "max_steps": 4}
+    log = Tracker.log
+
+    def stopping(self, metrics, step: int, steps: int | None = None) -> None:
+        log(self, metrics, step, steps)
+        if step == 3 and self.path.parent.name == f".{stage}.partial":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Tracker, "log", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        run(parse(json.loads(json.dumps(raw))), tmp_path, Screen(quiet=True))
+    monkeypatch.undo()
+    (folder,) = (tmp_path / "lora" / "stages" / f".{stage}.partial" / artifacts.CHECKPOINT).iterdir()
+    path = folder / "trained.safetensors"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-4] + b"oops")
+    with pytest.raises(ArtifactError, match=r"not what was written; run with --fresh"):
+        run(parse(json.loads(json.dumps(raw))), tmp_path, Screen(quiet=True))
+    (folder / "whole.json").unlink()  # as if the power had gone before it was whole
+    made = run(parse(json.loads(json.dumps(raw))), tmp_path, Screen(quiet=True))[stage]
+    steps = [line["step"] for line in metrics_of(made.folder) if "loss" in line]
+    assert steps == [1, 2, 3, 4]

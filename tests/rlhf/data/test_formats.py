@@ -6,7 +6,7 @@ import pytest
 
 from rlhf.data.formats import FORMATS, named, read, recognise
 from rlhf.data.messages import UnusableError
-from rlhf.data.records import Demonstration, Kind, Message, Preference, Prompt
+from rlhf.data.records import Demonstration, Kind, Message, Preference, Prompt, Rated
 from rlhf.errors import DataError
 
 
@@ -226,3 +226,68 @@ def test_named_format() -> None:
         named("demonstrations", "aplaca")
     with pytest.raises(DataError, match="no format 'alpaca' makes preferences; 'alpaca' makes demonstrations"):
         named("preferences", "alpaca")
+
+
+RATED: list[tuple[Kind, str, dict[str, Any], list[tuple[str, dict[str, float]]]]] = [
+    ("labels", "labelled", {"prompt": "a", "completion": "b", "label": True}, [("b", {"label": 1.0})]),
+    ("labels", "labelled", {"prompt": "a", "completion": "b", "label": "0"}, [("b", {"label": 0.0})]),
+    ("labels", "labelled_messages", {"messages": [ask("a"), say("b")], "label": False}, [("b", {"label": 0.0})]),
+    (
+        "labels",
+        "pair",
+        {"prompt": "a", "chosen": "b", "rejected": "c"},
+        [("b", {"label": 1.0}), ("c", {"label": 0.0})],
+    ),
+    (
+        "scores",
+        "scored_answer",
+        {"prompt": "a", "response": "b", "helpfulness": 3, "verbosity": "1.5", "source": "x", "ok": True},
+        [("b", {"helpfulness": 3.0, "verbosity": 1.5})],
+    ),
+    ("scores", "scored_answer", {"prompt": "a", "completion": "b", "score": 0.5}, [("b", {"score": 0.5})]),
+    (
+        "scores",
+        "scored",
+        {"prompt": "a", "completions": [{"text": "b", "score": 1}, {"text": "c", "score": 2, "tokens": 9}]},
+        [("b", {"score": 1.0}), ("c", {"score": 2.0, "tokens": 9.0})],
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "row", "expected"), RATED)
+def test_rated_answers(kind: Kind, name: str, row: dict[str, Any], expected: list[tuple[str, dict]]) -> None:
+    assert recognise(row, kind) == name
+    record = read(FORMATS[kind][name], row, "x:1")
+    assert isinstance(record, Rated) and record.prompt == [ask("a")]
+    assert [(answer[0]["content"], numbers) for answer, numbers in record.answers] == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "row", "says"),
+    [
+        ("labels", {"prompt": "a", "completion": "b", "label": "maybe"}, "label: is 'maybe'; true"),
+        ("labels", {"messages": [say("b")], "label": True}, "no turn of the user's comes before"),
+        ("scores", {"prompt": "a", "response": "b", "score": "good"}, "score: is missing; a field that holds a number"),
+        ("scores", {"prompt": "a", "completions": []}, "completions: is a list; a list of"),
+    ],
+)
+def test_ratings_that_someone_must_mend(kind: Kind, row: dict[str, Any], says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        read(FORMATS[kind][recognise(row, kind)], row, "x:1")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"instruction": "a", "output_1": "b", "output_2": "c", "preference": 1.5},
+        {"prompt": "a", "completions": [{"text": "b", "score": 1}, {"text": "c", "score": 1}]},
+        {
+            "prompt": "a",
+            "completions": [{"text": "b", "score": 1}, {"text": "b", "score": 1}, {"text": "c", "score": 1}],
+        },
+    ],
+)
+def test_a_tie_says_so(row: dict[str, Any]) -> None:
+    record = read(FORMATS["preferences"][recognise(row, "preferences")], row, "x:1")
+    assert isinstance(record, Preference) and record.tie
+    assert {record.chosen[0]["content"], record.rejected[0]["content"]} == {"b", "c"}
