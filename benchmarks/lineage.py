@@ -73,7 +73,7 @@ def main() -> None:
     prepare_libraries()
     runs: list[dict[str, Any]] = []
     data = DataConfig.model_validate(
-        {"path": options.data, "eval_fraction": 0.2, "max_length": 128, "max_rows": 900}
+        {"path": options.data, "eval_fraction": 0.25, "max_length": 128, "max_rows": 1600}
     )  # as in cells.yaml
     with tempfile.TemporaryDirectory() as work:
         os.environ["RLHF_CACHE"] = work
