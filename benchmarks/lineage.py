@@ -28,8 +28,8 @@ from rlhf.backends import backend
 from rlhf.config import DataConfig, ModelRef
 from rlhf.data.chat import Encoded, encode_demonstrations
 from rlhf.data.load import load
+from rlhf.roles import standalone
 from rlhf.runner import prepare_libraries
-from rlhf.trunk import standalone
 from rlhf.weights import Weights, find
 
 RECIPE = Path(__file__).with_name("cells.yaml")

@@ -7,8 +7,8 @@ from rlhf.backends import for_weights
 from rlhf.data.chat import ChatFormat
 from rlhf.data.records import Message
 from rlhf.errors import ArtifactError, DataError
+from rlhf.roles import Role, standalone
 from rlhf.rollout import Sampling, sample
-from rlhf.trunk import Role, standalone
 from rlhf.weights import Weights
 
 

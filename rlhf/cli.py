@@ -347,7 +347,7 @@ def schema(
     as_json: AsJson = False,
 ) -> None:
     """JSON schema of recipes, for completion in editors."""
-    from rlhf.recipe import schema as recipe_schema
+    from rlhf.recipe.schema import schema as recipe_schema
 
     whole = recipe_schema()
     if out is None:

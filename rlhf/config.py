@@ -4,7 +4,7 @@ Every field has its bounds in the type and its meaning in the docstring below it
 """
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -29,6 +29,15 @@ class Strict(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
     )
+
+
+def items(block: BaseModel) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """What a block's fields hold, and what the mappings among them do, each with its keys."""
+    for key in type(block).model_fields:
+        value = getattr(block, key)
+        inside = value if isinstance(value, dict) else {"": value}
+        for name, item in inside.items():
+            yield (key, name) if name else (key,), item
 
 
 def _from_recipe(path: Path, info: ValidationInfo) -> Path:

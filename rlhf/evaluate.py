@@ -12,8 +12,8 @@ from torch import Tensor
 
 from rlhf.data.chat import ChatFormat, Encoded
 from rlhf.packing import Packed
+from rlhf.roles import Role
 from rlhf.rollout import Rollout
-from rlhf.trunk import Role
 
 
 def batches(lengths: Sequence[int], size: int) -> Iterator[list[int]]:

@@ -21,7 +21,7 @@ from rlhf.errors import ArtifactError, GuardError
 from rlhf.packing import Packed
 from rlhf.registry import hub_name
 from rlhf.resources import resource
-from rlhf.trunk import Role, standalone
+from rlhf.roles import Role, standalone
 from rlhf.weights import Weights
 
 COMPARED = "compared.json"

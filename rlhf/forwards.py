@@ -11,10 +11,10 @@ from torch import Tensor
 from transformers.modeling_outputs import SequenceClassifierOutput
 from trl.trainer.utils import FusedCausalLMOutput
 
-from rlhf import fused
 from rlhf.decoder import Decoder
+from rlhf.lm_head import said
 from rlhf.packing import Packed
-from rlhf.trunk import Role
+from rlhf.roles import Role
 
 
 def scores_from_trunk(judge: Role, checkpointing: bool) -> None:
@@ -46,16 +46,16 @@ def logprobs_from_trunk(policy: Role, checkpointing: bool) -> None:
         before_M = F.pad(labelled_BT, (0, 1))[here_BT].nonzero()[:, 0]  # tokens that a labelled one follows
         with torch.autocast(input_ids.device.type, enabled=False):
             hidden_MD = policy.hidden(Packed(input_ids[here_BT], lengths, lengths), before_M, checkpointing)
-            said = fused.said(hidden_MD, policy.lm_head, labels[:, 1:][labelled_BT])
+            found = said(hidden_MD, policy.lm_head, labels[:, 1:][labelled_BT])
 
         def table(value_M: Tensor) -> Tensor:
             return value_M.new_zeros(labelled_BT.shape).masked_scatter(labelled_BT, value_M)
 
         return FusedCausalLMOutput(
-            log_probs=table(said.logprob_N),  # type: ignore[arg-type]
-            entropy=table(said.entropy_N),  # type: ignore[arg-type]
-            mean_logits=table(said.mean_logit_N),  # type: ignore[arg-type]
-            is_top1=table(said.is_top_N),  # type: ignore[arg-type]
+            log_probs=table(found.logprob_N),  # type: ignore[arg-type]
+            entropy=table(found.entropy_N),  # type: ignore[arg-type]
+            mean_logits=table(found.mean_logit_N),  # type: ignore[arg-type]
+            is_top1=table(found.is_top_N),  # type: ignore[arg-type]
             label_mask=labelled_BT,  # type: ignore[arg-type]
         )
 

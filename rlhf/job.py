@@ -17,7 +17,8 @@ from rlhf.data.load import Split, load
 from rlhf.data.records import Kind
 from rlhf.errors import DataError
 from rlhf.parts import score_head
-from rlhf.trunk import Role, trunk_of
+from rlhf.roles import Role
+from rlhf.trunk import trunk_of
 from rlhf.weights import BELOW, Weights
 
 

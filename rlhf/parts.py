@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from rlhf.errors import ArtifactError
-from rlhf.fused import Head as LMHead
+from rlhf.lm_head import LMHead
 
 Adapter = tuple[str, ...]
 """What makes a model one of its roles: the names of adapters on it that add up, none for the plain base."""

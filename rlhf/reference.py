@@ -15,8 +15,8 @@ from rlhf import artifact as artifacts
 from rlhf import evaluate
 from rlhf.job import Job
 from rlhf.resources import cache_folder
+from rlhf.roles import Role
 from rlhf.tracking import Tracker
-from rlhf.trunk import Role
 
 Answer = tuple[list[int], list[int]]
 """Token ids of a prompt and of an answer to it."""

@@ -9,7 +9,7 @@ from rlhf.backends import Backend, for_weights
 from rlhf.data.chat import ChatFormat
 from rlhf.errors import ArtifactError, RewardError
 from rlhf.evaluate import encode_conversations, read_rows, score_rows
-from rlhf.trunk import Role, standalone
+from rlhf.roles import Role, standalone
 from rlhf.weights import Weights
 
 

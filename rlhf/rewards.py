@@ -20,9 +20,9 @@ from rlhf.data.records import Prompt
 from rlhf.errors import DataError, RewardError
 from rlhf.evaluate import batches, conversations, encode_conversations, read_rows
 from rlhf.reward_model import RewardModel
+from rlhf.roles import Role
 from rlhf.rollout import Rollout
 from rlhf.rules import Rule
-from rlhf.trunk import Role
 
 
 class Reward(Protocol):

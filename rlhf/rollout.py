@@ -15,10 +15,12 @@ from rlhf.config import RolloutConfig
 from rlhf.data.chat import ChatFormat
 from rlhf.decoder import Decoder
 from rlhf.errors import RecipeError
-from rlhf.fused import Head, for_few_rows
+from rlhf.fused import for_few_rows
+from rlhf.lm_head import LMHead
 from rlhf.packing import Packed
+from rlhf.roles import Role
 from rlhf.stepping import Steps
-from rlhf.trunk import Role, active
+from rlhf.trunk import active
 
 
 class Sampling(NamedTuple):
@@ -193,7 +195,7 @@ class CachedEngine:
         return Drawn(responses, flat(logprob_BR), None if critic is None else flat(value_BR), lower)
 
 
-def draw(hidden_BD: Tensor, head: Head, temperature: float) -> tuple[Tensor, Tensor]:
+def draw(hidden_BD: Tensor, head: LMHead, temperature: float) -> tuple[Tensor, Tensor]:
     """A token for each row and its log-probability; at temperature 0 the likeliest."""
     logits_BV, _ = head.logits(hidden_BD, temperature or 1.0)
     logits_BV.sub_(logits_BV.amax(-1, keepdim=True))

@@ -24,11 +24,11 @@ from typing import Any
 from rlhf import __version__, rules, yamlfile
 from rlhf import artifact as artifacts
 from rlhf.artifact import EXAMPLES, Artifact
-from rlhf.config import ModelRef, RuleConfig, StageConfig, Strict
+from rlhf.config import ModelRef, RuleConfig, StageConfig, Strict, items
 from rlhf.console import Screen
 from rlhf.errors import ArtifactError, RecipeError
 from rlhf.memory import keep_few_kernels
-from rlhf.recipe import Recipe, items
+from rlhf.recipe import Recipe
 from rlhf.tracking import Tracker
 from rlhf.weights import Weights, find
 

@@ -9,7 +9,7 @@ from rlhf.config import RewardSource
 from rlhf.data.chat import ChatFormat
 from rlhf.reward_model import RewardModel
 from rlhf.rewards import CautiousReward, EndpointReward, Reward, RoleReward, RuleReward, TextReward
-from rlhf.trunk import Role
+from rlhf.roles import Role
 from rlhf.weights import Weights
 
 

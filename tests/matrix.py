@@ -44,9 +44,10 @@ from rlhf.loading import merged
 from rlhf.packing import Packed
 from rlhf.parts import score_head
 from rlhf.recipe import parse
+from rlhf.roles import Role
 from rlhf.runner import prepare_libraries, run
 from rlhf.tracking import Tracker
-from rlhf.trunk import Role, trunk_of
+from rlhf.trunk import trunk_of
 from rlhf.weights import Weights
 from tests.conftest import ROOT, metrics_of, small_recipe
 

@@ -22,8 +22,9 @@ from rlhf.data.chat import ChatFormat
 from rlhf.data.records import Prompt
 from rlhf.loading import keep_nf4_layout
 from rlhf.rewards import RoleReward, WeightedSum
+from rlhf.roles import Role, Roles
 from rlhf.runner import prepare_libraries
-from rlhf.trunk import Role, Roles, trunk_of
+from rlhf.trunk import trunk_of
 from stages.ppo.config import PPOConfig
 
 
@@ -138,9 +139,9 @@ def roles_on(model: Any, depth: int, shared: bool) -> tuple[Any, Roles]:
     def head() -> nn.Linear:
         return nn.Linear(model.config.hidden_size, 1, device=device)
 
-    judge = Role(whole, trunk, "reward_judge", head())
-    value = Role(whole, trunk, POLICY if shared else "value", head(), owns_body=not shared)
-    roles = Roles(Role(whole, trunk, POLICY), Role(whole, trunk, "reference"), {"judge": judge}, value)
+    judge = Role(whole, trunk, ("reward_judge",), head())
+    value = Role(whole, trunk, (POLICY if shared else "value",), head(), owns_body=not shared)
+    roles = Roles(Role(whole, trunk, (POLICY,)), Role(whole, trunk, ("reference",)), {"judge": judge}, value)
     roles.freeze(depth)
     return trunk, roles
 

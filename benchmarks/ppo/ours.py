@@ -100,18 +100,20 @@ def sft(options: argparse.Namespace, config: Any, chat: Any, prompts: list[list[
     SFT that there is here."""
     import torch
 
-    from rlhf import trunk
-    from rlhf.backends import backend, trained_adapter
-    from rlhf.fused import head_loss
+    from rlhf.adapters import trained as trained_by
+    from rlhf.backends import backend
+    from rlhf.lm_head import head_loss
     from rlhf.memory import give_back
     from rlhf.packing import Packed
     from rlhf.parts import lm_head
+    from rlhf.roles import Role
+    from rlhf.trunk import trunk_of
 
     how = backend(config.backend, config.precision, torch.device("cpu"))
     policy, _ = weights_of(options)
     model = how.load(policy, chat)
-    body: Any = trunk.trunk_of(model, how.dtype)
-    role, depth = trunk.Role(model, body, trained_adapter(model)), config.train.freeze_layers
+    body: Any = trunk_of(model, how.dtype)
+    role, depth = Role(model, body, trained_by(model)), config.train.freeze_layers
     for parameter in body.bottom(depth) if depth else []:
         parameter.requires_grad_(False)
     trained = [p for p in role.parameters() if p.requires_grad]
@@ -166,13 +168,13 @@ def load_roles(options: argparse.Namespace, config: Any, chat: Any) -> Any:
     """All four roles, as the stage loads them."""
     import torch
 
-    from rlhf import trunk
+    from rlhf import roles
     from rlhf.backends import backend
 
     policy, reward = weights_of(options)
-    trunk.text.load = lambda *_: chat  # both read the same tokens: there is no chat template here
+    roles.text.load = lambda *_: chat  # both read the same tokens: there is no chat template here
     how = backend(config.backend, config.precision, torch.device("cpu"))
-    return trunk.load(how, policy, {"judge": reward}, chat, config.rl.critic, config.train.freeze_layers)
+    return roles.load(how, policy, {"judge": reward}, chat, config.rl.critic, config.train.freeze_layers)
 
 
 def weights_of(options: argparse.Namespace) -> tuple[Any, Any]:

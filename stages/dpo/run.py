@@ -11,8 +11,8 @@ from rlhf.artifact import Artifact
 from rlhf.data.chat import encode_preferences
 from rlhf.forwards import logprobs_from_trunk
 from rlhf.job import Job
+from rlhf.roles import Role
 from rlhf.tracking import Tracker
-from rlhf.trunk import Role
 from rlhf.weights import Weights
 from stages.dpo.config import DPOConfig
 

@@ -14,9 +14,9 @@ from rlhf.data.load import load
 from rlhf.errors import DataError
 from rlhf.reward_model import RewardModel
 from rlhf.rewards import Reward, RuleReward, TextReward
+from rlhf.roles import Role, standalone
 from rlhf.rollout import Sampling, decode, sample
 from rlhf.tracking import Tracker
-from rlhf.trunk import Role, standalone
 from rlhf.weights import Weights
 from stages.evaluate.config import EvaluateConfig
 

@@ -15,8 +15,8 @@ from rlhf.data.records import LABEL
 from rlhf.errors import DataError
 from rlhf.forwards import logprobs_from_trunk
 from rlhf.job import Job
+from rlhf.roles import Role
 from rlhf.tracking import Tracker
-from rlhf.trunk import Role
 from rlhf.weights import Weights
 from stages.kto.config import KTOConfig
 

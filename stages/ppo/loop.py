@@ -26,17 +26,17 @@ from rlhf.data.records import Prompt
 from rlhf.decoder import Decoder
 from rlhf.errors import GuardError
 from rlhf.evaluate import batches
-from rlhf.fused import head_loss
 from rlhf.job import schedule_name
+from rlhf.lm_head import head_loss
 from rlhf.memory import give_back
 from rlhf.rewards import RoleReward, WeightedSum
 from rlhf.rl import advantages
 from rlhf.rl.kl import AdaptiveKL, FixedKL, k1, k3
 from rlhf.rl.losses import policy_loss, value_loss
 from rlhf.rl.masked import masked_mean, masked_var, whiten
+from rlhf.roles import Roles
 from rlhf.rollout import Rollout, Sampling, engine_for, sample
 from rlhf.tracking import Tracker, check_finite
-from rlhf.trunk import Roles
 from stages.ppo.batch import Batch
 from stages.ppo.config import PPOConfig
 from stages.ppo.watch import Look, Watch

@@ -17,10 +17,10 @@ from rlhf.data.records import Prompt
 from rlhf.errors import GuardError, RecipeError
 from rlhf.job import Job, check_some_left
 from rlhf.rewards import Reward, WeightedSum
+from rlhf.roles import load as load_roles
 from rlhf.rollout import Sampling
 from rlhf.sources import Sources, model_names, short
 from rlhf.tracking import Tracker
-from rlhf.trunk import load as load_roles
 from rlhf.weights import Weights
 from stages.ppo.config import PPOConfig
 from stages.ppo.loop import Loop

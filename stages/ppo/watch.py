@@ -17,8 +17,8 @@ from rlhf.data.chat import ChatFormat
 from rlhf.data.records import Prompt
 from rlhf.errors import GuardError
 from rlhf.rewards import Reward
+from rlhf.roles import Role
 from rlhf.rollout import Engine, Sampling, sample
-from rlhf.trunk import Role
 from stages.ppo.config import WatchConfig
 
 BEST = "best-"

@@ -23,8 +23,8 @@ from rlhf.forwards import scores_from_trunk
 from rlhf.job import Job, check_some_left
 from rlhf.parts import score_head
 from rlhf.rl import preferences
+from rlhf.roles import Role
 from rlhf.tracking import Tracker
-from rlhf.trunk import Role
 from rlhf.weights import Weights
 from stages.reward import heads
 from stages.reward.config import RewardConfig

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from rlhf import checkpoint, text, trunk
+from rlhf import checkpoint, text
 from rlhf.artifact import EXAMPLES, Artifact
 from rlhf.backends import for_weights
 from rlhf.data.chat import encode_prompts
@@ -22,6 +22,7 @@ from rlhf.data.load import load
 from rlhf.errors import DataError, GuardError
 from rlhf.job import check_some_left
 from rlhf.rewards import WeightedSum
+from rlhf.roles import judged as load_judged
 from rlhf.rollout import Sampling, decode, engine_for, sample
 from rlhf.sources import Sources, short
 from rlhf.tracking import Tracker
@@ -42,7 +43,7 @@ def run(config: SampleConfig, inputs: Mapping[str, Weights], out: Path, tracker:
     check_some_left(len(prompts), ledger, "prompt to answer")
     how = for_weights(policy, config.precision)
     models = {short(where): weights for where, weights in inputs.items() if where != "model"}
-    role, judges = trunk.judged(how, policy, models, chat)
+    role, judges = load_judged(how, policy, models, chat)
     sources = Sources(models, judges, chat, how, config.precision, config.rollout.batch_size)
     reward = WeightedSum({short(w): (sources.reward(w, s), s.weight) for w, s in config.sources.items()})
     engine = engine_for(role, config.rollout.engine)

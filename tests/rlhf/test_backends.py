@@ -18,8 +18,9 @@ from rlhf.loading import merged
 from rlhf.packing import Packed
 from rlhf.parts import check_lm_head, decoder, score_head
 from rlhf.resources import resource
+from rlhf.roles import Role, standalone
 from rlhf.training import trainable_kept
-from rlhf.trunk import Role, standalone, trunk_of
+from rlhf.trunk import trunk_of
 from rlhf.weights import BELOW, Weights, identity
 
 TINY = resource("data_samples/tiny_base")

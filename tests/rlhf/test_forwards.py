@@ -6,7 +6,8 @@ import torch
 from rlhf import adapters, text
 from rlhf.backends import backend
 from rlhf.forwards import logprobs_from_trunk
-from rlhf.trunk import Role, trunk_of
+from rlhf.roles import Role
+from rlhf.trunk import trunk_of
 from tests.rlhf.test_backends import KINDS, TINY, train_a_little, weights_of
 
 IDS = torch.tensor([[2, 50, 60, 70, 71, 3], [2, 80, 3, 1, 1, 1], [2, 90, 91, 92, 3, 1]])

@@ -11,7 +11,7 @@ from rlhf.backends import backend
 from rlhf.config import Full
 from rlhf.errors import ArtifactError
 from rlhf.offload import Offloaded
-from rlhf.trunk import load, standalone
+from rlhf.roles import load, standalone
 from tests.rlhf.test_backends import TINY, weights_of
 from tests.rlhf.test_memory import resident_mb
 from tests.rlhf.test_trunk import batch

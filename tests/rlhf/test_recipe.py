@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from rlhf.errors import RecipeError
-from rlhf.recipe import apply_override, load, parse, schema
+from rlhf.recipe import load, parse
+from rlhf.recipe.overrides import apply_override
+from rlhf.recipe.schema import schema
 
 GOOD = """\
 name: test

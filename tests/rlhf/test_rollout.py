@@ -12,9 +12,10 @@ from rlhf import adapters, text
 from rlhf.backends import backend
 from rlhf.errors import RecipeError
 from rlhf.packing import Packed
+from rlhf.roles import Role, standalone
 from rlhf.rollout import CachedEngine, Engine, HFEngine, Rollout, Sampling, cut, engine_for, left_pad, pick, sample
 from rlhf.stepping import Layer
-from rlhf.trunk import Padded, Role, standalone, trunk_of
+from rlhf.trunk import Padded, trunk_of
 from tests.rlhf.test_backends import KINDS, TINY, weights_of
 
 

@@ -14,8 +14,9 @@ from rlhf.decoder import Decoder
 from rlhf.errors import RecipeError
 from rlhf.loading import merged
 from rlhf.packing import Packed
+from rlhf.roles import Critic, Roles, load, standalone
 from rlhf.rollout import Sampling, sample
-from rlhf.trunk import Critic, Padded, Roles, active, load, standalone
+from rlhf.trunk import Padded, active
 from rlhf.weights import Weights
 from tests.rlhf.test_backends import TINY, random_model, saved, weights_of
 

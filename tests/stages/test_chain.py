@@ -20,9 +20,9 @@ from rlhf.export import export
 from rlhf.loading import merged
 from rlhf.recipe import parse
 from rlhf.reward_model import RewardModel
+from rlhf.roles import standalone
 from rlhf.runner import run
 from rlhf.tracking import Tracker
-from rlhf.trunk import standalone
 from rlhf.weights import Weights, find
 from tests.conftest import metrics_of, small_recipe
 

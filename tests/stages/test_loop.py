@@ -18,8 +18,8 @@ from rlhf.errors import GuardError
 from rlhf.packing import Packed
 from rlhf.parts import Adapter
 from rlhf.rewards import RoleReward, WeightedSum
+from rlhf.roles import Role, Roles
 from rlhf.rollout import Drawn, Request, Rollout
-from rlhf.trunk import Role, Roles
 from stages.ppo.batch import Batch
 from stages.ppo.config import PPOConfig
 from stages.ppo.loop import Loop

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from rlhf import trunk
+from rlhf import roles
 from rlhf.artifact import Artifact
 from rlhf.console import Screen
 from rlhf.errors import ArtifactError, GuardError, RecipeError
@@ -161,14 +161,14 @@ def test_a_family_that_our_decoder_does_not_know_is_trained_through_transformers
 
 def test_a_wrong_reference_stops_the_run(parents: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An adapter of the reference that is not the policy's parent."""
-    load = trunk.load
+    load = roles.load
 
-    def spoiled(*args: Any) -> trunk.Roles:
-        roles = load(*args)
+    def spoiled(*args: Any) -> roles.Roles:
+        loaded = load(*args)
         with torch.no_grad():
-            for parameter in roles.reference.parameters():
+            for parameter in loaded.reference.parameters():
                 parameter.mul_(0.5)
-        return roles
+        return loaded
 
     monkeypatch.setattr("stages.ppo.run.load_roles", spoiled)
     with pytest.raises(GuardError, match="policy and reference, before the first update, differ by"):

@@ -25,9 +25,10 @@ from rlhf.parts import score_head
 from rlhf.recipe import parse
 from rlhf.reward_model import RewardModel
 from rlhf.rewards import CautiousReward, TextReward
+from rlhf.roles import Role
 from rlhf.rollout import Rollout
 from rlhf.runner import run
-from rlhf.trunk import Role, trunk_of
+from rlhf.trunk import trunk_of
 from rlhf.weights import Weights
 from stages.reward import heads
 from stages.reward.config import RewardConfig

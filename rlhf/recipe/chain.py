@@ -1,0 +1,155 @@
+"""What can be wrong with a recipe as a whole: its links, its files, its splits."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from rlhf import artifact
+from rlhf.config import DataConfig, LoRA, Role, StageConfig, TrainingStage, items
+from rlhf.data.files import ending, nearby
+from rlhf.errors import RLHFError, did_you_mean
+from rlhf.recipe.words import Places
+from rlhf.registry import MODELS, resolve, template_text
+
+
+def broken_links(stages: Mapping[str, StageConfig], places: Places) -> Iterator[str]:
+    for position, (name, stage) in enumerate(stages.items()):
+        for where, (ref, role) in stage.references().items():
+            place = f"{places(('stages', name, *where.split('.')))}: stage '{name}'"
+            if ref.stage is None:
+                try:
+                    source = resolve(ref, places.path.parent if places.path else None)
+                    makes = artifact.read(Path(source.location)).makes if source.is_artifact else role
+                except RLHFError as error:
+                    yield f"{place}: {error}"
+                else:
+                    if makes != role:
+                        yield f"{place}: {where} names '{ref.name}', which is a {makes}, not a {role}"
+                continue
+            at = f"{place}: {where} names '{ref.stage}'"
+            if wrong := _not_a_parent(ref.stage, role, position, stages):
+                yield f"{at}, {wrong}"
+            else:
+                yield from _check_parent(stage, stages[ref.stage], where, at, stages, places)
+        for where, source in stage.data_stages().items():
+            if wrong := _not_a_parent(source, "dataset", position, stages):
+                yield f"{places(('stages', name, where))}: stage '{name}': {where}.stage names '{source}', {wrong}"
+
+
+def _not_a_parent(named: str, role: Role, position: int, stages: Mapping[str, StageConfig]) -> str:
+    """Why the stage at `position` cannot start from the one it names; empty where it can."""
+    names = list(stages)
+    fitting = [n for n in names[:position] if stages[n].makes == role]
+    choice = f"stages before it that make a {role}: {', '.join(map(repr, fitting)) or 'none'}"
+    if named not in stages:
+        return f"which is no stage of this recipe{did_you_mean(named, names[:position])}"
+    if names.index(named) == position:
+        return f"itself; {choice}"
+    if names.index(named) > position:
+        return f"which runs after it; stages run in the order they are written; {choice}"
+    if stages[named].makes != role:
+        return f"which makes a {stages[named].makes}; {choice}"
+    return ""
+
+
+def _check_parent(
+    stage: StageConfig,
+    parent: StageConfig,
+    where: str,
+    at: str,
+    stages: Mapping[str, StageConfig],
+    places: Places,
+) -> Iterator[str]:
+    if stage.template != parent.template and stage.template is not None:
+        yield (
+            f"{places(('stages', stage.name, 'template'))}: stage '{stage.name}' would format text with template "
+            f"'{stage.template}', but its {where} '{parent.name}' was made with "
+            f"'{parent.template or 'its own default'}'; "
+            "a model must see text as it was trained on: remove `template` here, or set it on the first stage"
+        )
+    if where != "model" or not (isinstance(stage, TrainingStage) and isinstance(parent, TrainingStage)):
+        return
+    if not (isinstance(stage.backend, LoRA) and isinstance(parent.backend, LoRA)):
+        return
+    shape, under = _shape(stage, stages), _shape(parent, stages)
+    unlike = [key for key in shape.keys() & under.keys() if shape[key] != under[key]]
+    if unlike and (shape.get("dora") or under.get("dora")):
+        yield (
+            f"{at}, whose adapter has another {unlike[0]}: one of another shape goes on top of its parent's, and "
+            "DoRA's do not add up; give both stages the same r, alpha, targets, dora and rslora"
+        )
+
+
+def _shape(stage: TrainingStage, stages: Mapping[str, StageConfig]) -> dict[str, Any]:
+    """What is known of a stage's adapter: its own settings over its parent's, over what is customary."""
+    parent = stages.get(stage.model.stage or "")
+    found: dict[str, Any] = {}
+    if isinstance(parent, TrainingStage) and isinstance(parent.backend, LoRA):
+        found = _shape(parent, stages)
+    elif parent is not None or stage.model.name in MODELS:
+        found = {"r": 16, "dora": False, "rslora": False}
+    own = stage.backend.model_dump(include={"r", "alpha", "targets", "dora", "rslora"})
+    return found | {key: value for key, value in own.items() if value is not None}
+
+
+# ------------------------------------------------------------------------------------------------ files and splits
+
+
+def missing_files(stages: Mapping[str, StageConfig], places: Places) -> Iterator[str]:
+    for name, stage in stages.items():
+        if isinstance(stage.template, str):
+            try:
+                template_text(stage.template)
+            except RLHFError as error:
+                yield f"{places(('stages', name, 'template'))}: stage '{name}': {error}"
+        for keys, value in _leaves(stage):
+            if isinstance(value, Path) and value.is_file() and keys[-1] in ("path", "eval_path"):
+                try:
+                    ending(value)
+                except RLHFError as error:
+                    yield f"{places(('stages', name, *keys))}: stage '{name}': {error}"
+            if isinstance(value, Path) and not value.is_file():
+                what = f"{value} is a folder, not a file" if value.is_dir() else f"no file {value}{nearby(value)}"
+                yield f"{places(('stages', name, *keys))}: {'.'.join((name, *keys))}: {what}"
+
+
+def _leaves(block: BaseModel, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every value under a block that is no block itself, with the keys that lead to it."""
+    for path, item in items(block):
+        if isinstance(item, BaseModel):
+            yield from _leaves(item, (*keys, *path))
+        else:
+            yield (*keys, *path), item
+
+
+def unlike_splits(stages: Mapping[str, StageConfig], places: Places) -> Iterator[str]:
+    """One source is split alike by every stage: else what one holds out, another trains on."""
+    first: dict[tuple, tuple[str, float]] = {}
+    for name, stage in stages.items():
+        for block in type(stage).model_fields:
+            data = getattr(stage, block)
+            if not isinstance(data, DataConfig) or data.eval_path is not None:
+                continue
+            origin = _origin(data, stages)
+            where, fraction = first.setdefault(
+                (origin.path, origin.hub, origin.subset, origin.split, origin.revision), (name, data.eval_fraction)
+            )
+            if data.eval_fraction != fraction:
+                yield (
+                    f"{places(('stages', name, block))}: stage '{name}' holds out {data.eval_fraction:g} of "
+                    f"{origin.path or origin.hub}, and stage '{where}' {fraction:g}: what one holds out the other "
+                    "trains on; give both the same eval_fraction, or a file of its own to evaluate on"
+                )
+
+
+def _origin(data: DataConfig, stages: Mapping[str, StageConfig]) -> DataConfig:
+    """Where the prompts of a data block come from: answers that a stage drew have the prompts of its own source."""
+    while data.stage is not None:
+        data = next(b for b in _blocks(stages[data.stage]) if isinstance(b, DataConfig))
+    return data
+
+
+def _blocks(stage: StageConfig) -> Iterator[Any]:
+    return (getattr(stage, name) for name in type(stage).model_fields)
