@@ -91,7 +91,7 @@ def run(
     fresh: Fresh = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run a recipe; stages that are done and unchanged are skipped."""
+    """Run a recipe; what is done and unchanged is skipped."""
     from rlhf.recipe import load
 
     _run(load(recipe, overrides or []), out, fresh, as_json)
@@ -103,7 +103,10 @@ def check(
     overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Validate a recipe: every key, value and reference, before anything is loaded."""
+    """Validate a recipe before anything is loaded.
+
+    Every key, value, file and reference; what is wrong is named with its line.
+    """
     from rlhf.recipe import load
 
     checked = load(recipe, overrides or [])
@@ -210,7 +213,10 @@ def score(
     batch_size: Annotated[int, typer.Option(min=1, help="Rows a forward pass.")] = 16,
     as_json: AsJson = False,
 ) -> None:
-    """Score texts with a reward model: one JSON line each, both sides of a pair."""
+    """Score texts with a reward model.
+
+    One JSON line each; of a pair, both sides.
+    """
     from rlhf.errors import DataError
     from rlhf.reward_model import RewardModel
 
@@ -286,7 +292,10 @@ def export(
     private: Annotated[bool, typer.Option("--private", help="Of --push: for yourself alone.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Merge adapter and base into plain safetensors, compare, write a model card, and print how to serve them."""
+    """Merge adapter and base into plain safetensors.
+
+    Read back and compared with the live model on text; with a model card, and how to serve them.
+    """
     from rlhf import export as exporting
 
     weights = _weights(model)
@@ -359,7 +368,10 @@ def schema(
 
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
-    """What this machine offers: versions, devices, disk, and which keys are set."""
+    """What this machine offers.
+
+    Versions, devices, disk, and which keys are set.
+    """
     from rlhf.doctor import examine
 
     findings = examine()

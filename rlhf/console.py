@@ -14,6 +14,8 @@ _SHOWN = {
     "sft": ("loss", "mean_token_accuracy"),
     "reward": ("loss", "accuracy", "margin"),
     "dpo": ("loss", "rewards/accuracies", "rewards/margins"),
+    "kto": ("loss", "rewards/margins", "kl"),
+    **dict.fromkeys(("orpo", "simpo", "cpo"), ("loss", "accuracies", "nll")),
     "ppo": ("score", "kl", "response_length", "finished"),
 }
 """The few numbers of each kind of stage that belong on the screen; metrics.jsonl has all."""
@@ -29,6 +31,8 @@ class Screen:
         self._shown: Sequence[str] = ()
         self._title = ""
         self._start = time.monotonic()
+        self._first: tuple[int, float] | None = None
+        """The first step that was logged, and when: what came before it, such as loading, comes only once."""
 
     @property
     def live(self) -> bool:
@@ -40,6 +44,7 @@ class Screen:
     def stage(self, title: str, kind: str) -> None:
         """A stage begins."""
         self._title, self._shown, self._start = title, _SHOWN.get(kind, ()), time.monotonic()
+        self._first = None
         if self.live:
             self._status = self.console.status(title)
             self._status.start()
@@ -50,13 +55,13 @@ class Screen:
         """A step was logged."""
         shown = self._shown or list(metrics)[:4]
         numbers = "  ".join(f"{name.rsplit('/', 1)[-1]} {number(metrics[name])}" for name in shown if name in metrics)
-        spent = time.monotonic() - self._start
-        left = spent / max(step, 1) * max(steps - step, 0)
-        line = f"{self._title}  {step}/{steps}  {numbers}  {duration(left)} left"
+        now = time.monotonic()
+        first, at = self._first = self._first or (step, now)
+        left = [f"{duration((now - at) / (step - first) * max(steps - step, 0))} left"] if step > first else []
         if self._status is not None:
-            self._status.update(line)
+            self._status.update("  ".join([self._title, f"{step}/{steps}", numbers, *left]))
         else:
-            self.say(f"  {step:>4}/{steps}  {numbers}  ({duration(spent)}, {duration(left)} left)")
+            self.say(f"  {step:>4}/{steps}  {numbers}  ({', '.join([duration(now - self._start), *left])})")
 
     def done(self, text: str) -> None:
         """The stage is over."""
