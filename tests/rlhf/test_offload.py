@@ -14,7 +14,7 @@ from rlhf.offload import Offloaded
 from rlhf.roles import load, standalone
 from tests.rlhf.test_backends import TINY, weights_of
 from tests.rlhf.test_memory import resident_mb
-from tests.rlhf.test_trunk import batch
+from tests.rlhf.test_roles import batch
 
 
 def test_on_a_cpu_it_lies_in_a_file_and_computes_the_same_bits() -> None:

@@ -150,7 +150,7 @@ def test_a_judge_that_reads_other_tokens_or_another_copy_of_the_base_is_left_to_
     if policy.adapter is not None:
         other = "" if judge.quantisation else "nf4"
         assert how.takes(judge, policy) and not how.takes(dataclasses.replace(judge, quantisation=other), policy)
-    monkeypatch.setattr("rlhf.trunk.text.same", lambda *_: False)
+    monkeypatch.setattr("rlhf.roles.text.same", lambda *_: False)
     assert not load(how, policy, {"judge": judge}, chat, "shared").rewards
 
 
