@@ -172,6 +172,10 @@ class DataConfig(Strict):
     """Branch, tag or commit of the hub dataset."""
     format: str = "auto"
     """Row format; recognised from the rows when `auto`."""
+    pairs: Literal["best_worst", "all"] = "best_worst"
+    """Of rows with several rated answers: the best against the worst, or every two of which one is better."""
+    rank_by: str | None = None
+    """Number that says which answer is better, where a row has several, such as `helpfulness`."""
     eval_path: RecipePath | None = None
     """Held-out examples in a file of their own."""
     eval_fraction: float = Field(default=0.1, ge=0, le=1)

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, overload
@@ -26,8 +25,8 @@ class Split(Generic[R]):
     train: list[R]
     held_out: list[R]
     ledger: dict[str, Any]
-    """rows = used + held_out + the sum of `dropped` (by reason); `formats` counts the rows of each format read,
-    `sources` says what was read."""
+    """examples = used + held_out + the sum of `dropped` (by reason), as many as rows unless rows hold several;
+    `formats` counts the rows of each format read, `sources` says what was read."""
 
 
 @overload
@@ -43,7 +42,7 @@ def load(data: DataConfig, kind: Kind) -> Split[Any]:
 
     Raises DataError that names the first 20 wrong rows as `file:line: field: what; what would work`.
     """
-    intake = _Intake(kind, data.format, sources=_sources(data))
+    intake = _Intake(formats.Reader(kind, data.format, data.pairs, data.rank_by), sources=_sources(data))
     records = intake.take(files.read(data.path) if data.path else files.read_hub(data), data.max_rows)
     apart = intake.take(files.read(data.eval_path), data.max_rows) if data.eval_path else None
     intake.check(data)
@@ -91,7 +90,7 @@ def scorable(path: Path) -> Scorable:
         kind: Kind = "preferences"
     except DataError:
         kind = "demonstrations"
-    intake = _Intake(kind, data.format)
+    intake = _Intake(formats.Reader(kind))
     records = intake.take(files.read(path), None)
     intake.check(data)
     kept = [record for record in records if not (isinstance(record, Preference) and record.tie)]
@@ -120,9 +119,10 @@ def split_by_prompt(records: list[R], fraction: float) -> tuple[list[R], list[R]
 class _Intake:
     """Turns rows to records and keeps the books."""
 
-    kind: Kind
-    format: str
+    reader: formats.Reader
     rows: int = 0
+    examples: int = 0
+    """What the rows hold: more than rows where a row holds several answers to compare."""
     dropped: Counter[str] = field(default_factory=Counter)
     formats: Counter[str] = field(default_factory=Counter)
     faults: list[tuple[str, str]] = field(default_factory=list)
@@ -130,36 +130,35 @@ class _Intake:
 
     def take(self, rows: files.Rows, most: int | None) -> list[Any]:
         """The usable records among rows, the first `most` of them."""
-        choose = self._chooser()
         records: list[Record] = []
         for where, row in rows:
             self.rows += 1
             try:
-                records.append(self._record(row, where, choose))
+                for example in self._examples(row, where):
+                    self.examples += 1
+                    if isinstance(example, UnusableError):
+                        self.dropped[str(example)] += 1
+                    else:
+                        records.append(example)
             except UnusableError as reason:
+                self.examples += 1
                 self.dropped[str(reason)] += 1
             except DataError as fault:
                 self.faults.append((where, str(fault)))
-            if len(records) == most:
+            if most is not None and len(records) >= most:
                 break
         return records
 
-    def _chooser(self) -> Callable[[dict[str, Any]], str]:
-        if self.format == "auto":
-            return lambda row: formats.recognise(row, self.kind)
-        formats.named(self.kind, self.format)
-        return lambda row: self.format
-
-    def _record(self, row: Any, where: str, choose: Callable[[dict[str, Any]], str]) -> Record:
+    def _examples(self, row: Any, where: str) -> list[Record | UnusableError]:
         if isinstance(row, DataError):
             raise row
         if isinstance(row, str):
             row = {"text": row}
         if not isinstance(row, dict):
             raise DataError(f"row: is {kind_of(row)}; an object with named fields is needed")
-        name = choose(row)
+        name = self.reader.recognise(row)
         self.formats[name] += 1
-        return formats.read(formats.FORMATS[self.kind][name], row, where)
+        return self.reader.read(row, where, name)
 
     def check(self, data: DataConfig) -> None:
         """Raises DataError for wrong rows, or when no row is left."""
@@ -170,15 +169,18 @@ class _Intake:
             lines = [f"{w[0]}: {fault}" + f" (and {len(w) - 1} more rows)" * (len(w) > 1) for fault, w in alike.items()]
             more = f"\n… and {len(lines) - _TOLD} more" if len(lines) > _TOLD else ""
             told = "\n".join(lines[:_TOLD])
-            raise DataError(f"{len(self.faults)} of {self.rows} rows cannot be read as {self.kind}:\n{told}{more}")
-        if self.rows == self.dropped.total():
+            raise DataError(
+                f"{len(self.faults)} of {self.rows} rows cannot be read as {self.reader.kind}:\n{told}{more}"
+            )
+        if self.examples == self.dropped.total():
             reasons = ", ".join(f"{count} × {reason}" for reason, count in self.dropped.items()) or "the file is empty"
             raise DataError(f"{data.path or data.hub}: no usable row among {self.rows} ({reasons})")
 
     def ledger(self, used: int, held_out: int) -> dict[str, Any]:
-        assert self.rows == used + held_out + self.dropped.total(), "every row must be accounted for"
+        assert self.examples == used + held_out + self.dropped.total(), "every example must be accounted for"
         return {
             "rows": self.rows,
+            "examples": self.examples,
             "used": used,
             "held_out": held_out,
             "dropped": dict(self.dropped),

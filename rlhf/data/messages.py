@@ -20,6 +20,8 @@ ROLES = {
     "assistant": "assistant",
     "gpt": "assistant",
     "chatgpt": "assistant",
+    "ai": "assistant",
+    "chatbot": "assistant",
     "model": "assistant",
     "bot": "assistant",
     "tool": "tool",
@@ -28,7 +30,7 @@ ROLES = {
 }
 """Names that data sets give to the four roles."""
 
-_KINDS = {
+NAMES = {
     bool: "a truth value",
     int: "a number",
     float: "a number",
@@ -36,6 +38,7 @@ _KINDS = {
     list: "a list",
     dict: "an object",
 }
+"""Types of JSON values in words."""
 
 _SPEAKER = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
 
@@ -47,12 +50,12 @@ class UnusableError(Exception):
 # ------------------------------------------------------------------------------------------------ values
 
 
-def text(row: Mapping[str, Any], field: str) -> str:
-    """A field that must be a string."""
+def text(row: Mapping[str, Any], field: str, called: str | None = None) -> str:
+    """A field that must be a string; `called` is what an error calls it."""
     value = row.get(field)
     if isinstance(value, str):
         return value
-    raise DataError(f"{field}: is {kind_of(value)}; a string is needed")
+    raise DataError(f"{called or field}: is {kind_of(value)}; a string is needed")
 
 
 def turns(row: Mapping[str, Any], field: str, role: str) -> list[Message]:
@@ -68,22 +71,41 @@ def conversation(value: Any, field: str) -> list[Message]:
         raise DataError(f"{field}: is {kind_of(value)}; a list of messages {{role, content}} is needed")
     if not items:
         raise DataError(f"{field}: is an empty list; at least one message {{role, content}} is needed")
-    messages = [_message(item, f"{field}[{i}]") for i, item in enumerate(items)]
+    messages = [message for i, item in enumerate(items) for message in _messages(item, f"{field}[{i}]")]
     return [m for m in messages if m["role"] != "system" or m["content"].strip()]
 
 
-def _message(item: Any, field: str) -> Message:
+def _messages(item: Any, field: str) -> list[Message]:
+    """One message; two of a question and its answer, {human, assistant}."""
     if not isinstance(item, dict):
         raise DataError(f"{field}: is {kind_of(item)}; a message {{role, content}} is needed")
-    by, said = ("from", "value") if "from" in item else ("role", "content")
+    if item.keys() >= {"human", "assistant"}:
+        return [
+            {"role": role, "content": text(item, name, f"{field}.{name}")}
+            for name, role in (("human", "user"), ("assistant", "assistant"))
+        ]
+    return [_message(item, field)]
+
+
+def _message(item: Mapping[str, Any], field: str) -> Message:
+    by = next((name for name in ("role", "from", "speaker", "author") if name in item), "role")
+    said = next((name for name in ("content", "value", "text", "message") if name in item), "content")
     role = item.get(by)
     if not isinstance(role, str) or role.lower() not in ROLES:
         found = f"'{role}'" if isinstance(role, str) else kind_of(role)
         hint = did_you_mean(str(role).lower(), ROLES)
         raise DataError(f"{field}.{by}: is {found}; user, assistant, system or tool is needed{hint}")
-    if not isinstance(item.get(said), str):
-        raise DataError(f"{field}.{said}: is {kind_of(item.get(said))}; a string is needed")
-    return {"role": ROLES[role.lower()], "content": item[said]}
+    return {"role": ROLES[role.lower()], "content": _words(item.get(said), f"{field}.{said}")}
+
+
+def _words(value: Any, field: str) -> str:
+    """Text, or OpenAI's list of parts where all of them are text."""
+    if isinstance(value, list) and value and all(isinstance(part, dict) and "type" in part for part in value):
+        for part in value:
+            if part["type"] != "text":
+                raise DataError(f"{field}: holds a part of type '{part['type']}'; only text can be read")
+        return "".join(text(part, "text", f"{field}.text") for part in value)
+    return text({field: value}, field)
 
 
 def transcript(value: str, field: str) -> list[Message]:
@@ -103,7 +125,7 @@ def transcript(value: str, field: str) -> list[Message]:
 
 def kind_of(value: Any) -> str:
     """`missing`, `a number`, `an object` …: a JSON value in words."""
-    return "missing or null" if value is None else _KINDS.get(type(value), type(value).__name__)
+    return "missing or null" if value is None else NAMES.get(type(value), type(value).__name__)
 
 
 # ------------------------------------------------------------------------------------------------ records

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from rlhf.data.formats import FORMATS, named, read, recognise
+from rlhf.data.formats import FORMATS, Reader, named, recognise
 from rlhf.data.messages import UnusableError
 from rlhf.data.records import Demonstration, Kind, Message, Preference, Prompt, Rated
 from rlhf.errors import DataError
@@ -30,6 +30,16 @@ def gpt(content: str) -> Message:
     return {"from": "gpt", "value": content}
 
 
+TREE: dict[str, Any] = {
+    "role": "prompter",
+    "text": "a",
+    "replies": [
+        {"role": "assistant", "text": text, "rank": rank, "replies": []}
+        for text, rank in (("c", 1), ("b", 0), ("d", 2))
+    ],
+}
+"""OpenAssistant's: rank 0 is the best."""
+
 DEMONSTRATIONS: list[tuple[str, dict[str, Any], list[Message]]] = [
     ("messages", {"messages": [sys("s"), ask("a"), say("b")]}, [sys("s"), ask("a"), say("b")]),
     ("messages", {"messages": [ask("a"), say("b")], "label": True}, [ask("a"), say("b")]),
@@ -51,6 +61,13 @@ DEMONSTRATIONS: list[tuple[str, dict[str, Any], list[Message]]] = [
     ("sharegpt", {"system": "s", "conversations": [human("a"), gpt("b")]}, [sys("s"), ask("a"), say("b")]),
     ("question_answer", {"question": "1+1?", "answer": "#### 2"}, [ask("1+1?"), say("#### 2")]),
     ("text", {"text": "Once upon a time."}, [say("Once upon a time.")]),
+    ("dolly", {"instruction": "a", "context": "x", "response": "b"}, [ask("a\n\nx"), say("b")]),
+    ("prompt_response", {"system_prompt": "s", "query": "a", "response": "b"}, [sys("s"), ask("a"), say("b")]),
+    ("prompt_response", {"article": "a", "summary": "b"}, [ask("a"), say("b")]),
+    ("dialogue", {"data": ["a", "b", "c", "d"]}, [ask("a"), say("b"), ask("c"), say("d")]),
+    ("dialogue", {"conversation": [{"human": "a", "assistant": "b"}]}, [ask("a"), say("b")]),
+    ("guanaco", {"text": "### Human: a### Assistant: b"}, [ask("a"), say("b")]),
+    ("tree_path", {"message_tree_id": "1", "prompt": TREE}, [ask("a"), say("b")]),
 ]
 
 HH = "\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant:"
@@ -101,7 +118,144 @@ PREFERENCES: list[tuple[str, dict[str, Any], tuple[list[Message], list[Message],
         {"prompt": "a", "completions": [{"text": t, "score": s} for t, s in (("b", 1), ("c", 3.5), ("d", -1))]},
         ([ask("a")], [say("c")], [say("d")], 4.5),
     ),
+    (
+        "scored",  # Nectar: a transcript, and ranks
+        {
+            "prompt": "\n\nHuman: a\n\nAssistant: ",
+            "answers": [{"answer": t, "rank": r} for t, r in (("b", 2), ("c", 1))],
+        },
+        ([ask("a")], [say("c")], [say("b")], 1.0),
+    ),
+    (
+        "scored",  # UltraFeedback as it was published
+        {
+            "instruction": "a",
+            "completions": [
+                {
+                    "response": t,
+                    "overall_score": s,
+                    "annotations": {"honesty": {"Rating": str(s)}, "truth": {"Rating": "N/A"}},
+                }
+                for t, s in (("b", 2), ("c", 5))
+            ],
+        },
+        ([ask("a")], [say("c")], [say("b")], 3.0),
+    ),
+    (
+        "pair",
+        {"prompt": "a", "chosen": "b", "rejected": "c", "score_chosen": 5, "score_rejected": "3.5"},
+        ([ask("a")], [say("b")], [say("c")], 1.5),
+    ),
+    (
+        "pair",  # as distilabel and axolotl's users write it
+        {"system": "s", "question": "a", "chosen_response": "b", "rejected_response": "c"},
+        ([sys("s"), ask("a")], [say("b")], [say("c")], None),
+    ),
+    (
+        "pair",
+        {"prompt": "\n\nHuman: a\n\nAssistant:", "chosen": " b", "rejected": " c", "margin": 2},
+        ([ask("a")], [say(" b")], [say(" c")], 2.0),
+    ),
+    (
+        "common_beginning",
+        {"chosen": "Where is it? It comes today.", "rejected": "Where is it? It is lost."},
+        ([ask("Where is it? It")], [say("comes today.")], [say("is lost.")], None),
+    ),
+    (
+        "comparison",
+        {"instruction": "a", "input": "x", "output": ["b", "c"]},
+        ([ask("a\n\nx")], [say("b")], [say("c")], None),
+    ),
+    (
+        "tldr",
+        {"info": {"post": "p", "title": "t"}, "summaries": [{"text": "b"}, {"text": "c"}], "choice": 1},
+        ([ask("Title: t\n\np\n\nTL;DR:")], [say("c")], [say("b")], None),
+    ),
+    (
+        "one_hot",
+        {
+            "prompt": '["a"]',
+            "response_a": '["b"]',
+            "response_b": '["c"]',
+            "winner_model_a": 0,
+            "winner_model_b": 1,
+            "winner_tie": 0,
+        },
+        ([ask("a")], [say("c")], [say("b")], None),
+    ),
+    (
+        "preference_strength",
+        {"context": [ask("a")], "response1": "b", "response2": "c", "overall_preference": -2},
+        ([ask("a")], [say("b")], [say("c")], 2.0),
+    ),
+    (
+        "shp",
+        {"history": "a", "human_ref_A": "b", "human_ref_B": "c", "labels": 0, "score_A": 1, "score_B": 3},
+        ([ask("a")], [say("c")], [say("b")], None),
+    ),
+    (
+        "auto_j",
+        {"prompt": "a", "response 1": "b", "response 2": "c", "label": 1},
+        ([ask("a")], [say("c")], [say("b")], None),
+    ),
+    (
+        "pandalm",
+        {"instruction": "a", "input": "", "response1": "b", "response2": "c", "annotator1": 1},
+        ([ask("a")], [say("b")], [say("c")], None),
+    ),
+    (
+        "verdict",  # PKU-SafeRLHF
+        {"prompt": "a", "response_0": "b", "response_1": "c", "better_response_id": 1, "safer_response_id": 0},
+        ([ask("a")], [say("c")], [say("b")], None),
+    ),
+    (
+        "verdict",  # MT-Bench, of whose two turns the first is judged
+        {
+            "winner": "model_b",
+            "turn": 1,
+            "conversation_a": [ask("a"), say("b"), ask("d"), say("e")],
+            "conversation_b": [ask("a"), say("c"), ask("d"), say("f")],
+        },
+        ([ask("a")], [say("c")], [say("b")], None),
+    ),
+    (
+        "scored_sides",  # WebGPT
+        {"question": {"full_text": "a", "id": "1"}, "answer_0": "b", "answer_1": "c", "score_0": -0.5, "score_1": 0.5},
+        ([ask("a")], [say("c")], [say("b")], 1.0),
+    ),
+    (
+        "rm_bench",
+        {"prompt": "a", "chosen": ["b", "d"], "rejected": ["c", "e"]},
+        ([ask("a")], [say("b")], [say("c")], 1.0),
+    ),
+    (
+        "ranked",
+        {"input": "a", "generations": ["b", "c", "d"], "ratings": [1, 5, 3]},
+        ([ask("a")], [say("c")], [say("b")], 4.0),
+    ),
+    ("ranked", {"prompt": "a", "responses": ["b", "c"], "ranks": [2, 1]}, ([ask("a")], [say("c")], [say("b")], 1.0)),
+    ("best_first", {"prompt": "a", "responses": ["b", "c"], "ranked": True}, ([ask("a")], [say("b")], [say("c")], 1.0)),
+    ("tree", {"message_tree_id": "1", "prompt": TREE}, ([ask("a")], [say("b")], [say("d")], 2.0)),
+    (
+        "steps",  # PRM800K
+        {
+            "question": {"problem": "a", "ground_truth_answer": "2"},
+            "label": {
+                "steps": [
+                    {"completions": [{"text": "b", "rating": 1}, {"text": "c", "rating": -1}], "chosen_completion": 0}
+                ]
+            },
+        },
+        ([ask("a")], [say("b")], [say("c")], 2.0),
+    ),
+    (
+        "step_labels",
+        {"prompt": "a", "completions": ["b", "c"], "labels": [True, False]},
+        ([ask("a")], [say("b")], [say("b\nc")], 1.0),
+    ),
 ]
+
+PARTIAL = {"tree", "steps", "step_labels"}
 
 PROMPTS: list[tuple[str, dict[str, Any], list[Message]]] = [
     ("messages", {"messages": [ask("a"), say("b"), ask("c"), say("d")]}, [ask("a"), say("b"), ask("c")]),
@@ -118,9 +272,15 @@ PROMPTS: list[tuple[str, dict[str, Any], list[Message]]] = [
 ]
 
 
-def auto(kind: Kind, row: dict[str, Any]) -> tuple[str, Any]:
+def auto(kind: Kind, row: dict[str, Any], **settings: Any) -> tuple[str, Any]:
     name = recognise(row, kind)
-    return name, read(FORMATS[kind][name], row, "f:1")
+    assert Reader(kind).recognise(row) == name
+    return name, one(Reader(kind, **settings).read(row, "f:1"))
+
+
+def one(records: list[Any]) -> Any:
+    (record,) = records
+    return record
 
 
 @pytest.mark.parametrize(("name", "row", "messages"), DEMONSTRATIONS)
@@ -134,10 +294,36 @@ def test_preferences(name: str, row: dict[str, Any], parts: tuple[Any, Any, Any,
     assert auto("preferences", row) == (name, Preference(prompt, chosen, rejected, "f:1", margin))
 
 
-@pytest.mark.parametrize(("name", "row", "parts"), PREFERENCES)
+@pytest.mark.parametrize(("name", "row", "parts"), [case for case in PREFERENCES if case[0] not in PARTIAL])
 def test_preferred_side_as_demonstration(name: str, row: dict[str, Any], parts: tuple[Any, Any, Any, Any]) -> None:
     prompt, chosen, _, _ = parts
     assert auto("demonstrations", row) == (name, Demonstration(prompt + chosen, "f:1"))
+
+
+def test_every_pair_of_a_ranked_list() -> None:
+    row = {"prompt": "a", "responses": ["b", "c", "d", "c "], "scores": [1, 3, 2, 2]}
+    made = Reader("preferences", pairs="all").read(row, "f:1")
+    told = [
+        str(r) if isinstance(r, UnusableError) else (r.chosen[0]["content"], r.rejected[0]["content"], r.margin)
+        for r in made
+    ]  # type: ignore[union-attr]
+    assert told == [("c", "d", 1.0), "identical", ("c", "b", 2.0), ("d", "b", 1.0), ("c ", "b", 1.0)]
+
+
+def test_what_ranks_answers_is_named_where_it_is_not_clear() -> None:
+    row = {"prompt": "a", "completions": [{"text": t, "wit": w, "truth": 3 - w} for t, w in (("b", 1), ("c", 2))]}
+    with pytest.raises(
+        DataError, match=r"score: which of wit, truth says how good an answer is\? name it: data.rank_by"
+    ):
+        auto("preferences", row)
+    assert auto("preferences", row, rank_by="truth")[1].chosen == [say("b")]
+    with pytest.raises(DataError, match=r"data.rank_by: no number 'w' \(numbers found: wit, truth\)"):
+        auto("preferences", row, rank_by="w")
+
+
+def test_scores_against_the_choice_are_a_fault() -> None:
+    with pytest.raises(DataError, match="score_rejected: is 4, above score_chosen's 2; swap the two answers"):
+        auto("preferences", {"prompt": "a", "chosen": "b", "rejected": "c", "score_chosen": 2, "score_rejected": 4})
 
 
 @pytest.mark.parametrize(("name", "row", "messages"), PROMPTS)
@@ -153,7 +339,7 @@ def test_a_prompt_keeps_the_right_answer_for_rules() -> None:
 def test_every_format_has_an_example() -> None:
     pairs = {name for name, *_ in PREFERENCES}
     assert pairs == set(FORMATS["preferences"])
-    assert pairs | {name for name, *_ in DEMONSTRATIONS} == set(FORMATS["demonstrations"])
+    assert (pairs - PARTIAL) | {name for name, *_ in DEMONSTRATIONS} == set(FORMATS["demonstrations"])
     assert {name for name, *_ in PROMPTS} >= {"messages", "prompt", "instruction", "question", "text"}
 
 
@@ -168,6 +354,7 @@ def test_every_format_has_an_example() -> None:
         ("demonstrations", {"prompt": "a", "completion": "b", "label": False}, "labelled bad"),
         ("demonstrations", {"instruction": "a", "output": ""}, "empty answer"),
         ("prompts", {"text": " "}, "empty prompt"),
+        ("preferences", {"prompt": "a", "completions": [{"text": "b", "score": 1}]}, "fewer than two answers"),
     ],
 )
 def test_unusable_rows(kind: Kind, row: dict[str, Any], reason: str) -> None:
@@ -178,11 +365,15 @@ def test_unusable_rows(kind: Kind, row: dict[str, Any], reason: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "row", "message"),
     [
-        ("demonstrations", {"messages": "a"}, "^messages: is a string; a list of messages"),
+        ("demonstrations", {"messages": "a"}, "^messages: is a string; a list is needed"),
         ("demonstrations", {"messages": [ask("a")]}, "^messages: ends with the user's turn; end with the assistant's"),
         ("demonstrations", {"instruction": "a", "output": None}, "^output: is missing or null; a string is needed$"),
         ("demonstrations", {"instruction": "a", "instances": []}, "^instances: is a list; a list of {input, output}"),
-        ("preferences", {"prompt": "a", "chosen": 3, "rejected": "b"}, "^chosen: is a number; a list of messages"),
+        (
+            "preferences",
+            {"prompt": "a", "chosen": 3, "rejected": "b"},
+            "^chosen: is a number; a string or a list or an object is needed",
+        ),
         (
             "preferences",
             {"instruction": "a", "output_1": "b", "output_2": "c", "preference": 3},
@@ -192,11 +383,6 @@ def test_unusable_rows(kind: Kind, row: dict[str, Any], reason: str) -> None:
             "preferences",
             {"instruction": "a", "output_1": "b", "output_2": "c", "preference": "x"},
             "^preference: is 'x'; a number",
-        ),
-        (
-            "preferences",
-            {"prompt": "a", "completions": [{"text": "b", "score": 1}]},
-            "^completions: is a list; a list of two",
         ),
         (
             "preferences",
@@ -219,9 +405,9 @@ def test_wrong_rows(kind: Kind, row: dict[str, Any], message: str) -> None:
 
 def test_named_format() -> None:
     row = {"text": "x", "question": "a", "answer": "b"}
-    assert read(named("demonstrations", "text"), row, "f:1") == Demonstration([say("x")], "f:1")
+    assert Reader("demonstrations", "text").read(row, "f:1") == [Demonstration([say("x")], "f:1")]
     with pytest.raises(DataError, match=r"output or response: is missing \(fields found: instruction\)"):
-        read(named("demonstrations", "alpaca"), {"instruction": "a"}, "f:1")
+        Reader("demonstrations", "alpaca").read({"instruction": "a"}, "f:1")
     with pytest.raises(DataError, match="no format 'aplaca' makes demonstrations; did you mean 'alpaca'"):
         named("demonstrations", "aplaca")
     with pytest.raises(DataError, match="no format 'alpaca' makes preferences; 'alpaca' makes demonstrations"):
@@ -256,9 +442,8 @@ RATED: list[tuple[Kind, str, dict[str, Any], list[tuple[str, dict[str, float]]]]
 
 @pytest.mark.parametrize(("kind", "name", "row", "expected"), RATED)
 def test_rated_answers(kind: Kind, name: str, row: dict[str, Any], expected: list[tuple[str, dict]]) -> None:
-    assert recognise(row, kind) == name
-    record = read(FORMATS[kind][name], row, "x:1")
-    assert isinstance(record, Rated) and record.prompt == [ask("a")]
+    found, record = auto(kind, row)
+    assert found == name and isinstance(record, Rated) and record.prompt == [ask("a")]
     assert [(answer[0]["content"], numbers) for answer, numbers in record.answers] == expected
 
 
@@ -273,7 +458,7 @@ def test_rated_answers(kind: Kind, name: str, row: dict[str, Any], expected: lis
 )
 def test_ratings_that_someone_must_mend(kind: Kind, row: dict[str, Any], says: str) -> None:
     with pytest.raises(DataError, match=says):
-        read(FORMATS[kind][recognise(row, kind)], row, "x:1")
+        auto(kind, row)
 
 
 @pytest.mark.parametrize(
@@ -288,6 +473,6 @@ def test_ratings_that_someone_must_mend(kind: Kind, row: dict[str, Any], says: s
     ],
 )
 def test_a_tie_says_so(row: dict[str, Any]) -> None:
-    record = read(FORMATS["preferences"][recognise(row, "preferences")], row, "x:1")
+    _, record = auto("preferences", row)
     assert isinstance(record, Preference) and record.tie
     assert {record.chosen[0]["content"], record.rejected[0]["content"]} == {"b", "c"}

@@ -44,6 +44,7 @@ def test_every_row_is_accounted_for(write: Write) -> None:
     source = {"name": "x.jsonl", "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     assert split.ledger == {
         "rows": 53,
+        "examples": 53,
         "used": len(split.train),
         "held_out": len(split.held_out),
         "dropped": {"identical": 2, "empty answer": 1},
@@ -89,7 +90,7 @@ def test_all_wrong_rows_are_told_at_once(write: Write) -> None:
         load(config(path), "preferences")
     told = str(caught.value).split("\n")
     assert told[0] == "4 of 6 rows cannot be read as preferences:"
-    assert told[1] == f"{path}:3: rejected: is a number; a list of messages {{role, content}} is needed"
+    assert told[1] == f"{path}:3: rejected: is a number; a string or a list or an object is needed"
     assert told[2] == f"{path}:4: row: is a list; an object with named fields is needed"
     assert told[3].startswith(f"{path}:5: fields: found text (a string), which no format of preferences reads; ")
     assert told[4].startswith(f"{path}:6: row: broken JSON")

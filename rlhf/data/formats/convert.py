@@ -1,0 +1,96 @@
+"""A record of one kind as records of another: pairs out of ranked answers, prompts out of anything."""
+
+from itertools import combinations
+from typing import Literal
+
+from rlhf.data import messages as m
+from rlhf.data.messages import UnusableError
+from rlhf.data.records import LABEL, Kind, Preference, Prompt, Rated, Record, prompt_of
+from rlhf.errors import DataError
+
+Pairs = Literal["best_worst", "all"]
+
+RANKING = ("score", "fine-grained_score", "overall_score", "rating", "reward", "pm_score", "helpfulness", "quality")
+"""Numbers that say which answer is better, in the order in which they are looked for."""
+
+
+def as_kind(record: Record, kind: Kind, pairs: Pairs, rank_by: str | None) -> list[Record | UnusableError]:
+    """What a record says, as another kind; an example that teaches nothing in its place. Raises DataError and
+    UnusableError as formats do."""
+    match kind, record:
+        case "preferences", Rated():
+            return _pairs(record, pairs, rank_by)
+        case "demonstrations", Preference():
+            if record.tie:
+                raise UnusableError("tie")
+            return [m.demonstration([*record.prompt, *record.chosen], record.where, "chosen")]
+        case "demonstrations", Rated():
+            return [m.demonstration([*record.prompt, *_best(record, rank_by)], record.where)]
+        case "labels", Preference():
+            if record.tie:
+                raise UnusableError("tie")
+            sides = [(record.chosen, {LABEL: 1.0}), (record.rejected, {LABEL: 0.0})]
+            return [Rated(record.prompt, sides, record.where)]
+        case "labels", Rated():
+            answers = [(answer, numbers) for answer, numbers in record.answers if LABEL in numbers]
+            if not answers:
+                raise UnusableError("no label")
+            return [Rated(record.prompt, answers, record.where)]
+        case "prompts", Prompt():
+            return [record]
+        case "prompts", _:
+            return [m.prompt(prompt_of(record), record.where)]
+        case _:
+            return [record]
+
+
+def _pairs(rated: Rated, pairs: Pairs, rank_by: str | None) -> list[Record | UnusableError]:
+    """The best answer against the worst, or every two of which one is better; the difference is the margin."""
+    scores = [rank(numbers, rank_by) for _, numbers in rated.answers]
+    if len(scores) < 2:
+        raise UnusableError("fewer than two answers")
+    best, worst = scores.index(max(scores)), scores.index(min(scores))
+    if best == worst:  # all alike: two that differ in their words, if there are any
+        words = [[message["content"].strip() for message in answer] for answer, _ in rated.answers]
+        worst = next((i for i, said in enumerate(words) if said != words[best]), 1)
+    if pairs == "best_worst" or scores[best] == scores[worst]:
+        return [_pair(rated, best, worst, scores)]
+    order = sorted(range(len(scores)), key=lambda i: -scores[i])
+    found: list[Record | UnusableError] = []
+    for i, j in combinations(order, 2):
+        if scores[i] > scores[j]:
+            try:
+                found.append(_pair(rated, i, j, scores))
+            except UnusableError as reason:
+                found.append(reason)
+    return found
+
+
+def _pair(rated: Rated, better: int, worse: int, scores: list[float]) -> Preference:
+    sides = [[*rated.prompt, *rated.answers[i][0]] for i in (better, worse)]
+    margin = scores[better] - scores[worse]
+    return m.preference(sides[0], sides[1], rated.where, margin, tie=margin == 0)
+
+
+def _best(rated: Rated, rank_by: str | None) -> list[m.Message]:
+    """The answer to imitate: the best, if it is not said to be bad."""
+    if all(LABEL in numbers for _, numbers in rated.answers):
+        good = [answer for answer, numbers in rated.answers if numbers[LABEL] == 1]
+        if not good:
+            raise UnusableError("labelled bad")
+        return good[0]
+    scores = [rank(numbers, rank_by) for _, numbers in rated.answers]
+    return rated.answers[scores.index(max(scores))][0]
+
+
+def rank(numbers: dict[str, float], rank_by: str | None = None) -> float:
+    """The number that says how good an answer is. Raises DataError where that is not clear."""
+    if rank_by is not None:
+        if rank_by not in numbers:
+            raise DataError(f"data.rank_by: no number '{rank_by}' (numbers found: {', '.join(numbers)})")
+        return numbers[rank_by]
+    name = next((name for name in RANKING if name in numbers), None)
+    if name is None and len(numbers) != 1:
+        found = ", ".join(numbers)
+        raise DataError(f"score: which of {found} says how good an answer is? name it: data.rank_by=…")
+    return numbers[name] if name is not None else next(iter(numbers.values()))

@@ -1,0 +1,55 @@
+"""What a format is: how its rows are read, and what tells them from the rows of others."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rlhf.data.records import Record
+
+Row = dict[str, Any]
+Types = type | tuple[type, ...]
+Read = Callable[[Row, str], Record | Sequence[Record]]
+
+TURNS = (str, list)
+"""Text that may be one turn or several."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """How rows of a format are read and recognised."""
+
+    read: Read
+    """From a row and its `file:line` to a record, or to several. Raises DataError("field: what; what would work") for
+    a row that someone must mend, and UnusableError(reason) for one that is to be dropped and counted."""
+    needs: Mapping[str, Types] = field(default_factory=dict)
+    """Fields and their types; `output|response` is one or the other."""
+    only_if: Callable[[Row], bool] = lambda row: True
+    """What tells it from formats with the same fields; asked only of rows that have them, of the right types."""
+    vague: bool = False
+    """Whether its fields are too common for a row of other types to be meant for it."""
+
+    def has_fields(self, row: Row) -> bool:
+        return not any(self.lacks(row))
+
+    def lacks(self, row: Row) -> Iterator[str]:
+        """Fields that it needs and the row has not."""
+        return (names for names in self.needs if not any(name in row for name in names.split("|")))
+
+    def has_types(self, row: Row) -> bool:
+        """Whether a row has all fields, of the right types."""
+        return not any(self.mistyped(row))
+
+    def mistyped(self, row: Row) -> Iterator[tuple[str, Types]]:
+        """Fields that are missing or of another type, and the types that they should have."""
+        for names, types in self.needs.items():
+            if not any(name in row and isinstance(row[name], types) for name in names.split("|")):
+                yield names, types
+
+    def fits(self, row: Row) -> bool:
+        return self.has_types(row) and self.only_if(row)
+
+
+def named(row: Row, names: str) -> str:
+    """Which of the names `a|b|c` the row has, the first that is not null; the first of all where it has none."""
+    choice = names.split("|")
+    return next((name for name in choice if row.get(name) is not None), choice[0])

@@ -1,0 +1,65 @@
+"""Numbers and verdicts in rows; also as text, which is all that CSV has."""
+
+import math
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from rlhf.data.messages import kind_of
+from rlhf.errors import DataError
+
+
+def number(value: Any, name: str) -> float:
+    """A finite number."""
+    try:
+        found = float("nan" if isinstance(value, bool) else value)
+    except (TypeError, ValueError):
+        found = math.nan
+    if not math.isfinite(found):
+        raise DataError(f"{name}: is {value!r}; a number is needed")
+    return found
+
+
+def integer(value: Any, name: str, known: Collection[int]) -> int:
+    """One of a few whole numbers."""
+    found = number(float(value) if isinstance(value, bool) else value, name)
+    if found not in known:
+        raise DataError(f"{name}: is {value!r}; {' or '.join(map(str, known))} is needed")
+    return int(found)
+
+
+_TRUTHS = {"true": 1.0, "1": 1.0, "1.0": 1.0, "false": 0.0, "0": 0.0, "0.0": 0.0, "-1": 0.0}
+
+
+def truth(value: Any, name: str) -> float:
+    """1 for a good answer, 0 for a bad one."""
+    said = str(value).strip().lower()
+    if said not in _TRUTHS:
+        raise DataError(f"{name}: is {value!r}; true (good) or false (bad) is needed")
+    return _TRUTHS[said]
+
+
+def numbers(row: Mapping[str, Any], apart_from: Collection[str] = ()) -> dict[str, float]:
+    """Every field that holds a finite number, by name: not truths, not what is nested."""
+    found: dict[str, float] = {}
+    for name, value in row.items():
+        if name not in apart_from and isinstance(value, int | float | str) and not isinstance(value, bool):
+            try:
+                one = float(value)
+            except ValueError:
+                continue  # an id, a source, a comment
+            if math.isfinite(one):
+                found[name] = one
+    return found
+
+
+def shared(one: str, other: str) -> int:
+    """Characters that two texts begin with alike."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
+def listed(value: Any, name: str, what: str, least: int = 1) -> list[Any]:
+    """A list of at least some length."""
+    if not isinstance(value, list) or len(value) < least:
+        raise DataError(f"{name}: is {kind_of(value)}; a list of {what} is needed")
+    return value
