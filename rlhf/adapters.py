@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PreTrainedModel
@@ -18,6 +19,9 @@ from rlhf.weights import Weights
 
 POLICY = "default"
 """Name of the adapter that trains; TRL expects PEFT's default."""
+FILE = "adapter_model.safetensors"
+_PARTS = r"lora_\w+|trainable_tokens_delta"
+"""What an adapter's parameters are called."""
 _BELOW = "below"
 """Begins the names of the adapters under it, which do not."""
 
@@ -47,36 +51,84 @@ def add_frozen(model: Any, name: str, folders: Sequence[Path]) -> tuple[Any, Ada
 
 def fill(model: Any, name: str, folder: Path) -> None:
     """Copy a saved adapter into the adapter `name`; every tensor must find its place."""
-    import peft
-
-    path = folder / "adapter_model.safetensors"
+    path = folder / FILE
     try:
         state = load_file(path)
     except Exception as error:
         raise ArtifactError(f"{path}: cannot be read: {error}") from None
+    places = _places(model, name)
     if bare(model).get_output_embeddings() is None:  # a reward model predicts no tokens, and has no rows for new ones
-        here = {f"{where}.token_adapter" for where, _ in model.named_modules()}
-        state = {key: v for key, v in state.items() if "token_adapter" not in key or key.rpartition(".")[0] in here}
-    try:
-        result = peft.set_peft_model_state_dict(model, state, adapter_name=name)
-    except RuntimeError as error:
-        first = str(error).strip().splitlines()[-1].strip()
-        raise ArtifactError(f"{path}: does not fit its adapter_config.json: {first}") from None
-    own = {key for key, _ in model.named_parameters()}  # what is tied is there once
-    missing = [key for key in result.missing_keys if key in own and of_adapter(key, (name,))]
-    if result.unexpected_keys or missing:
-        odd = (list(result.unexpected_keys) + missing)[0]
-        raise ArtifactError(f"{path}: does not fit its base (first: {odd})")
+        state = {key: value for key, value in state.items() if key in places or "token_adapter" not in key}
+    if odd := sorted(state.keys() ^ places.keys()):
+        raise ArtifactError(f"{path}: does not fit its base (first: {odd[0]})")
+    for key, value in state.items():
+        if value.shape != places[key].shape:
+            shapes = f"{tuple(value.shape)} and not {tuple(places[key].shape)}"
+            raise ArtifactError(f"{path}: does not fit its adapter_config.json: {key} is {shapes}")
+        places[key].data.copy_(value)
 
 
 def save(model: Any, name: str, folder: Path) -> None:
     """Write an adapter and its shape."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({key: p.detach().cpu().contiguous() for key, p in _places(model, name).items()}, folder / FILE)
+    model.peft_config[name].save_pretrained(folder)
+
+
+def _places(model: nn.Module, name: str) -> dict[str, nn.Parameter]:
+    """An adapter's parameters by the keys that PEFT gives them in a file: without the adapter's name. Those of tied
+    layers are there once.
+
+    PEFT's own reading and writing asks every adapter on a model for the rows of new tokens that one of them has.
+    """
+    found = {}
+    for full, parameter in model.named_parameters():
+        if match := re.search(rf"^(.*\.(?:{_PARTS}))\.{re.escape(name)}(\.weight)?$", full):
+            scales = match[1].endswith("lora_magnitude_vector")  # DoRA's, in PEFT's oldest form
+            found[match[1] + ("" if scales else match[2] or "")] = parameter
+    return found
+
+
+def add_up(model: Any, names: Adapter, whole: str) -> None:
+    """Put the sum of adapters on a model as one of the sum of their ranks, called `whole`: their A side by side, their
+    B with what scales each, the rows of all their new tokens."""
     import peft
 
-    folder.mkdir(parents=True, exist_ok=True)
-    state = peft.get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
-    save_file({k: v.detach().cpu().contiguous() for k, v in state.items()}, folder / "adapter_model.safetensors")
-    model.peft_config[name].save_pretrained(folder)
+    shapes = [model.peft_config[name] for name in names]
+    rank = sum(shape.r for shape in shapes)
+    rows: dict[str, list[int]] = {}
+    for shape in shapes:
+        for layer, ids in (shape.trainable_token_indices or {}).items():
+            rows[layer] = [*rows.get(layer, []), *ids]
+    config = peft.LoraConfig(
+        r=rank,
+        lora_alpha=rank,
+        target_modules=sorted({target for shape in shapes for target in shape.target_modules}),
+        fan_in_fan_out=shapes[-1].fan_in_fan_out,
+        trainable_token_indices=rows or None,  # type: ignore[arg-type]
+    )
+    model.add_adapter(whole, config)
+    for layer in adapted_layers(model):
+        if whole in getattr(layer, "lora_A", ()):
+            down, up, at = layer.lora_A[whole].weight.data.zero_(), layer.lora_B[whole].weight.data.zero_(), 0
+            for name in (name for name in names if name in layer.lora_A):
+                a, b = layer.lora_A[name].weight.data, layer.lora_B[name].weight.data
+                down[at : at + len(a)], up[:, at : at + len(a)] = a, b * layer.scaling[name]
+                at += len(a)
+        if whole in (deltas := getattr(layer, "trainable_tokens_delta", {})):
+            deltas[whole].data.copy_(torch.cat([deltas[name].data for name in names if name in deltas]))
+
+
+def merge(model: Any, names: Adapter) -> Any:
+    """The plain model with adapters merged into its weights, each where it is."""
+    for layer in adapted_layers(model):
+        if hasattr(layer, "trainable_tokens_delta"):
+            for name in (name for name in names if name in layer.trainable_tokens_delta):
+                rows = layer.trainable_tokens_delta[name].data
+                layer.get_base_layer().weight.data[layer.token_indices[name]] = rows.to(layer.weight.dtype)
+        else:
+            layer.merge(adapter_names=[name for name in names if name in layer.lora_A])
+    return model.unload()
 
 
 def activate(model: nn.Module, adapter: Adapter) -> None:
@@ -187,5 +239,4 @@ def is_conv1d(model: nn.Module, targets: Collection[str]) -> bool:
 
 def of_adapter(parameter: str, adapter: Adapter) -> bool:
     """Whether a parameter of that name is one of the adapters'."""
-    parts = r"(lora_\w+|trainable_tokens_delta)"
-    return any(re.search(rf"\.{parts}\.{re.escape(name)}(\.|$)", parameter) for name in adapter)
+    return any(re.search(rf"\.(?:{_PARTS})\.{re.escape(name)}(\.|$)", parameter) for name in adapter)

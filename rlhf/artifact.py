@@ -17,7 +17,7 @@ from typing import Any
 
 from rlhf.errors import ArtifactError
 
-FORMAT = 3
+FORMAT = 4
 FILE = "artifact.json"
 EXAMPLES = "examples.jsonl"
 _OWN_WEIGHTS = ("adapter_model.safetensors", "head.safetensors", "heads.safetensors")
@@ -38,6 +38,12 @@ class Base:
     quantisation: str = ""
     """Of the copy of these weights that the adapter was trained on: "", `nf4` or `nf4-double`."""
     trust_remote_code: bool = False
+    revision: str | None = None
+    """Of a hub model."""
+
+
+TRAINED_WHOLE = " (full)"
+"""Ends the name of a base that a stage has trained whole."""
 
 
 @dataclass(frozen=True)

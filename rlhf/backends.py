@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from rlhf import adapters, loading
 from rlhf import config as settings
 from rlhf.adapters import POLICY
-from rlhf.artifact import Base
+from rlhf.artifact import TRAINED_WHOLE, Base
 from rlhf.data.chat import ChatFormat
 from rlhf.parts import Adapter, bare, score_head, unwrapped
 from rlhf.weights import BELOW, Head, Weights, identity
@@ -66,10 +66,12 @@ class Backend(ABC):
     def takes(self, weights: Weights, beside: Weights) -> bool:
         """Whether `role` can make a role of `weights` beside a model loaded from `beside`."""
 
+    def quantisation(self, weights: Weights) -> str:
+        """Of the copy of their base that adapters are trained on: "", `nf4` or `nf4-double`."""
+        return ""
+
     drops_out = False
     """Whether what trains drops out a part of its input."""
-    quantisation = ""
-    """Of the copy of the base that adapters are trained on: "", `nf4` or `nf4-double`."""
     exact = True
     """Whether frozen roles compute what the model they copy does."""
     offloads = False
@@ -129,7 +131,8 @@ class FullBackend(Backend):
             save_file({"weight": score.weight.detach().float().cpu().contiguous()}, out / "head.safetensors")
 
     def base_of(self, weights: Weights, out: Path) -> Base:
-        return Base("model", f"{weights.name} (full)", identity(out), trust_remote_code=weights.trust_remote_code)
+        name = f"{weights.name.removesuffix(TRAINED_WHOLE)}{TRAINED_WHOLE}"
+        return Base("model", name, identity(out), "", weights.trust_remote_code, weights.revision)
 
     def takes(self, weights: Weights, beside: Weights) -> bool:
         return True
@@ -194,14 +197,21 @@ class LoRABackend(Backend):
             save_file({"weight": score.weight.detach().float().cpu().contiguous()}, out / "head.safetensors")
 
     def base_of(self, weights: Weights, out: Path) -> Base:
-        return Base(str(weights.base), weights.name, weights.identity, self.quantisation, weights.trust_remote_code)
+        copy = self.quantisation(weights)
+        return Base(
+            str(weights.base), weights.name, weights.identity, copy, weights.trust_remote_code, weights.revision
+        )
 
     def takes(self, weights: Weights, beside: Weights) -> bool:
-        same_copy = weights.quantisation == self.quantisation  # scores on another copy of the base are not its scores
+        same_copy = weights.quantisation == self.quantisation(beside)  # scores on another copy are not its scores
         return weights.adapter is not None and weights.identity == beside.identity and same_copy
 
+    def quantisation(self, weights: Weights) -> str:
+        """As the parent's adapter was trained: what follows QLoRA starts from the base that QLoRA saw."""
+        return weights.quantisation
+
     def _base(self, weights: Weights, chat: ChatFormat, head: Head) -> PreTrainedModel:
-        return loading.whole(weights, chat, head, self.dtype)
+        return loading.dequantised(weights, chat, head, self.dtype)
 
     def _adapter_config(self, weights: Weights, base: PreTrainedModel, new_ids: Sequence[int] = ()) -> tuple[Any, bool]:
         """The shape of the adapter that trains, and whether it is the parent's, continued."""
@@ -236,8 +246,7 @@ class QLoRABackend(LoRABackend):
 
     config: settings.QLoRA
 
-    @property
-    def quantisation(self) -> str:  # type: ignore[override]
+    def quantisation(self, weights: Weights) -> str:
         return loading.DOUBLE if self.config.double_quant else "nf4"
 
     def _base(self, weights: Weights, chat: ChatFormat, head: Head) -> PreTrainedModel:

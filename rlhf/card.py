@@ -1,6 +1,7 @@
 """The README of an exported model: what it is, where it came from, on what data, how it was measured."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ def write(weights: Weights, compared: Mapping[str, Any], serve: Sequence[str], w
 
 
 def _header(weights: Weights, made: Artifact | None, whole: bool) -> list[str]:
-    base = hub_name(weights.name)
+    base = hub_name(weights.name.removesuffix(artifacts.TRAINED_WHOLE))
     tags = ["rlhf", *([made.stage] if made else []), *(["reward-model"] if weights.scores else [])]
     return [
         "---",
@@ -84,22 +85,32 @@ def _lineage(weights: Weights, chain: Sequence[Artifact]) -> list[str]:
         kind = (made.backend or {}).get("kind", "")
         lines.append(f"| {made.name} | {made.stage} | {kind} | {parents} | `{made.hash}` |")
     base = f"Base: `{weights.name}`, weights `{weights.identity[:16]}`"
-    quantised = f", held in 4 bit ({weights.quantisation}) while its adapter trained" if weights.quantisation else ""
+    quantised = f", as in 4 bit ({weights.quantisation}) while its adapter trained" if weights.quantisation else ""
     return [*lines, "", f"{base}{quantised}."]
 
 
 def _data(chain: Sequence[Artifact]) -> list[str]:
-    lines = ["| stage | source | sha256 | rows | used | held out | dropped |", "|---|---|---|---|---|---|---|"]
+    lines = ["| stage | source | sha256 | rows | used | held out | dropped or cut |", "|---|---|---|---|---|---|---|"]
     for made in chain:
         books = made.data.get("file")
         if not isinstance(books, dict):
             continue
-        dropped = ", ".join(f"{count} {reason}" for reason, count in books.get("dropped", {}).items()) or "none"
+        dropped = _dropped(made)
         for source in books.get("sources", []):
             mark = f"`{source['sha256'][:16]}`" if source.get("sha256") else ""
             numbers = f"{books['rows']} | {books['used']} | {books['held_out']} | {dropped}"
             lines.append(f"| {made.name} | {source['name']} | {mark} | {numbers} |")
     return lines
+
+
+def _dropped(made: Artifact) -> str:
+    """What was not used, by reason, and what was cut to fit: when the file was read, and when it became tokens."""
+    counts: Counter[str] = Counter()
+    for books in made.data.values():
+        if isinstance(books, dict):
+            counts.update(books.get("dropped", {}))
+            counts["cut to fit"] += books.get("cut", 0)
+    return ", ".join(f"{count} {reason}" for reason, count in counts.items() if count) or "none"
 
 
 def _metrics(made: Artifact) -> list[str]:

@@ -283,6 +283,11 @@ class TrainConfig(Optimisation):
     checkpoint_every: int = Field(default=100, ge=0)
     """Steps between checkpoints, from which an interrupted stage goes on bit for bit; 0 for none."""
 
+    @property
+    def micro_batch(self) -> int:
+        """Examples a forward pass on one process."""
+        return self.micro_batch_size or self.batch_size
+
     @model_validator(mode="after")
     def _batches_divide(self) -> "TrainConfig":
         if self.micro_batch_size and self.batch_size % self.micro_batch_size:

@@ -46,10 +46,7 @@ def export(weights: Weights, out: Path, precision: str = "bf16", texts: Path | N
     live = _said(standalone(for_weights(weights), weights, chat), rows)
     model = loading.merged(weights, chat, weights.head_kind).eval()
     whole = _gap(live, [_plain(model, row, weights.scores) for row in rows])
-    if not whole["largest"] <= _APART:
-        raise GuardError(
-            f"the merged model is {whole['largest']:.2g} from the live one at a token: it is another model"
-        )
+    _check(whole, "merged model")
     model.to({"fp32": torch.float32, "bf16": torch.bfloat16}[precision])  # type: ignore[arg-type]
     model.save_pretrained(out)
     if weights.scores:  # read by others, a conversation must end as it did in training: with the stop token
@@ -77,12 +74,19 @@ def export_adapter(weights: Weights, out: Path, texts: Path | None = None) -> di
     whole = "default"
     if len(names) > 1:
         whole = "sum"
-        model.add_weighted_adapter(list(names), [1.0] * len(names), whole, combination_type="cat")
+        adapters.add_up(model, names, whole)
     adapters.save(model, whole, out)
     _complete(weights, out, hub_name(weights.name) or str(weights.base))
     text.save(chat, out)
-    found = _compared(weights, rows, texts, exported=_gap(live, _read_back(weights, chat, out, rows)))
+    exported = _gap(live, _read_back(weights, chat, out, rows))
+    _check(exported, "exported adapter, on its base,")
+    found = _compared(weights, rows, texts, exported=exported)
     return _finish(weights, out, found, _use_adapter)
+
+
+def _check(gap: dict[str, float], what: str) -> None:
+    if not gap["largest"] <= _APART:
+        raise GuardError(f"the {what} is {gap['largest']:.2g} from the live model at a token: it is another model")
 
 
 # ------------------------------------------------------------------------------------------------ writing
@@ -104,6 +108,7 @@ def _complete(weights: Weights, out: Path, base: str) -> None:
     path = out / "adapter_config.json"
     config = json.loads(path.read_text("utf-8"))
     config["base_model_name_or_path"] = base
+    config["revision"] = weights.revision
     config["task_type"] = "SEQ_CLS" if weights.scores else "CAUSAL_LM"
     if weights.head is not None:
         config["modules_to_save"] = ["score"]
@@ -130,11 +135,19 @@ def _serve(weights: Weights, out: str, name: str) -> list[str]:
             f"its scores are {weights.score_shift:+.4f} above those of `rlhf score`, which centres them "
             "(and rounded, unless exported with --precision fp32)",
             "format conversations with its own chat template, tokenizer.apply_chat_template(messages)",
+            *_lost(weights),
         ]
     return [
         f"vLLM:    vllm serve {out}",
         f"Ollama:  printf 'FROM %s\\n' {out} > Modelfile && ollama create {name} -f Modelfile",
     ]
+
+
+def _lost(weights: Weights) -> list[str]:
+    """What an export cannot take along."""
+    if weights.heads is None:
+        return []
+    return ["its several heads have become the one that is their mean or sum: what each says stays with the stage"]
 
 
 def _use_adapter(weights: Weights, out: str, _: str) -> list[str]:
@@ -145,7 +158,7 @@ def _use_adapter(weights: Weights, out: str, _: str) -> list[str]:
         lines.append(f"it was trained on its base in 4 bit ({weights.quantisation}): load the base so as well")
     if weights.scores:
         lines.append(f"its scores are {weights.score_shift:+.4f} above those of `rlhf score`, which centres them")
-    return lines
+    return lines + _lost(weights)
 
 
 # ------------------------------------------------------------------------------------------------ comparing

@@ -130,14 +130,20 @@ def merged(
     weights: Weights, chat: ChatFormat, head: Head = "lm", dtype: torch.dtype = torch.float32
 ) -> PreTrainedModel:
     """Base and adapter as one plain model on the CPU; a QLoRA adapter goes into the base it saw, dequantised."""
+    model = dequantised(weights, chat, head, dtype)
+    if weights.adapter is None:
+        return model
+    adapted, names = adapters.add_frozen(model, "merged", weights.adapters)
+    return adapters.merge(adapted, names)
+
+
+def dequantised(weights: Weights, chat: ChatFormat, head: Head, dtype: torch.dtype) -> PreTrainedModel:
+    """Whole weights on the CPU with the values that their adapter saw: after QLoRA, those of the copy in 4 bit."""
     model = whole(weights, chat, head, dtype)
     if weights.quantisation:
         how = nf4(dtype, weights.quantisation == DOUBLE)
         _dequantise_into(model, quantised(weights, chat, head, dtype, how, torch.device("cpu")))
-    if weights.adapter is None:
-        return model
-    adapted, names = adapters.add_frozen(model, "merged", weights.adapters)
-    return adapted.merge_and_unload(adapter_names=list(names))
+    return model
 
 
 def in_precision(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:

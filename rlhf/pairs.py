@@ -60,7 +60,7 @@ class _OwnLoss(PairTrainer):
         sum_B, length_B = logprob_BT.sum(1), said_BT.sum(1)
         answers = Answers(*sum_B.chunk(2), *(sum_B / length_B).chunk(2))
         loss = self.loss(answers)
-        nll = -answers.chosen_B.sum() / length_B.chunk(2)[0].sum()
+        nll = -answers.chosen_mean_B.mean()  # a mean of answers' means, so that it is the same in any micro-batches
         self._note(model, answers, nll)
         return loss + self.sft_coef * nll if self.sft_coef else loss
 

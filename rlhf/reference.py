@@ -4,17 +4,19 @@ The parent is the policy itself before its first step. What was computed is kept
 and of the examples, so that another run of the same stage (another beta, another loss) finds it there.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rlhf import artifact as artifacts
 from rlhf import evaluate
 from rlhf.job import Job
-from rlhf.resources import cache_folder
+from rlhf.resources import cache_folder, code_hash
 from rlhf.roles import Role
 from rlhf.tracking import Tracker
 
@@ -28,6 +30,7 @@ def logprobs(job: Job, parent: Role, answers: Sequence[Answer], size: int, track
     known = _read(path, len(answers))
     if known is None:
         tracker.screen.say(f"  computing the reference's log-probabilities of {len(answers)} answers")
+        parent.model.eval()  # nothing drops out
         known = evaluate.answer_logprobs(parent, answers, size)
         _keep(path, known)
     return known.tolist()
@@ -37,8 +40,10 @@ def _key(job: Job, answers: Sequence[Answer]) -> str:
     """Changes with everything that the numbers depend on."""
     weights = job.weights
     adapters = [artifacts.sha256(folder / "adapter_model.safetensors") for folder in weights.adapters]
-    how = [str(job.how.dtype), job.how.quantisation, str(job.how.device.type), torch.__version__]
-    return artifacts.digest([weights.identity, adapters, how, [list(answer) for answer in answers]])
+    how = [str(job.how.dtype), job.how.quantisation(weights), str(job.how.device.type), code_hash("rlhf")]
+    vocabulary = [len(job.chat.tokenizer), job.chat.new_ids]
+    versions = [torch.__version__, transformers.__version__]
+    return artifacts.digest([weights.identity, adapters, vocabulary, how, versions, [list(one) for one in answers]])
 
 
 def _read(path: Path, count: int) -> Tensor | None:
@@ -54,7 +59,7 @@ def _keep(path: Path, logprob_N: Tensor) -> None:
     """Written whole or not at all; a disk that cannot be written to costs the next run its time, not this one."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = path.with_suffix(f".{id(logprob_N)}.partial")
+        scratch = path.with_suffix(f".{os.getpid()}.partial")
         save_file({"logprob_N": logprob_N.contiguous()}, scratch)
         artifacts.sync(scratch)
         scratch.replace(path)

@@ -1,6 +1,9 @@
-"""Files that ship with rlhf (beside the package in a checkout, inside it in a wheel), and the cache folder."""
+"""Files that ship with rlhf (beside the package in a checkout, inside it in a wheel), its code, and its cache."""
 
+import hashlib
+import importlib.util
 import os
+from functools import cache
 from pathlib import Path
 
 from rlhf.errors import ArtifactError
@@ -30,6 +33,17 @@ def is_shipped(path: Path) -> bool:
 def cache_folder(what: str) -> Path:
     """Where that which can be computed again is kept between runs: under RLHF_CACHE, or ~/.cache/rlhf."""
     return Path(os.environ.get("RLHF_CACHE") or Path.home() / ".cache" / "rlhf") / what
+
+
+@cache
+def code_hash(package: str) -> str:
+    """Of a package's sources."""
+    spec = importlib.util.find_spec(package)
+    assert spec is not None and spec.submodule_search_locations, package
+    total = hashlib.sha256()
+    for source in sorted(Path(spec.submodule_search_locations[0]).rglob("*.py")):
+        total.update(source.read_bytes())
+    return total.hexdigest()[:16]
 
 
 def _root() -> Path:

@@ -49,6 +49,10 @@ class RoleReward:
         """What each of the model's heads scores, (B, K)."""
         return self._at_the_end(rollout, self.role.opinions)
 
+    @property
+    def voices(self) -> int:
+        return self.role.voices
+
     def _at_the_end(self, rollout: Rollout, read: Callable[[Tensor], Tensor]) -> Tensor:
         """What `read` makes of the model's state at the end of each response, (B, …)."""
         ended = self._ended(rollout)
@@ -91,6 +95,10 @@ class TextReward:
         """What each of the model's heads scores, (B, K)."""
         return self.judge.opinions_of(self._rows(prompts, rollout)).to(rollout.finished_B.device)
 
+    @property
+    def voices(self) -> int:
+        return self.judge.role.voices
+
     def _rows(self, prompts: Sequence[Prompt], rollout: Rollout) -> list[list[int]]:
         if not self.same_tokens:
             return encode_conversations(self.judge.chat, conversations(prompts, rollout.texts(self.chat)))
@@ -103,7 +111,7 @@ class CautiousReward:
     """The mean of several opinions, those of models and of their heads, less their disagreement.
 
     Where they part, the answers are unlike those that they have learned from, and their mean is easily gamed (Coste et
-    al. 2024).
+    al. 2024, who subtract the variance; a deviation is in the score's own unit, as Zhai et al. 2024 have it).
     """
 
     judges: Sequence[RoleReward | TextReward]

@@ -109,9 +109,14 @@ class Role:
 
     def opinions(self, hidden: Tensor) -> Tensor:
         """What each head of an ensemble scores, (N, K) float32; the head itself where it is one."""
-        if self.heads is None or self.heads.names:
+        if self.heads is None or self.voices == 1:
             return self.read(hidden)[:, None]
         return self.heads.linear(hidden.float())
+
+    @property
+    def voices(self) -> int:
+        """How many `opinions` it has."""
+        return 1 if self.heads is None or self.heads.names else self.heads.linear.out_features
 
     def reads_states_of(self, other: "Role") -> bool:
         """Whether this is no more than a head on the other role's states."""

@@ -5,9 +5,7 @@
     stages/<name>/        one folder a stage (rlhf/artifact.py)
 """
 
-import hashlib
 import importlib
-import importlib.util
 import logging
 import os
 import shutil
@@ -16,7 +14,6 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -29,6 +26,7 @@ from rlhf.console import Screen
 from rlhf.errors import ArtifactError, RecipeError
 from rlhf.memory import keep_few_kernels
 from rlhf.recipe import Recipe
+from rlhf.resources import code_hash
 from rlhf.tracking import Tracker
 from rlhf.weights import Weights, find
 
@@ -224,7 +222,7 @@ def stage_hash(stage: StageConfig, inputs: Mapping[str, Weights]) -> str:
     """
     config = {name: _content(getattr(stage, name)) for name in type(stage).model_fields if name != "name"}
     parents = {where: weights.lineage for where, weights in inputs.items()}
-    code = [_code(package) for package in (stage.program.rpartition(".")[0], "rlhf")]
+    code = [code_hash(package) for package in (stage.program.rpartition(".")[0], "rlhf")]
     return artifacts.digest({"config": config, "parents": parents, "code": code})
 
 
@@ -242,17 +240,6 @@ def _content(value: Any) -> Any:
             return {key: _content(item) for key, item in value.items()}
         case _:
             return value
-
-
-@cache
-def _code(package: str) -> str:
-    """Hash of a package's sources."""
-    spec = importlib.util.find_spec(package)
-    assert spec is not None and spec.submodule_search_locations, package
-    total = hashlib.sha256()
-    for source in sorted(Path(spec.submodule_search_locations[0]).rglob("*.py")):
-        total.update(source.read_bytes())
-    return total.hexdigest()[:16]
 
 
 def _load_rules(block: Strict) -> None:

@@ -7,6 +7,7 @@ from rlhf import rules
 from rlhf.backends import Backend
 from rlhf.config import RewardSource
 from rlhf.data.chat import ChatFormat
+from rlhf.errors import RecipeError
 from rlhf.reward_model import RewardModel
 from rlhf.rewards import CautiousReward, EndpointReward, Reward, RoleReward, RuleReward, TextReward
 from rlhf.roles import Role
@@ -47,6 +48,11 @@ class Sources:
         if source.url is not None:
             return EndpointReward(source.url, self.chat, source.timeout_s)
         judges = [self._judge(name) for name in model_names(where, source)]
+        if source.uncertainty and sum(judge.voices for judge in judges) < 2:
+            raise RecipeError(
+                f"{where}.uncertainty: one opinion cannot disagree with itself; name several models, or a reward model "
+                "of several `heads`"
+            )
         return judges[0] if len(judges) == 1 and not source.uncertainty else CautiousReward(judges, source.uncertainty)
 
     def _judge(self, name: str) -> RoleReward | TextReward:

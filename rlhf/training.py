@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -68,15 +68,20 @@ class Resumable(Trainer):
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         Trainer._save_checkpoint(self, model, trial)  # TRL's own writes a model card too
-        checkpoint.seal(Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}")
+        folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
+        (folder / _TOKENS).write_text(str(getattr(self, "_total_train_tokens", 0)), encoding="utf-8")
+        checkpoint.seal(folder)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         saved = load_file(Path(resume_from_checkpoint) / _TRAINED)
         trained = _trained(self.model)
         assert saved.keys() == trained.keys(), "a checkpoint of other parameters"
         checkpoint.copy_into(list(trained.values()), [saved[name] for name in trained])
+        if hasattr(self, "_total_train_tokens"):  # TRL counts from where it starts
+            self._total_train_tokens = int((Path(resume_from_checkpoint) / _TOKENS).read_text("utf-8"))
 
 
+_TOKENS = "tokens.txt"
 _TRAINED = "trained.safetensors"
 
 
@@ -85,10 +90,15 @@ def _trained(model: Any) -> dict[str, nn.Parameter]:
 
 
 class _Report(TrainerCallback):
-    """Sends the trainer's logs to the tracker and stops on a number that is not finite."""
+    """Sends the trainer's logs to the tracker and stops on a number that is not finite. Logs at every checkpoint too:
+    a line is of the steps since the one before it, and must not reach behind where an interrupted run goes on."""
 
     def __init__(self, tracker: Tracker) -> None:
         self.tracker = tracker
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if args.save_strategy == "steps" and state.global_step % args.save_steps == 0:
+            control.should_log = True
 
     def on_log(
         self,
@@ -118,14 +128,15 @@ class StartsAtReference(TrainerCallback):
         for name in ("rewards/chosen", "rewards/rejected"):
             if abs(logs.get(name, 0.0)) > self.tolerance:
                 raise GuardError(
-                    f"before the first step, {name} is {logs[name]:.5f} and not 0: "
+                    f"before the first step, {name} is {logs[name]:.3g} and not 0: "
                     "the reference is not the policy's parent"
                 )
 
     @classmethod
-    def of(cls, precision: str) -> "StartsAtReference":
-        """With room for rounding: a sum over an answer's tokens, times beta, of which bf16 rounds each."""
-        return cls(1e-4 if precision == "fp32" else 0.05)
+    def of(cls, precision: str, beta: float, answers: Sequence[Sequence[int]]) -> "StartsAtReference":
+        """With room for rounding in nats a token, of as many tokens as these answers have on average, times beta."""
+        tokens = sum(map(len, answers)) / max(len(answers), 1)
+        return cls(beta * tokens * (1e-5 if precision == "fp32" else 5e-3))
 
 
 def run(trainer: Resumable, tracker: Tracker, out: Path) -> dict[str, float]:
@@ -145,7 +156,7 @@ def run(trainer: Resumable, tracker: Tracker, out: Path) -> dict[str, float]:
         result = trainer.train(resume_from_checkpoint=str(begun) if begun else None)
         metrics = trainer.evaluate() if trainer.eval_dataset is not None else {}
     kept = {k: v for k, v in metrics.items() if isinstance(v, float) and not k.endswith(("runtime", "per_second"))}
-    return {**kept, "train_loss": result.training_loss, "steps": result.global_step}
+    return {**kept, "steps": result.global_step}
 
 
 @contextmanager

@@ -55,6 +55,8 @@ class Weights:
     text: Text | None = None
     """How the parent formatted text; None for a model from outside."""
     trust_remote_code: bool = False
+    revision: str | None = None
+    """Of a base from the hub."""
     metrics: Mapping[str, Any] = field(default_factory=dict)
     """What the stage that made them measured; empty for a model from outside."""
     called: str = ""
@@ -106,6 +108,7 @@ class Weights:
             quantisation=artifact.base.quantisation,
             text=artifact.text,
             trust_remote_code=artifact.base.trust_remote_code,
+            revision=artifact.base.revision,
             metrics=artifact.metrics,
             folder=artifact.folder,
             lineage=artifact.hash,
@@ -130,6 +133,7 @@ def find(ref: ModelRef, stages: Mapping[str, Artifact], folder: Path | None = No
         own_head=_has_head(base),
         called=str(ref.name),
         trust_remote_code=source.trust_remote_code,
+        revision=source.revision,
         lineage=artifacts.digest([known, _text_hash(base)]),
     )
 

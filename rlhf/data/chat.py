@@ -225,7 +225,8 @@ def encode_rated(
     records: Sequence[Rated], chat: ChatFormat, max_length: int, needs: Sequence[str] = ()
 ) -> tuple[list[dict[str, Any]], Ledger]:
     """{prompt_ids, completion_ids, numbers}, a row for each answer: together at most `max_length` tokens. The ledger
-    counts answers; those that have none of the numbers `needs` are dropped."""
+    counts answers; those that have none of the numbers `needs` are dropped, and those of several turns, of which some
+    would be the user's."""
     books = _Books()
     rows = []
     for record in records:
@@ -233,6 +234,8 @@ def encode_rated(
             with books.row(record.where):
                 if needs and not any(name in numbers for name in needs):
                     raise _DropError(f"no number called {' or '.join(needs)}")
+                if len(answer) > 1:
+                    raise _DropError("parts before the last turn")
                 asked, ids = chat.answered(record.prompt, answer)
                 if len(asked) + len(ids) > max_length:
                     kept = fit(chat, record.prompt, max_length, lambda p, a=answer: len(chat.encode([*p, *a]).ids))

@@ -5,8 +5,6 @@ Log-probabilities are of whole answers, summed over their tokens, unless a name 
 
 # B pairs or answers, K heads
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -66,9 +64,6 @@ def _logistic(logit_B: Tensor, label_smoothing: float) -> Tensor:
 
 
 # ------------------------------------------------------------------------------------------------ reward models
-
-Ties = Callable[[Tensor], Tensor]
-"""From the differences of tied pairs, (B,), to their losses, (B,)."""
 
 
 def bradley_terry(difference_B: Tensor, margin_B: Tensor, tie_B: Tensor, tie_threshold: float) -> Tensor:

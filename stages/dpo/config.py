@@ -45,8 +45,8 @@ class DPOConfig(TrainingStage):
     """Assumed share of flipped labels: conservative DPO with `sigmoid` (Mitchell 2023), unbiased with `robust`
     (Chowdhury et al. 2024, eq. 9); `exo_pair` and the `aot` losses read it too."""
     sft_coef: float = Field(default=0.0, ge=0)
-    """Weight of the chosen answers' negative log-likelihood a token, which keeps them likely (Liu et al. 2024; Pang et
-    al. 2024)."""
+    """Weight of the chosen answers' negative log-likelihood a token (of a micro-batch, as TRL has it), which keeps them
+    likely (Liu et al. 2024; Pang et al. 2024)."""
     reference_free: bool = False
     """Take a uniform reference in place of the parent; the policy may then drift from it without bound."""
 
@@ -63,6 +63,10 @@ class DPOConfig(TrainingStage):
         if self.label_smoothing and unread:
             reads = ", ".join(sorted(_SMOOTHED))
             raise ValueError(f"loss '{unread[0]}' does not read label_smoothing; these do: {reads}")
+        if "robust" in self.losses and not self.label_smoothing:
+            raise ValueError("loss 'robust' without label_smoothing is 'sigmoid': name the share of flipped labels")
+        if (sorts := sorted({"aot", "aot_unpaired"} & self.losses.keys())) and self.train.micro_batch < 2:
+            raise ValueError(f"loss '{sorts[0]}' sorts a micro-batch: train.micro_batch_size must be 2 or more")
         if "exo_pair" in self.losses and not self.label_smoothing:
             raise ValueError("loss 'exo_pair' needs label_smoothing above 0, such as 0.001 (Ji et al. 2024, eq. 16)")
         return self

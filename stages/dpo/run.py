@@ -24,6 +24,7 @@ def run(config: DPOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
     held_out, held_out_ledger = encode_preferences(job.split.held_out, job.chat, job.max_length, one_answer=True)
     model = job.how.load(job.weights, job.chat)
     parent = job.role(model)
+    said = [row[f"{side}_ids"] for row in train for side in ("chosen", "rejected")]
     train, held_out = (_with_reference(config, job, parent, rows, tracker) for rows in (train, held_out))
     names, weights = trl_losses(config)
     with training.trainable_kept(model):
@@ -42,7 +43,7 @@ def run(config: DPOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
         )
     logprobs_from_trunk(parent, config.train.gradient_checkpointing)
     if not config.reference_free:
-        trainer.add_callback(training.StartsAtReference.of(config.precision))
+        trainer.add_callback(training.StartsAtReference.of(config.precision, config.beta, said))
     metrics = training.run(trainer, tracker, out)
     _warn_of_lost_answers(config, metrics, tracker)
     return job.finish(model, out, {"train": ledger, "held_out": held_out_ledger}, metrics)
@@ -56,8 +57,7 @@ def _with_reference(
     if config.reference_free or not rows:
         return [row | {f"ref_{side}_logps": 0.0 for side in sides} for row in rows]
     answers = [(row["prompt_ids"], row[f"{side}_ids"]) for side in sides for row in rows]
-    size = 2 * (config.train.micro_batch_size or config.train.batch_size)
-    known = reference.logprobs(job, parent, answers, size, tracker)
+    known = reference.logprobs(job, parent, answers, 2 * config.train.micro_batch, tracker)
     halves = zip(rows, known[: len(rows)], known[len(rows) :], strict=True)
     return [row | {"ref_chosen_logps": chosen, "ref_rejected_logps": rejected} for row, chosen, rejected in halves]
 
@@ -81,11 +81,15 @@ def trl_losses(config: DPOConfig) -> tuple[list[str], list[float]]:
     return list(found), list(found.values())
 
 
+_AWAY = 0.1
+"""Nats that chosen answers may lose before that is told."""
+
+
 def _warn_of_lost_answers(config: DPOConfig, metrics: Mapping[str, float], tracker: Tracker) -> None:
     """The margin may grow while chosen answers become less likely (Pal et al. 2024; Razin et al. 2024)."""
     reward, margin = (metrics.get(f"eval_rewards/{name}", 0.0) for name in ("chosen", "margins"))
-    if reward < 0 < margin and not config.reference_free:
-        away = -reward / config.beta
+    away = -reward / config.beta
+    if away > _AWAY and margin > 0 and not config.reference_free:
         tracker.screen.say(
             f"  note: held-out chosen answers are {away:.2g} nats less likely than under the reference, while the "
             "margin grew; sft_coef keeps them likely"

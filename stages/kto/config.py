@@ -20,15 +20,16 @@ class KTOConfig(TrainingStage):
     beta: float = Field(default=0.1, gt=0)
     """KL strength of the implicit reward; larger stays nearer the reference."""
     loss: Literal["kto", "apo_zero_unpaired"] = "kto"
-    """`kto` sets rewards against an estimate of the KL (eq. 8); `apo_zero_unpaired` against zero (D'Oosterlinck et al.
-    2024)."""
+    """`kto` sets rewards against an estimate of the KL (section 4.1 of the paper); `apo_zero_unpaired` against zero
+    (D'Oosterlinck et al. 2024)."""
     desirable_weight: float | None = Field(default=None, gt=0)
-    """Weight of good answers. Left out: such that good and bad weigh alike in all, as the authors advise (eq. 9)."""
+    """Weight of good answers. Left out: such that good and bad weigh alike in all, as the authors advise, but no less
+    than a quarter of a bad one's and no more than four times that."""
     undesirable_weight: float = Field(default=1.0, gt=0)
     """Weight of bad answers."""
 
     @model_validator(mode="after")
     def _kl_needs_two(self) -> "KTOConfig":
-        if self.loss == "kto" and (self.train.micro_batch_size or self.train.batch_size) < 2:
+        if self.loss == "kto" and self.train.micro_batch < 2:
             raise ValueError("loss 'kto' estimates the KL over a micro-batch: train.micro_batch_size must be 2 or more")
         return self

@@ -36,6 +36,7 @@ def run(config: KTOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
     job = Job.start(config, inputs, "labels")
     train, ledger = encode_rated(job.split.train, job.chat, job.max_length)
     held_out, held_out_ledger = encode_rated(job.split.held_out, job.chat, job.max_length)
+    said = [row["completion_ids"] for row in train]
     weight = config.desirable_weight or config.undesirable_weight * _balance(train)
     model = job.how.load(job.weights, job.chat)
     parent = job.role(model)
@@ -58,13 +59,13 @@ def run(config: KTOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
         )
     trainer.args.train_sampling_strategy = "random"  # TRL's pairs for the KL go by batch, ours are in the rows
     logprobs_from_trunk(parent, config.train.gradient_checkpointing)
-    trainer.add_callback(training.StartsAtReference.of(config.precision))
+    trainer.add_callback(training.StartsAtReference.of(config.precision, config.beta, said))
     metrics = {"desirable_weight": weight, **training.run(trainer, tracker, out)}
     return job.finish(model, out, {"train": ledger, "held_out": held_out_ledger}, metrics)
 
 
 def _balance(rows: Sequence[Mapping[str, Any]]) -> float:
-    """Weight of good answers that makes good and bad weigh alike in all (eq. 9), between 1/4 and 4."""
+    """Weight of good answers that makes good and bad weigh alike in all, between 1/4 and 4."""
     good = sum(row["numbers"][LABEL] > 0 for row in rows)
     if rows and good in (0, len(rows)):
         raise DataError(
@@ -84,9 +85,9 @@ def _with_reference(
     random.Random(config.seed).shuffle(order)
     after = dict(zip(order, [*order[1:], order[0]], strict=True))
     answers = [(row["prompt_ids"], row["completion_ids"]) for row in rows]
-    strangers = [(row["prompt_ids"], rows[after[i]]["completion_ids"]) for i, row in enumerate(rows)]
-    size = config.train.micro_batch_size or config.train.batch_size
-    known = reference.logprobs(job, parent, answers + strangers, size, tracker)
+    room = [job.max_length - len(row["prompt_ids"]) for row in rows]  # an answer to a shorter prompt may not fit
+    strangers = [(row["prompt_ids"], rows[after[i]]["completion_ids"][: room[i]]) for i, row in enumerate(rows)]
+    known = reference.logprobs(job, parent, answers + strangers, config.train.micro_batch, tracker)
     found = []
     for i, row in enumerate(rows):
         ids = {"prompt_ids": row["prompt_ids"], "completion_ids": row["completion_ids"]}

@@ -18,4 +18,5 @@ class ORPOConfig(TrainingStage):
     train: TrainConfig = TrainConfig()
     """How it steps."""
     odds_coef: float = Field(default=0.1, gt=0)
-    """Weight of the odds ratio's loss, lambda of eq. 6."""
+    """Weight of the odds ratio's loss, lambda of eq. 6. Likelihoods are of the answer alone, a mean over its tokens
+    (eq. 2)."""

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from rlhf.errors import DataError, did_you_mean
 from rlhf.parts import put_score_head, score_head
 from rlhf.weights import HEADS
 
@@ -31,6 +32,10 @@ class Scale:
         """From the numbers of the answers to train on; NaN where an answer has none of that name."""
         said_NK = torch.tensor([numbers_of(row, weights) for row in rows], dtype=torch.float64)
         count_K = (~said_NK.isnan()).sum(0)
+        for name, count in zip(weights, count_K.tolist(), strict=True):
+            if not count:
+                known = {number for row in rows for number in row["numbers"]}
+                raise DataError(f"attributes: no answer to train on has a number '{name}'{did_you_mean(name, known)}")
         mean_K = said_NK.nansum(0) / count_K
         deviation_K = ((said_NK - mean_K).square().nansum(0) / count_K).sqrt()
         deviation_K[deviation_K < 1e-8] = 1.0  # all alike: nothing to learn, nothing to divide by

@@ -4,6 +4,7 @@ Scores come from the trunk that evaluation and the RL stage read them from. Seve
 attribute, train side by side; being linear on one state, they end as the one head that their mean or weighted sum is.
 """
 
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +20,13 @@ from rlhf import evaluate, training
 from rlhf.artifact import Artifact
 from rlhf.data.chat import Ledger, encode_demonstrations, encode_preferences, encode_rated
 from rlhf.data.load import load
+from rlhf.errors import DataError
 from rlhf.forwards import scores_from_trunk
 from rlhf.job import Job, check_some_left
 from rlhf.parts import score_head
 from rlhf.rl import preferences
 from rlhf.roles import Role
-from rlhf.tracking import Tracker
+from rlhf.tracking import Tracker, check_finite
 from rlhf.weights import Weights
 from stages.reward import heads
 from stages.reward.config import RewardConfig
@@ -44,6 +46,7 @@ def run(config: RewardConfig, inputs: Mapping[str, Weights], out: Path, tracker:
     train, ledger = _encode(config, job, job.split.train)
     held_out, held_out_ledger = _encode(config, job, job.split.held_out)
     check_some_left(len(train), ledger)
+    _check_read(config, train, tracker)
     scale = Scale.of(train, config.predicted) if config.loss == "scores" else None
     model = job.how.load(job.weights, job.chat, "score")
     heads.widen(model, config.heads if scale is None else len(scale.names))
@@ -61,9 +64,10 @@ def run(config: RewardConfig, inputs: Mapping[str, Weights], out: Path, tracker:
     metrics = training.run(trainer, tracker, out)
 
     model.eval()
-    size = config.train.micro_batch_size or config.train.batch_size
+    size = config.train.micro_batch
     centred = _demonstrations(config, job) or [ids for row in train for ids in _answers(row)[:1]]
-    state_ND = evaluate.read_rows(judge, centred[:_CENTRED], size, lambda hidden: hidden.float()).to(judge.device)
+    some = random.Random(config.seed).sample(centred, min(len(centred), _CENTRED))
+    state_ND = evaluate.read_rows(judge, some, size, lambda hidden: hidden.float()).to(judge.device)
     trained = score_head(model)
     assert trained is not None
     if scale is None:
@@ -76,7 +80,19 @@ def run(config: RewardConfig, inputs: Mapping[str, Weights], out: Path, tracker:
     elif decided := [row for row in held_out if not row["tie"]]:
         metrics |= evaluate.pair_metrics(judge, decided, size)
     found.save(out / "model")
+    check_finite({"score_shift": found.shift, "head": float(found.weight_D.norm())}, "after training")
     return job.finish(model, out, {"train": ledger, "held_out": held_out_ledger}, metrics, found.shift)
+
+
+def _check_read(config: RewardConfig, rows: Sequence[Row], tracker: Tracker) -> None:
+    """Raise DataError where no row says what margins are to be; tell where none is a tie."""
+    if config.margin_coef and not any(row["margin"] for row in rows):
+        raise DataError(
+            "margin_coef: no pair to train on says how much better one answer is; a field `margin` is needed, or the "
+            "scores of both answers"
+        )
+    if config.ties in ("half", "rao_kupper") and config.loss == "pairs" and not any(row["tie"] for row in rows):
+        tracker.screen.say(f"  note: ties is '{config.ties}', but no pair to train on is a tie")
 
 
 # ------------------------------------------------------------------------------------------------ rows

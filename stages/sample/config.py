@@ -18,12 +18,10 @@ class SampleConfig(StageConfig, Judged):
     model: ModelRef
     """The policy that answers."""
     data: DataConfig
-    """The prompts. Those that `eval_fraction` holds out are answered too, and held out again by the stages that read
-    the answers, for which it must be the same; those of an `eval_path` are not."""
+    """The prompts; `max_rows` answers only the first. Those that `eval_fraction` holds out are answered too, and held
+    out again by the stages that read the answers, for which it must be the same; those of an `eval_path` are not."""
     n: int = Field(default=4, ge=2)
     """Answers to each prompt."""
-    max_prompts: int | None = Field(default=None, ge=1)
-    """Answer only the first prompts that are usable."""
     rollout: RolloutConfig = RolloutConfig()
     """How answers are drawn; `batch_size` is of answers."""
     keep_unfinished: bool = False

@@ -15,11 +15,11 @@ from typing import Any
 import torch
 
 from rlhf import checkpoint, text
-from rlhf.artifact import EXAMPLES, Artifact
+from rlhf.artifact import CHECKPOINT, EXAMPLES, Artifact, sync
 from rlhf.backends import for_weights
 from rlhf.data.chat import encode_prompts
 from rlhf.data.load import load
-from rlhf.errors import DataError, GuardError
+from rlhf.errors import ArtifactError, DataError, GuardError
 from rlhf.job import check_some_left
 from rlhf.rewards import WeightedSum
 from rlhf.roles import judged as load_judged
@@ -36,10 +36,9 @@ def run(config: SampleConfig, inputs: Mapping[str, Weights], out: Path, tracker:
     """Answer prompts; write `out/examples.jsonl`, a prompt a line with its answers and their scores."""
     policy = inputs["model"]
     chat = text.load(policy, config.template)
-    split = load(config.data, "prompts")
+    split = load(config.data.model_copy(update={"eval_fraction": 0.0}), "prompts")  # who reads them splits by prompt
     room = text.prompt_room(config.name, inputs.values(), config.data.max_length, config.rollout.max_new_tokens)
-    known = split.train + ([] if config.data.eval_path else split.held_out)  # who reads them splits by prompt as well
-    records, prompts, ledger = encode_prompts(known[: config.max_prompts], chat, room)
+    records, prompts, ledger = encode_prompts(split.train, chat, room)
     check_some_left(len(prompts), ledger, "prompt to answer")
     how = for_weights(policy, config.precision)
     models = {short(where): weights for where, weights in inputs.items() if where != "model"}
@@ -97,15 +96,19 @@ class _Examples:
     """The file of examples, batch by batch, so that an interrupted stage goes on."""
 
     def __init__(self, out: Path) -> None:
-        self.out, self.path = out, out / "drawn.jsonl"
+        self.out, self.path = out, out / CHECKPOINT / "drawn.jsonl"
+        self.path.parent.mkdir(exist_ok=True)
         state = checkpoint.load(out) or {"done": 0, "bytes": 0}
         self.done = state["done"]
         with self.path.open("ab") as file:
+            if file.tell() < state["bytes"]:
+                raise ArtifactError(f"{self.path}: is shorter than it was; run with --fresh to draw again")
             file.truncate(state["bytes"])
 
     def add(self, rows: Sequence[Row]) -> None:
         with self.path.open("ab") as file:
             file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
+        sync(self.path)
         self.done += 1
         checkpoint.save(self.out, {"done": self.done, "bytes": self.path.stat().st_size})
 
@@ -123,7 +126,6 @@ class _Examples:
             kept.append({"prompt": row["prompt"], "completions": list(answers.values())})
         with (self.out / EXAMPLES).open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in kept)
-        self.path.unlink()
         answers = [answer for row in drawn for answer in row["completions"]]
         metrics = {
             "prompts": len(kept),
