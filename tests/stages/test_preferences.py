@@ -1,29 +1,38 @@
 """Policies from pairs and labels: the losses that TRL is handed, the reference that is kept, and what is refused."""
 
+import json
 import math
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from rlhf import reference
+from rlhf import reference, training
 from rlhf.artifact import Artifact
+from rlhf.config import DataConfig
 from rlhf.console import Screen
+from rlhf.data.chat import encode_rated
 from rlhf.errors import GuardError, RecipeError
+from rlhf.job import Job
 from rlhf.recipe import parse
 from rlhf.runner import run
+from rlhf.weights import find
 from stages.dpo.config import DPOConfig
 from stages.dpo.run import trl_losses
+from stages.kto.config import KTOConfig
 from stages.kto.run import _balance
+from stages.kto.run import _with_reference as kto_rows
 from tests.conftest import metrics_of, small_recipe
 
 STAGE = {"name": "dpo", "model": "tiny", "data": "pairs.jsonl"}
 
 
-def run_stage(folder: Path, stage: str, **settings: Any) -> Artifact:
-    raw = small_recipe(folder, "lora")
+def run_stage(folder: Path, stage: str, recipe: dict[str, Any] | None = None, **settings: Any) -> Artifact:
+    raw = small_recipe(folder, "lora", **(recipe or {}))
     config = {**raw["stages"]["dpo"], "stage": stage, **settings}
     raw["stages"] = {"sft": raw["stages"]["sft"], "it": config}
     return run(parse(raw), folder, Screen(quiet=True))["it"]
@@ -54,6 +63,8 @@ def test_losses_and_their_weights() -> None:
         ({"loss": "ipo", "label_smoothing": 0.1}, "loss 'ipo' does not read label_smoothing"),
         ({"loss": "exo_pair"}, "needs label_smoothing above 0"),
         ({"loss": {}}, "name at least one loss"),
+        ({"loss": "robust"}, "loss 'robust' without label_smoothing is 'sigmoid'"),
+        ({"loss": "aot", "train": {"micro_batch_size": 1}}, "loss 'aot' sorts a micro-batch"),
     ],
 )
 def test_settings_that_would_do_nothing_are_refused(settings: dict[str, Any], says: str) -> None:
@@ -135,6 +146,30 @@ def test_a_kept_reference_of_another_model_stops_the_run(tmp_path: Path, monkeyp
         run_stage(tmp_path, "dpo", beta=0.5)
 
 
+@pytest.mark.parametrize(("beta", "off", "stops"), [(5.0, 1e-6, False), (0.01, 1e-4, True)])
+def test_a_wrong_reference_shows_whatever_beta_is(beta: float, off: float, stops: bool) -> None:
+    """Rounding of a long answer times a large beta is none; a token's difference times a small one is."""
+    answers = [[0] * 300]
+    guard = training.StartsAtReference.of("fp32", beta, answers)
+    said = {"rewards/chosen": beta * 300 * off, "rewards/rejected": 0.0}
+    with pytest.raises(GuardError) if stops else nullcontext():
+        guard.on_log(None, SimpleNamespace(global_step=1), None, said)
+
+
+def test_the_reference_is_read_without_dropout(tmp_path: Path) -> None:
+    """Also by a trunk that is transformers' own, which would drop out in training mode."""
+    how = {"kind": "lora", "r": 4, "dora": True, "dropout": 0.5}
+    made = run_stage(tmp_path, "dpo", {"backend": how})
+    assert abs(metrics_of(made.folder)[0]["rewards/chosen"]) < 1e-5
+
+
+def test_new_tokens_are_part_of_what_a_reference_is_known_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RLHF_CACHE", str(tmp_path / "cache"))
+    run_stage(tmp_path, "dpo")
+    run_stage(tmp_path, "dpo", new_tokens=["<think>"])
+    assert len(list((tmp_path / "cache" / "reference").glob("*.safetensors"))) == 4
+
+
 def test_a_damaged_cache_is_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RLHF_CACHE", str(tmp_path / "cache"))
     first = run_stage(tmp_path, "dpo")
@@ -184,6 +219,27 @@ def test_kto_on_unpaired_answers(tmp_path: Path) -> None:
     assert weight > 1.2 and abs(first["kl"]) < 1e-4
     assert made.data["train"]["used"] == made.data["file"]["used"]
     assert 0.5 * min(weight, 1.0) - 1e-4 <= first["loss"] <= 0.5 * weight + 1e-4  # a half of each row's weight
+
+
+def test_kto_sets_no_row_beyond_the_room(tmp_path: Path) -> None:
+    """Neither an answer to a long prompt that belongs to a short one, nor the user's words in an answer."""
+    short, long = "a", "where is my lamp " * 4
+    talk = [{"role": role, "content": text} for role, text in (("assistant", "b"), ("user", "c"), ("assistant", "d"))]
+    rows: list[dict[str, Any]] = [{"prompt": short, "completion": long, "label": True}] * 10
+    rows += [{"prompt": long, "completion": f"no {i}", "label": False} for i in range(20)]
+    rows += [{"chosen": [{"role": "user", "content": "a"}, *talk], "rejected": [{"role": "user", "content": "a"},
+              {"role": "assistant", "content": "e"}]}]  # fmt: skip
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    raw = small_recipe(tmp_path, "lora")
+    data = DataConfig.model_validate({"path": tmp_path / "rows.jsonl", "max_length": 48, "eval_fraction": 0})
+    config = KTOConfig.model_validate({"name": "kto", "model": "tiny", "data": data, "backend": raw["backend"]})
+    job = Job.start(config, {"model": find(config.model, {})}, "labels")
+    encoded, ledger = encode_rated(job.split.train, job.chat, job.max_length)
+    assert ledger["dropped"] == {"parts before the last turn": 1}
+    model = job.how.load(job.weights, job.chat)
+    tracker = SimpleNamespace(screen=Screen(quiet=True))
+    found = kto_rows(config, job, job.role(model), encoded, tracker)  # type: ignore[arg-type]
+    assert max(len(row["prompt_ids"]) + len(row["KL_completion_ids"]) for row in found) <= 48
 
 
 def test_kto_of_single_rows_is_refused(tmp_path: Path) -> None:

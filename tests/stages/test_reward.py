@@ -18,7 +18,7 @@ from rlhf.config import DataConfig
 from rlhf.console import Screen
 from rlhf.data.load import load
 from rlhf.data.records import Prompt
-from rlhf.errors import DataError
+from rlhf.errors import DataError, RecipeError
 from rlhf.evaluate import encode_conversations
 from rlhf.forwards import scores_from_trunk
 from rlhf.parts import score_head
@@ -178,6 +178,20 @@ def test_a_model_of_scores_predicts_attributes(tmp_path: Path) -> None:
     missing = {"loss": "scores", "attributes": {"honesty": 1.0}, "data": data, "train": train}
     with pytest.raises(DataError, match="no number called honesty"):
         run_reward(tmp_path, **missing)
+    missing["attributes"] = {"helpfulness": 1.0, "verbostiy": -0.1}
+    with pytest.raises(DataError, match="has a number 'verbostiy'; did you mean 'verbosity'"):
+        run_reward(tmp_path, **missing)
+
+
+def test_settings_that_no_row_answers_to_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(DataError, match="margin_coef: no pair to train on says how much better"):
+        run_reward(tmp_path, margin_coef=1.0)
+    judged = {"judge": {"model": {"stage": "reward"}, "uncertainty": 1.0}}
+    raw = small_recipe(tmp_path, "lora")
+    ppo = {name: value for name, value in raw["stages"]["ppo"].items() if name != "reward_model"}
+    with pytest.raises(RecipeError, match=r"judge\.uncertainty: one opinion cannot disagree with itself"):
+        run_reward(tmp_path, more={"ppo": {**ppo, "rewards": judged}}, ties="half")
+    assert "no pair to train on is a tie" in capsys.readouterr().err
 
 
 def test_scores_are_centred_on_demonstrations(tmp_path: Path) -> None:

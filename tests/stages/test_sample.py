@@ -37,6 +37,27 @@ def recipe_of(folder: Path, **settings: Any) -> dict[str, Any]:
     return raw
 
 
+def test_an_interruption_after_the_last_batch_loses_nothing(tmp_path: Path) -> None:
+    """What was drawn stays until the stage's place is its own."""
+    raw = recipe_of(tmp_path)
+    assert parse(raw).stages["sample"].data.eval_fraction == 0.2  # type: ignore[attr-defined]
+    close, stopped = Tracker.close, []
+
+    def closing(self: Tracker, *more: Any) -> None:
+        close(self, *more)
+        if not stopped:
+            stopped.append(1)
+            raise KeyboardInterrupt
+
+    Tracker.close = closing  # type: ignore[method-assign]
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(parse(raw), tmp_path, Screen(quiet=True))
+    finally:
+        Tracker.close = close  # type: ignore[method-assign]
+    assert rows_of(run(parse(raw), tmp_path, Screen(quiet=True))["sample"])
+
+
 def rows_of(made: Artifact) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (made.folder / EXAMPLES).read_text("utf-8").splitlines()]
 

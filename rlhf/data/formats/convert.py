@@ -33,9 +33,10 @@ def as_kind(record: Record, kind: Kind, pairs: Pairs, rank_by: str | None) -> li
             return [Rated(record.prompt, sides, record.where)]
         case "labels", Rated():
             answers = [(answer, numbers) for answer, numbers in record.answers if LABEL in numbers]
-            if not answers:
-                raise UnusableError("no label")
-            return [Rated(record.prompt, answers, record.where)]
+            if answers:
+                return [Rated(record.prompt, answers, record.where)]
+            (pair,) = _pairs(record, "best_worst", rank_by)  # nobody said which are good: the best is, the worst is not
+            return as_kind(pair, kind, pairs, rank_by) if isinstance(pair, Preference) else [pair]
         case "prompts", Prompt():
             return [record]
         case "prompts", _:
