@@ -28,6 +28,7 @@ from rlhf.backends import backend
 from rlhf.config import DataConfig, ModelRef
 from rlhf.data.chat import Encoded, encode_demonstrations
 from rlhf.data.load import load
+from rlhf.recipe import load as load_recipe
 from rlhf.roles import standalone
 from rlhf.runner import prepare_libraries
 from rlhf.weights import Weights, find
@@ -72,9 +73,8 @@ def main() -> None:
     options = parser.parse_intermixed_args()
     prepare_libraries()
     runs: list[dict[str, Any]] = []
-    data = DataConfig.model_validate(
-        {"path": options.data, "eval_fraction": 0.25, "max_length": 128, "max_rows": 1600}
-    )  # as in cells.yaml
+    recipe = load_recipe(RECIPE, [f"data.path={options.data}", f"model={options.model}", *options.more])
+    data = recipe.stages["dpo"].data  # type: ignore[attr-defined]
     with tempfile.TemporaryDirectory() as work:
         os.environ["RLHF_CACHE"] = work
         for seed in options.seeds:
