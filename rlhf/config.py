@@ -159,7 +159,7 @@ class DataConfig(Strict):
     """A source of examples: local files, a hub dataset, or what an earlier stage wrote."""
 
     path: RecipePath | None = None
-    """A file (.jsonl, .json, .csv, .tsv, .txt; gzipped too)."""
+    """A file (.jsonl, .json, .csv, .tsv, .txt, .parquet, .arrow, .xlsx; .gz or .zst too)."""
     stage: str | None = None
     """An earlier stage of this recipe that makes examples, such as `sample`."""
     hub: str | None = None

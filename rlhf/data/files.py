@@ -1,4 +1,4 @@
-"""Rows out of files: .jsonl, .json, .csv, .tsv, .txt, each also .gz, and out of datasets on the hub.
+"""Rows out of files, packed or not, and out of datasets on the hub.
 
 A reader yields `(where, row)`. A piece that cannot be read is yielded as a DataError in the row's place, so that all
 of a file's faults are told at once.
@@ -6,11 +6,16 @@ of a file's faults are told at once.
 
 import csv
 import gzip
+import io
 import json
 import os
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+import zstandard
 
 from rlhf.config import DataConfig
 from rlhf.errors import DataError, did_you_mean
@@ -30,16 +35,32 @@ def read(path: Path) -> Rows:
     try:
         for place, row in reader(path):
             yield f"{name}:{place}", row
-    except (OSError, EOFError) as error:
+    except _DAMAGED as error:
         raise DataError(f"{name}: cannot be read ({error}); a truncated download?") from None
+
+
+_DAMAGED = (OSError, EOFError, zlib.error, zstandard.ZstdError, zipfile.BadZipFile)
 
 
 def ending(path: Path) -> str:
     """`.jsonl`, `.csv`, …: the ending that says how to read a file, whatever its compression."""
-    suffix = Path(path.name.removesuffix(".gz")).suffix
+    suffix = Path(path.name.removesuffix(path.suffix) if path.suffix in _UNPACKED else path.name).suffix
     if suffix not in READERS:
-        raise DataError(f"data.path: {_short(path)} ends with '{suffix}'; readable: {', '.join(READERS)} (.gz too)")
+        known = f"{', '.join(READERS)} ({' and '.join(_UNPACKED)} too)"
+        raise DataError(f"data.path: {_short(path)} ends with '{suffix}'; readable: {known}")
     return suffix
+
+
+def _zstd(path: Path) -> IO[bytes]:
+    return io.BufferedReader(zstandard.open(path, "rb"))  # which knows lines
+
+
+_UNPACKED: dict[str, Callable[[Path], Any]] = {".gz": gzip.open, ".zst": _zstd}
+"""Endings of compressed files, and what opens them."""
+
+
+def _open(path: Path) -> IO[bytes]:
+    return _UNPACKED[path.suffix](path) if path.suffix in _UNPACKED else path.open("rb")
 
 
 def read_hub(data: DataConfig) -> Rows:
@@ -114,12 +135,88 @@ def _text(path: Path) -> Rows:
         yield str(number), line
 
 
+def _parquet(path: Path) -> Rows:
+    import pyarrow.parquet
+
+    with _seekable(path) as file:
+        yield from _batches(path, lambda: pyarrow.parquet.ParquetFile(file).iter_batches(_BATCH))
+
+
+def _arrow(path: Path) -> Rows:
+    """Arrow's stream format, which `datasets` writes, or its file format."""
+    import pyarrow
+
+    def batches(file: IO[bytes]) -> Iterator[Any]:
+        try:
+            yield from pyarrow.ipc.open_stream(file)
+        except pyarrow.ArrowInvalid:
+            file.seek(0)
+            found = pyarrow.ipc.open_file(file)
+            yield from (found.get_batch(i) for i in range(found.num_record_batches))
+
+    with _seekable(path) as file:
+        yield from _batches(path, lambda: batches(file))
+
+
+_BATCH = 1000
+"""Rows of a table that exist at a time."""
+
+
+def _batches(path: Path, read: Callable[[], Iterator[Any]]) -> Rows:
+    """Rows of Arrow's batches, numbered from 1."""
+    import pyarrow
+
+    number = 0
+    try:
+        for batch in read():
+            for row in batch.to_pylist():
+                number += 1
+                yield str(number), row
+    except pyarrow.ArrowException as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{_short(path)}: cannot be read ({reason}); a truncated download?") from None
+
+
+def _excel(path: Path) -> Rows:
+    """The first sheet; its first row names the columns."""
+    import openpyxl
+
+    with _seekable(path) as file:
+        try:
+            book = openpyxl.load_workbook(file, read_only=True, data_only=True)
+        except (KeyError, ValueError) as error:
+            raise DataError(f"{_short(path)}: is no workbook ({error}); save it as .xlsx or .csv") from None
+        header: list[str] | None = None
+        for number, cells in enumerate(book.worksheets[0].iter_rows(values_only=True), 1):
+            if header is None:
+                header = ["" if cell is None else str(cell) for cell in cells]
+            elif any(cell is not None for cell in cells):
+                row = zip(header, cells, strict=False)
+                yield str(number), {name: _plain(cell) for name, cell in row if name and cell is not None}
+
+
+def _plain(cell: Any) -> Any:
+    """Numbers, truths and text as they are; dates as text."""
+    return cell if isinstance(cell, str | int | float) else str(cell)
+
+
+def _seekable(path: Path) -> IO[bytes]:
+    """A file that can be read from any place; what is compressed is unpacked into memory."""
+    if path.suffix not in _UNPACKED:
+        return path.open("rb")
+    with _open(path) as file:
+        return io.BytesIO(file.read())
+
+
 READERS: dict[str, Callable[[Path], Rows]] = {
     ".jsonl": _json_lines,
     ".json": _json_array,
     ".csv": _csv,
     ".tsv": _tsv,
     ".txt": _text,
+    ".parquet": _parquet,
+    ".arrow": _arrow,
+    ".xlsx": _excel,
 }
 
 
@@ -150,7 +247,7 @@ def _table(path: Path, delimiter: str, quoting: Any) -> Rows:
 
 def _lines(path: Path, keep_blank: bool = False) -> Lines:
     """Lines and their numbers. A line ends with \\n and nothing else: U+2028 and U+0085 occur inside rows."""
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+    with _open(path) as file:
         for number, raw in enumerate(file, 1):
             try:
                 line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")

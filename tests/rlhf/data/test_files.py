@@ -1,11 +1,17 @@
 import gzip
+import io
 import json
 import sys
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+import openpyxl
+import pyarrow
+import pyarrow.parquet
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -64,6 +70,42 @@ def test_tsv_has_no_quotes(write: Write) -> None:
     assert places(write("x.tsv", 'text\tn\n"half a quote\t1\n')) == [("2", {"text": '"half a quote', "n": "1"})]
 
 
+ROWS = [
+    {"prompt": "Where?", "n": 1, "talk": [{"role": "user", "content": "a"}]},
+    {"prompt": "When?", "n": 2, "talk": []},
+]
+
+
+@pytest.mark.parametrize("packed", ["", ".gz", ".zst"])
+@pytest.mark.parametrize("ending", [".parquet", ".arrow", "-file.arrow", ".jsonl"])
+def test_tables(tmp_path: Path, ending: str, packed: str) -> None:
+    """Nested as they are, in Arrow's two formats too; whatever they are packed in."""
+    buffer, table = io.BytesIO(), pyarrow.Table.from_pylist(ROWS)
+    if ending == ".parquet":
+        pyarrow.parquet.write_table(table, buffer)
+    elif ending == ".jsonl":
+        buffer.write("\n".join(map(json.dumps, ROWS)).encode())
+    else:
+        new = pyarrow.ipc.new_file if "file" in ending else pyarrow.ipc.new_stream
+        with new(buffer, table.schema) as writer:
+            writer.write_table(table)
+    pack = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress}[packed]
+    path = tmp_path / f"x{ending}{packed}"
+    path.write_bytes(pack(buffer.getvalue()))
+    assert places(path) == [("1", ROWS[0]), ("2", ROWS[1])]
+
+
+def test_excel(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    for cells in (["prompt", "score", None, "on"], ["Where?", 1.5, "x", date(2026, 1, 2)], [None] * 4, ["When?", 2]):
+        book.active.append(cells)  # type: ignore[union-attr]
+    book.save(tmp_path / "x.xlsx")
+    assert places(tmp_path / "x.xlsx") == [
+        ("2", {"prompt": "Where?", "score": 1.5, "on": "2026-01-02 00:00:00"}),
+        ("4", {"prompt": "When?", "score": 2}),
+    ]
+
+
 def test_text_and_gzip(write: Write) -> None:
     assert places(write("x.txt", "One.\n\n Two.\n")) == [("1", "One."), ("3", " Two.")]
     assert places(write("x.txt.gz", gzip.compress(b"One.\nTwo.\n"))) == [("1", "One."), ("2", "Two.")]
@@ -75,7 +117,12 @@ def test_text_and_gzip(write: Write) -> None:
         ("x.jsonl", b'{}\n{"a": "\xff"}', r"x\.jsonl:2: byte 7 of the line is not UTF-8"),
         ("x.jsonl.gz", b"not gzip", "cannot be read"),
         ("x.jsonl.gz", gzip.compress(b"a" * 999)[:-12], "cannot be read"),
-        ("x.parquet", b"", r"ends with '\.parquet'; readable: \.jsonl, \.json, \.csv, \.tsv, \.txt \(\.gz too\)"),
+        ("x.pickle", b"", r"ends with '\.pickle'; readable: \.jsonl, .*\.xlsx \(\.gz and \.zst too\)"),
+        ("x.parquet", b"no parquet", r"x\.parquet: cannot be read \(Parquet magic bytes not found"),
+        ("x.arrow", b"no arrow, but long enough", r"x\.arrow: cannot be read \("),
+        ("x.xlsx", b"no workbook", r"x\.xlsx: cannot be read \(File is not a zip file"),
+        ("x.jsonl.zst", b"no zstd", r"x\.jsonl\.zst: cannot be read \("),
+        ("x.jsonl.gz", gzip.compress(b"{}\n" * 999)[:-12] + b"damagedgzip!", r"x\.jsonl\.gz: cannot be read \("),
     ],
 )
 def test_unreadable_files(write: Write, name: str, content: bytes, message: str) -> None:
