@@ -4,6 +4,7 @@ Every field has its bounds in the type and its meaning in the docstring below it
 """
 
 import ast
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -172,6 +173,9 @@ class DataConfig(Strict):
     """Branch, tag or commit of the hub dataset."""
     format: str = "auto"
     """Row format; recognised from the rows when `auto`."""
+    columns: dict[str, str] = Field(default_factory=dict)
+    """Columns of your own by the names of a format, such as `prompt: question` and `chosen: answers[0].text`; no other
+    column is read then."""
     pairs: Literal["best_worst", "all"] = "best_worst"
     """Of rows with several rated answers: the best against the worst, or every two of which one is better."""
     rank_by: str | None = None
@@ -190,6 +194,13 @@ class DataConfig(Strict):
     @classmethod
     def _from_string(cls, value: Any) -> Any:
         return path_alone(value)
+
+    @model_validator(mode="after")
+    def _columns_are_paths(self) -> "DataConfig":
+        for name, path in self.columns.items():
+            if not re.fullmatch(r"[^.\[\]]+(\.[^.\[\]]+|\[-?\d+\])*", path):
+                raise ValueError(f"columns.{name}: '{path}' is no path: a column, `a.b` inside one or `a[0]` is needed")
+        return self
 
     @model_validator(mode="after")
     def _one_source(self) -> "DataConfig":

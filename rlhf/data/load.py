@@ -2,12 +2,14 @@
 
 import hashlib
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, overload
 
 from rlhf.config import DataConfig
 from rlhf.data import files, formats
+from rlhf.data.columns import renamed
 from rlhf.data.messages import UnusableError, kind_of
 from rlhf.data.records import Demonstration, Kind, Message, Preference, Prompt, Rated, Record, prompt_key
 from rlhf.errors import DataError
@@ -42,7 +44,7 @@ def load(data: DataConfig, kind: Kind) -> Split[Any]:
 
     Raises DataError that names the first 20 wrong rows as `file:line: field: what; what would work`.
     """
-    intake = _Intake(formats.Reader(kind, data.format, data.pairs, data.rank_by), sources=_sources(data))
+    intake = _Intake(formats.Reader(kind, data.format, data.pairs, data.rank_by), data.columns, sources=_sources(data))
     records = intake.take(files.read(data.path) if data.path else files.read_hub(data), data.max_rows)
     apart = intake.take(files.read(data.eval_path), data.max_rows) if data.eval_path else None
     intake.check(data)
@@ -120,6 +122,7 @@ class _Intake:
     """Turns rows to records and keeps the books."""
 
     reader: formats.Reader
+    columns: Mapping[str, str] = field(default_factory=dict)
     rows: int = 0
     examples: int = 0
     """What the rows hold: more than rows where a row holds several answers to compare."""
@@ -156,6 +159,8 @@ class _Intake:
             row = {"text": row}
         if not isinstance(row, dict):
             raise DataError(f"row: is {kind_of(row)}; an object with named fields is needed")
+        if self.columns:
+            row = renamed(row, self.columns)
         name = self.reader.recognise(row)
         self.formats[name] += 1
         return self.reader.read(row, where, name)
