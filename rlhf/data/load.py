@@ -127,7 +127,6 @@ class _Intake:
     examples: int = 0
     """What the rows hold: more than rows where a row holds several answers to compare."""
     dropped: Counter[str] = field(default_factory=Counter)
-    formats: Counter[str] = field(default_factory=Counter)
     faults: list[tuple[str, str]] = field(default_factory=list)
     sources: list[dict[str, str]] = field(default_factory=list)
 
@@ -161,9 +160,7 @@ class _Intake:
             raise DataError(f"row: is {kind_of(row)}; an object with named fields is needed")
         if self.columns:
             row = renamed(row, self.columns)
-        name = self.reader.recognise(row)
-        self.formats[name] += 1
-        return self.reader.read(row, where, name)
+        return self.reader.read(row, where)
 
     def check(self, data: DataConfig) -> None:
         """Raises DataError for wrong rows, or when no row is left."""
@@ -189,6 +186,6 @@ class _Intake:
             "used": used,
             "held_out": held_out,
             "dropped": dict(self.dropped),
-            "formats": dict(self.formats),
+            "formats": dict(self.reader.seen),
             "sources": self.sources,
         }

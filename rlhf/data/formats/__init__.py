@@ -5,6 +5,7 @@ unrecognised row lists. What serves one kind may serve another: pairs as demonst
 file as prompts.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -54,35 +55,21 @@ class Reader:
     """The name of one, or `auto`: recognised from each row."""
     pairs: Pairs = "best_worst"
     rank_by: str | None = None
+    seen: Counter[str] = field(default_factory=Counter)
+    """Rows of each format that were read."""
     _fitting: dict[tuple[Any, ...], list[str]] = field(default_factory=dict)
-    """For the fields and types of rows that came by, the formats that need no more."""
+    """For the fields and types of rows that came by, the formats that ask for no others."""
 
     def __post_init__(self) -> None:
         if self.format != "auto":
             named(self.kind, self.format)
 
-    def recognise(self, row: Row) -> str:
-        """Name of the first format that fits a row. Raises DataError as `recognise` does."""
-        if self.format != "auto":
-            return self.format
-        shape = tuple((name, type(value)) for name, value in row.items())
-        if shape not in self._fitting:
-            self._fitting[shape] = [name for name, one in FORMATS[self.kind].items() if one.has_types(row)]
-        return next(
-            (name for name in self._fitting[shape] if FORMATS[self.kind][name].only_if(row)), None
-        ) or recognise(row, self.kind)
-
-    def read(self, row: Row, where: str, name: str | None = None) -> list[Record | UnusableError]:
-        """The records in a row by the format of that name, and in place of those that teach nothing the reason.
+    def read(self, row: Row, where: str) -> list[Record | UnusableError]:
+        """The records in a row, and in place of those that teach nothing the reason.
 
         Raises UnusableError for a row that teaches nothing at all, DataError for one that someone must mend.
         """
-        using = FORMATS[self.kind][name or self.recognise(row)]
-        for names in using.lacks(row):
-            wanted, found = _shown(names), ", ".join(row) or "none"
-            raise DataError(f"{wanted}: is missing (fields found: {found}); add it, or use another format")
-        for names, types in using.mistyped(row):
-            raise DataError(f"{(name := called(row, names))}: is {kind_of(row[name])}; {_in_words(types)} is needed")
+        using = self._format_of(row)
         made = using.read(row, where)
         if not isinstance(made, Sequence):
             return as_kind(self._with_answer(made, row), self.kind, self.pairs, self.rank_by)
@@ -93,6 +80,27 @@ class Reader:
             except UnusableError as reason:
                 examples.append(reason)
         return examples
+
+    def _format_of(self, row: Row) -> Format:
+        """The format that reads a row. Raises DataError where the row is not what it needs."""
+        formats, name = FORMATS[self.kind], self.format
+        if name == "auto":
+            shape = tuple((name, type(value)) for name, value in row.items())
+            if shape not in self._fitting:
+                self._fitting[shape] = [name for name, one in formats.items() if one.has_types(row)]
+            for fitting in self._fitting[shape]:
+                if formats[fitting].only_if(row):
+                    self.seen[fitting] += 1
+                    return formats[fitting]
+            name = recognise(row, self.kind)
+        self.seen[name] += 1
+        for names in formats[name].lacks(row):
+            wanted, found = _shown(names), ", ".join(row) or "none"
+            raise DataError(f"{wanted}: is missing (fields found: {found}); add it, or use another format")
+        for names, types in formats[name].mistyped(row):
+            field = called(row, names)
+            raise DataError(f"{field}: is {kind_of(row[field])}; {_in_words(types)} is needed")
+        return formats[name]
 
     def _with_answer(self, record: Record, row: Row) -> Record:
         """What the row says is right, for rules to compare with."""

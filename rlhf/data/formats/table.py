@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from rlhf.data.records import Record
@@ -51,5 +52,13 @@ class Format:
 
 def named(row: Row, names: str) -> str:
     """Which of the names `a|b|c` the row has, the first that is not null; the first of all where it has none."""
-    choice = names.split("|")
-    return next((name for name in choice if row.get(name) is not None), choice[0])
+    choice = _choice(names)
+    for name in choice:
+        if row.get(name) is not None:
+            return name
+    return choice[0]
+
+
+@cache
+def _choice(names: str) -> list[str]:
+    return names.split("|")

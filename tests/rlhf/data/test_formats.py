@@ -274,8 +274,10 @@ PROMPTS: list[tuple[str, dict[str, Any], list[Message]]] = [
 
 def auto(kind: Kind, row: dict[str, Any], **settings: Any) -> tuple[str, Any]:
     name = recognise(row, kind)
-    assert Reader(kind).recognise(row) == name
-    return name, one(Reader(kind, **settings).read(row, "f:1"))
+    reader = Reader(kind, **settings)
+    made = reader.read(row, "f:1")
+    assert reader.seen == {name: 1}
+    return name, one(made)
 
 
 def one(records: list[Any]) -> Any:
