@@ -12,7 +12,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from rlhf import config as settings
-from rlhf.errors import ArtifactError, RecipeError
+from rlhf.errors import ArtifactError, RecipeError, did_you_mean
 from rlhf.parts import Adapter, bare, decoder, matrix
 from rlhf.registry import family_of
 from rlhf.weights import Weights
@@ -203,6 +203,17 @@ def trained(model: nn.Module) -> Adapter | None:
 def below(i: int) -> str:
     """Name of an adapter under the one that trains."""
     return f"{_BELOW}{i}"
+
+
+def check_names(model: nn.Module, targets: Sequence[str]) -> None:
+    """Raise RecipeError for a target that no layer is called."""
+    layers = {name for name, layer in decoder(model).named_modules() if not list(layer.children())}
+    for target in targets:
+        if not any(name == target or name.endswith(f".{target}") for name, _ in model.named_modules()):
+            known = sorted({name.rsplit(".", 1)[-1] for name in layers})
+            raise RecipeError(
+                f"backend.targets: no layer of the model is called '{target}'{did_you_mean(target, known)}"
+            )
 
 
 def check_targets(model: nn.Module) -> None:

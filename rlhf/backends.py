@@ -223,6 +223,7 @@ class LoRABackend(Backend):
             saved.lora_dropout = asked.dropout  # how a stage trains is its own, the adapter's shape is not
             return saved, True
         targets = asked.targets or adapters.lora_targets(base)
+        adapters.check_names(base, targets)
         rank = asked.r or _RANK
         config = peft.LoraConfig(
             r=rank,

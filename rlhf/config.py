@@ -382,9 +382,15 @@ class TrainingStage(StageConfig):
     """The examples."""
     train: Optimisation = TrainConfig()
     """How it steps."""
-    new_tokens: list[str] = Field(default_factory=list)
+    new_tokens: list[Annotated[str, StringConstraints(pattern=r"^\S(.*\S)?$")]] = Field(default_factory=list)
     """Special tokens to add to the vocabulary, such as <think>. Their rows start as the mean of all others and train,
     whatever the backend; stages that follow go on with them."""
+
+    @model_validator(mode="after")
+    def _tokens_differ(self) -> "TrainingStage":
+        if twice := [token for token in self.new_tokens if self.new_tokens.count(token) > 1]:
+            raise ValueError(f"new_tokens: '{twice[0]}' is named twice")
+        return self
 
     def references(self) -> dict[str, tuple[ModelRef, Role]]:
         return {"model": (self.model, "policy")}

@@ -154,6 +154,8 @@ def _use_adapter(weights: Weights, out: str, _: str) -> list[str]:
     how = "AutoPeftModelForSequenceClassification" if weights.scores else "AutoPeftModelForCausalLM"
     more = ", num_labels=1" if weights.scores else ""
     lines = [f"load it: peft.{how}.from_pretrained('{out}'{more})"]
+    if hub_name(weights.name) is None:
+        lines.append(f"its base is the folder {weights.base}: to take it elsewhere, take that too or export it merged")
     if weights.quantisation:
         lines.append(f"it was trained on its base in 4 bit ({weights.quantisation}): load the base so as well")
     if weights.scores:

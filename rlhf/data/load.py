@@ -174,6 +174,10 @@ class _Intake:
             raise DataError(
                 f"{len(self.faults)} of {self.rows} rows cannot be read as {self.reader.kind}:\n{told}{more}"
             )
+        if self.reader.kind == "preferences" and not self.reader.ranked:
+            for name in ("pairs", "rank_by"):
+                if getattr(data, name) != type(data).model_fields[name].default:
+                    raise DataError(f"data.{name}: does nothing, for no row has several rated answers; leave it out")
         if self.examples == self.dropped.total():
             reasons = ", ".join(f"{count} × {reason}" for reason, count in self.dropped.items()) or "the file is empty"
             raise DataError(f"{data.path or data.hub}: no usable row among {self.rows} ({reasons})")

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from ruamel.yaml.comments import CommentedMap
 
 from rlhf import yamlfile
-from rlhf.config import DataConfig, StageConfig
+from rlhf.config import DataConfig, LoRA, StageConfig
 from rlhf.errors import RecipeError, did_you_mean
 from rlhf.recipe.chain import broken_links, missing_files, unlike_splits
 from rlhf.recipe.config import INHERITED, RecipeConfig, stage_kinds
@@ -85,6 +85,8 @@ def parse(
     _check_shape(raw, places)
     for override in overrides:
         places.overridden[apply_override(raw, override, notes)] = override
+    if isinstance(raw.get("backend"), dict):
+        raw["backend"] = {**_KIND, **raw["backend"]}
     context = {"folder": path.parent if path else Path.cwd()}
     try:
         config = RecipeConfig.model_validate(raw, context=context)
@@ -104,6 +106,10 @@ def parse(
     if problems:
         raise RecipeError("\n".join(problems))
     return Recipe(config, stages, path, notes)
+
+
+_KIND = {"kind": LoRA.model_fields["kind"].default}
+"""Of a backend whose recipe names none."""
 
 
 def _check_shape(raw: Any, places: Places) -> None:
@@ -126,6 +132,9 @@ def _stage(name: str, settings: dict[str, Any], raw: dict[str, Any], context: di
     model = stage_kinds()[kind]
     inherited = {key: raw[key] for key in INHERITED if raw.get(key) is not None and key in model.model_fields}
     settings = {**inherited, **settings, "name": name, "stage": kind}
+    own = settings.get("backend")
+    if isinstance(own, dict) and "kind" not in own:  # another rank of the same backend
+        settings["backend"] = {**_KIND, **inherited.get("backend", {}), **own}
     if raw.get("data"):
         settings |= _shared_data(model, settings, raw["data"])
     try:

@@ -85,7 +85,10 @@ def _check_parent(
 def _shape(stage: TrainingStage, stages: Mapping[str, StageConfig]) -> dict[str, Any]:
     """What is known of a stage's adapter: its own settings over its parent's, over what is customary."""
     parent = stages.get(stage.model.stage or "")
+    order = list(stages)
     found: dict[str, Any] = {}
+    if parent is not None and order.index(parent.name) >= order.index(stage.name):
+        return found  # no parent: which is told where it stands
     if isinstance(parent, TrainingStage) and isinstance(parent.backend, LoRA):
         found = _shape(parent, stages)
     elif parent is not None or stage.model.name in MODELS:

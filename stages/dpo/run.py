@@ -10,7 +10,7 @@ from rlhf import pairs, reference, training
 from rlhf.artifact import Artifact
 from rlhf.data.chat import encode_preferences
 from rlhf.forwards import logprobs_from_trunk
-from rlhf.job import Job
+from rlhf.job import Job, check_some_left
 from rlhf.roles import Role
 from rlhf.tracking import Tracker
 from rlhf.weights import Weights
@@ -24,6 +24,7 @@ def run(config: DPOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
     held_out, held_out_ledger = encode_preferences(job.split.held_out, job.chat, job.max_length, one_answer=True)
     model = job.how.load(job.weights, job.chat)
     parent = job.role(model)
+    check_some_left(len(train), ledger)
     said = [row[f"{side}_ids"] for row in train for side in ("chosen", "rejected")]
     train, held_out = (_with_reference(config, job, parent, rows, tracker) for rows in (train, held_out))
     names, weights = trl_losses(config)

@@ -14,7 +14,7 @@ from rlhf.data.chat import encode_rated
 from rlhf.data.records import LABEL
 from rlhf.errors import DataError
 from rlhf.forwards import logprobs_from_trunk
-from rlhf.job import Job
+from rlhf.job import Job, check_some_left
 from rlhf.roles import Role
 from rlhf.tracking import Tracker
 from rlhf.weights import Weights
@@ -36,6 +36,7 @@ def run(config: KTOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
     job = Job.start(config, inputs, "labels")
     train, ledger = encode_rated(job.split.train, job.chat, job.max_length)
     held_out, held_out_ledger = encode_rated(job.split.held_out, job.chat, job.max_length)
+    check_some_left(len(train), ledger)
     said = [row["completion_ids"] for row in train]
     weight = config.desirable_weight or config.undesirable_weight * _balance(train)
     model = job.how.load(job.weights, job.chat)

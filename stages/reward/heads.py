@@ -38,7 +38,10 @@ class Scale:
                 raise DataError(f"attributes: no answer to train on has a number '{name}'{did_you_mean(name, known)}")
         mean_K = said_NK.nansum(0) / count_K
         deviation_K = ((said_NK - mean_K).square().nansum(0) / count_K).sqrt()
-        deviation_K[deviation_K < 1e-8] = 1.0  # all alike: nothing to learn, nothing to divide by
+        alike_K = deviation_K < 1e-8
+        if bool(alike_K.all()):
+            raise DataError(f"every answer to train on has the same {', '.join(weights)}: there is nothing to learn")
+        deviation_K[alike_K] = 1.0  # nothing to learn of these, nothing to divide by
         return cls(list(weights), torch.tensor(list(weights.values())), mean_K.float(), deviation_K.float())
 
     def standard(self, said: Sequence[float]) -> list[float]:

@@ -279,6 +279,12 @@ def test_a_vocabulary_without_a_spare_token_gets_a_pad_row(tmp_path: Path) -> No
     torch.testing.assert_close(rows[-1], rows[:-1].mean(0))
 
 
+def test_a_target_that_no_layer_is_called_is_refused(tmp_path: Path) -> None:
+    weights = weights_of(random_model(tmp_path, "llama"))
+    with pytest.raises(RecipeError, match="no layer of the model is called 'q_prj'; did you mean 'q_proj'"):
+        backend(settings.LoRA(targets=["v_proj", "q_prj"])).load(weights, text.load(weights))
+
+
 @pytest.mark.parametrize("target", ["lm_head", "embed_tokens"])
 def test_an_adapter_that_nobody_would_read_is_refused(tmp_path: Path, target: str) -> None:
     weights = weights_of(random_model(tmp_path, "llama"))

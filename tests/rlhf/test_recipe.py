@@ -217,6 +217,29 @@ def test_a_recipe_is_a_mapping(write_recipe, text) -> None:
     assert "mapping" in refused(write_recipe(text))
 
 
+def test_a_backend_without_its_kind_is_the_recipes(write_recipe) -> None:
+    path = write_recipe(GOOD.replace("model: tiny", "model: tiny\nbackend: {kind: qlora, r: 8}", 1))
+    stage = load(path, ["ppo.backend.r=4", "sft.backend.dropout=0.1"]).stages
+    assert (stage["ppo"].backend.kind, stage["ppo"].backend.r) == ("qlora", 4)
+    assert (stage["sft"].backend.r, stage["sft"].backend.dropout, stage["reward"].backend.r) == (8, 0.1, 8)
+    plain = load(write_recipe(GOOD), ["backend.r=4"]).stages["sft"].backend
+    assert (plain.kind, plain.r) == ("lora", 4)
+
+
+def test_what_is_no_parent_is_told_and_not_followed(write_recipe) -> None:
+    """A stage that names itself or a later one, whose shape another stage would ask for."""
+    more = "  last:\n    stage: dpo\n    model: {stage: again}\n    data: {path: pairs.jsonl}\n"
+    again = "  again:\n    stage: dpo\n    model: {stage: sft}\n    data: {path: pairs.jsonl}\n"
+    path = write_recipe(GOOD + again + more)
+    assert "stages before it that make a policy" in refused(path, "again.model.stage=again")
+    assert "which runs after it" in refused(path, "again.model.stage=last")
+
+
+@pytest.mark.parametrize("tokens", ['[""]', '[" "]', '["<a>", "<a>"]', '[" <a>"]'])
+def test_new_tokens_that_are_none_are_refused(write_recipe, tokens: str) -> None:
+    assert "new_tokens" in refused(write_recipe(GOOD), f"sft.new_tokens={tokens}")
+
+
 def test_overrides_that_name_nothing(write_recipe) -> None:
     path = write_recipe(GOOD)
     assert "did you mean 'ppo'?" in refused(path, "pppo.rl.kl_coef=1")

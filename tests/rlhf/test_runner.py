@@ -140,10 +140,10 @@ def test_an_edit_anywhere_in_our_code_is_another_stage(tmp_path: Path, monkeypat
     hashes = []
     for source in ("x = 1", "x = 1", "x = 2"):
         deep.write_text(source)
-        hashes.append(runner._code.__wrapped__("some_package"))
+        hashes.append(runner.code_hash.__wrapped__("some_package"))
     assert hashes[0] == hashes[1] != hashes[2]
     key = stage_hash(parse(short(tmp_path)).stages["sft"], {})
-    monkeypatch.setattr(runner, "_code", lambda package: "edited" if package == "rlhf" else hashes[0])
+    monkeypatch.setattr(runner, "code_hash", lambda package: "edited" if package == "rlhf" else hashes[0])
     assert stage_hash(parse(short(tmp_path)).stages["sft"], {}) != key
 
 

@@ -183,6 +183,13 @@ def test_a_model_of_scores_predicts_attributes(tmp_path: Path) -> None:
         run_reward(tmp_path, **missing)
 
 
+def test_scores_that_are_all_alike_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rated.jsonl"
+    path.write_text("\n".join(json.dumps({"prompt": f"q{i}", "response": "a", "score": 3}) for i in range(20)))
+    with pytest.raises(DataError, match="every answer to train on has the same score"):
+        run_reward(tmp_path, loss="scores", data={"path": str(path), "max_length": 64})
+
+
 def test_settings_that_no_row_answers_to_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(DataError, match="margin_coef: no pair to train on says how much better"):
         run_reward(tmp_path, margin_coef=1.0)

@@ -18,7 +18,7 @@ from rlhf.data.formats.ratings import LABELS, LISTS, SCORED
 from rlhf.data.formats.table import Format, Row, Types
 from rlhf.data.formats.table import named as called
 from rlhf.data.messages import NAMES, UnusableError, kind_of
-from rlhf.data.records import Kind, Prompt, Record
+from rlhf.data.records import Kind, Prompt, Rated, Record
 from rlhf.errors import DataError, did_you_mean
 
 __all__ = ["FORMATS", "Format", "Reader", "Row", "named", "recognise"]
@@ -55,6 +55,8 @@ class Reader:
     """The name of one, or `auto`: recognised from each row."""
     pairs: Pairs = "best_worst"
     rank_by: str | None = None
+    ranked: bool = False
+    """Whether a row had several answers to choose from."""
     seen: Counter[str] = field(default_factory=Counter)
     """Rows of each format that were read."""
     _fitting: dict[tuple[Any, ...], list[str]] = field(default_factory=dict)
@@ -71,6 +73,7 @@ class Reader:
         """
         using = self._format_of(row)
         made = using.read(row, where)
+        self.ranked = self.ranked or isinstance(made, Rated | Sequence)
         if not isinstance(made, Sequence):
             return as_kind(self._with_answer(made, row), self.kind, self.pairs, self.rank_by)
         examples: list[Record | UnusableError] = []

@@ -31,7 +31,10 @@ def pair(row: Row, where: str) -> Preference:
 def _margin(row: Row) -> float | None:
     """How much better the chosen answer is, where the row says so."""
     if row.get("margin") is not None:
-        return number(row["margin"], "margin")
+        margin = number(row["margin"], "margin")
+        if margin < 0:
+            raise DataError(f"margin: is {margin:g}; how much better the chosen answer is, 0 or more, is needed")
+        return margin
     for name in ("score", "rating"):
         for better, worse in ((f"{name}_chosen", f"{name}_rejected"), (f"chosen_{name}", f"rejected_{name}")):
             if row.get(better) is not None and row.get(worse) is not None:

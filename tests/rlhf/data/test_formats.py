@@ -324,6 +324,8 @@ def test_what_ranks_answers_is_named_where_it_is_not_clear() -> None:
 
 
 def test_scores_against_the_choice_are_a_fault() -> None:
+    with pytest.raises(DataError, match="margin: is -1; how much better the chosen answer is, 0 or more"):
+        auto("preferences", {"prompt": "a", "chosen": "b", "rejected": "c", "margin": -1})
     with pytest.raises(DataError, match="score_rejected: is 4, above score_chosen's 2; swap the two answers"):
         auto("preferences", {"prompt": "a", "chosen": "b", "rejected": "c", "score_chosen": 2, "score_rejected": 4})
 

@@ -126,6 +126,14 @@ def test_explicit_format(write: Write) -> None:
         load(config(path, format="txt"), "demonstrations")
 
 
+@pytest.mark.parametrize("settings", [{"rank_by": "score"}, {"pairs": "all"}])
+def test_a_choice_that_no_row_offers_is_refused(write: Write, settings: dict[str, str]) -> None:
+    path = write("x.jsonl", lines(*pairs(9)))
+    with pytest.raises(DataError, match=f"data.{next(iter(settings))}: does nothing, for no row has several"):
+        load(config(path, **settings), "preferences")
+    assert load(config(path, **settings), "prompts").train  # as a block that several stages share may be read
+
+
 def test_what_can_be_scored(write: Write) -> None:
     """Conversations as they are; both sides of a pair; what has none is counted."""
 
