@@ -122,7 +122,11 @@ def test_text_and_gzip(write: Write) -> None:
         ("x.arrow", b"no arrow, but long enough", r"x\.arrow: cannot be read \("),
         ("x.xlsx", b"no workbook", r"x\.xlsx: cannot be read \(File is not a zip file"),
         ("x.jsonl.zst", b"no zstd", r"x\.jsonl\.zst: cannot be read \("),
-        ("x.jsonl.gz", gzip.compress(b"{}\n" * 999, mtime=0)[:-12] + b"damagedgzip!", r"x\.jsonl\.gz: cannot be read \("),
+        (
+            "x.jsonl.gz",
+            gzip.compress(b"{}\n" * 999, mtime=0)[:-12] + b"damagedgzip!",
+            r"x\.jsonl\.gz: cannot be read \(",
+        ),
     ],
 )
 def test_unreadable_files(write: Write, name: str, content: bytes, message: str) -> None:
