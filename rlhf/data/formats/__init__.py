@@ -16,7 +16,6 @@ from rlhf.data.formats.preferences import PREFERENCES
 from rlhf.data.formats.prompts import PROMPTS
 from rlhf.data.formats.ratings import LABELS, LISTS, SCORED
 from rlhf.data.formats.table import Format, Row, Types
-from rlhf.data.formats.table import named as called
 from rlhf.data.messages import NAMES, UnusableError, kind_of
 from rlhf.data.records import Kind, Prompt, Rated, Record
 from rlhf.errors import DataError, did_you_mean
@@ -75,7 +74,7 @@ class Reader:
         made = using.read(row, where)
         self.ranked = self.ranked or isinstance(made, Rated | Sequence)
         if not isinstance(made, Sequence):
-            return as_kind(self._with_answer(made, row), self.kind, self.pairs, self.rank_by)
+            return [self._with_answer(one, row) for one in as_kind(made, self.kind, self.pairs, self.rank_by)]
         examples: list[Record | UnusableError] = []
         for record in made:
             try:
@@ -101,11 +100,11 @@ class Reader:
             wanted, found = _shown(names), ", ".join(row) or "none"
             raise DataError(f"{wanted}: is missing (fields found: {found}); add it, or use another format")
         for names, types in formats[name].mistyped(row):
-            field = called(row, names)
+            field = next(name for name in names.split("|") if name in row)
             raise DataError(f"{field}: is {kind_of(row[field])}; {_in_words(types)} is needed")
         return formats[name]
 
-    def _with_answer(self, record: Record, row: Row) -> Record:
+    def _with_answer(self, record: Record | UnusableError, row: Row) -> Record | UnusableError:
         """What the row says is right, for rules to compare with."""
         if isinstance(record, Prompt) and isinstance(row.get("answer"), str | int | float):
             return replace(record, answer=str(row["answer"]))

@@ -336,7 +336,8 @@ def test_prompts(name: str, row: dict[str, Any], messages: list[Message]) -> Non
 
 
 def test_a_prompt_keeps_the_right_answer_for_rules() -> None:
-    for row in ({"prompt": "2 + 2?", "answer": 4}, {"text": "2 + 2?", "answer": "4"}):
+    pair = {"chosen": [ask("2 + 2?"), say("4")], "rejected": [ask("2 + 2?"), say("5")], "answer": 4}
+    for row in ({"prompt": "2 + 2?", "answer": 4}, {"text": "2 + 2?", "answer": "4"}, pair):
         assert auto("prompts", row)[1].answer == "4"
 
 
@@ -370,6 +371,11 @@ def test_unusable_rows(kind: Kind, row: dict[str, Any], reason: str) -> None:
     ("kind", "row", "message"),
     [
         ("demonstrations", {"messages": "a"}, "^messages: is a string; a list is needed"),
+        (
+            "demonstrations",
+            {"query": None, "response": "b"},
+            "^query: is missing or null; a string or a list is needed$",
+        ),
         ("demonstrations", {"messages": [ask("a")]}, "^messages: ends with the user's turn; end with the assistant's"),
         ("demonstrations", {"instruction": "a", "output": None}, "^output: is missing or null; a string is needed$"),
         ("demonstrations", {"instruction": "a", "instances": []}, "^instances: is a list; a list of {input, output}"),
