@@ -12,6 +12,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from rlhf import config as settings
+from rlhf.artifact import ADAPTER
 from rlhf.errors import ArtifactError, RecipeError, did_you_mean
 from rlhf.parts import Adapter, bare, decoder, matrix
 from rlhf.registry import family_of
@@ -19,7 +20,6 @@ from rlhf.weights import Weights
 
 POLICY = "default"
 """Name of the adapter that trains; TRL expects PEFT's default."""
-FILE = "adapter_model.safetensors"
 _PARTS = r"lora_\w+|trainable_tokens_delta"
 """What an adapter's parameters are called."""
 _BELOW = "below"
@@ -51,7 +51,7 @@ def add_frozen(model: Any, name: str, folders: Sequence[Path]) -> tuple[Any, Ada
 
 def fill(model: Any, name: str, folder: Path) -> None:
     """Copy a saved adapter into the adapter `name`; every tensor must find its place."""
-    path = folder / FILE
+    path = folder / ADAPTER
     try:
         state = load_file(path)
     except Exception as error:
@@ -71,7 +71,7 @@ def fill(model: Any, name: str, folder: Path) -> None:
 def save(model: Any, name: str, folder: Path) -> None:
     """Write an adapter and its shape."""
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({key: p.detach().cpu().contiguous() for key, p in _places(model, name).items()}, folder / FILE)
+    save_file({key: p.detach().cpu().contiguous() for key, p in _places(model, name).items()}, folder / ADAPTER)
     model.peft_config[name].save_pretrained(folder)
 
 
@@ -207,13 +207,11 @@ def below(i: int) -> str:
 
 def check_names(model: nn.Module, targets: Sequence[str]) -> None:
     """Raise RecipeError for a target that no layer is called."""
-    layers = {name for name, layer in decoder(model).named_modules() if not list(layer.children())}
     for target in targets:
-        if not any(name == target or name.endswith(f".{target}") for name, _ in model.named_modules()):
-            known = sorted({name.rsplit(".", 1)[-1] for name in layers})
-            raise RecipeError(
-                f"backend.targets: no layer of the model is called '{target}'{did_you_mean(target, known)}"
-            )
+        if not any(f".{name}".endswith(f".{target}") for name, _ in model.named_modules()):
+            leaves = (name for name, layer in decoder(model).named_modules() if not list(layer.children()))
+            hint = did_you_mean(target, {name.rsplit(".", 1)[-1] for name in leaves})
+            raise RecipeError(f"backend.targets: no layer of the model is called '{target}'{hint}")
 
 
 def check_targets(model: nn.Module) -> None:

@@ -20,7 +20,8 @@ from rlhf.errors import ArtifactError
 FORMAT = 4
 FILE = "artifact.json"
 EXAMPLES = "examples.jsonl"
-_OWN_WEIGHTS = ("adapter_model.safetensors", "head.safetensors", "heads.safetensors")
+ADAPTER = "adapter_model.safetensors"
+_OWN_WEIGHTS = (ADAPTER, "head.safetensors", "heads.safetensors")
 CHECKPOINT = "checkpoint"
 """Folder inside a stage's working folder from which an interrupted stage goes on."""
 

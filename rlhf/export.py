@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from rlhf import adapters, card, loading, text
+from rlhf.artifact import ADAPTER
 from rlhf.backends import for_weights
 from rlhf.data.chat import ChatFormat
 from rlhf.errors import ArtifactError, GuardError
@@ -112,9 +113,9 @@ def _complete(weights: Weights, out: Path, base: str) -> None:
     config["task_type"] = "SEQ_CLS" if weights.scores else "CAUSAL_LM"
     if weights.head is not None:
         config["modules_to_save"] = ["score"]
-        tensors = load_file(out / "adapter_model.safetensors")
+        tensors = load_file(out / ADAPTER)
         tensors["base_model.model.score.weight"] = load_file(weights.head)["weight"]
-        save_file(tensors, out / "adapter_model.safetensors", {"format": "pt"})
+        save_file(tensors, out / ADAPTER, {"format": "pt"})
     path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 

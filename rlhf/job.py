@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from rlhf import adapters, text
-from rlhf.artifact import Artifact
+from rlhf.artifact import ADAPTER, Artifact
 from rlhf.backends import Backend, backend
 from rlhf.config import Optimisation, TrainingStage
 from rlhf.data.chat import ChatFormat
@@ -65,7 +65,7 @@ class Job:
             backend=self.config.backend.model_dump(mode="json"),
             base=self.how.base_of(self.weights, folder),
             text=text.describe(self.chat),
-            adapter=(folder / "adapter_model.safetensors").is_file(),
+            adapter=(folder / ADAPTER).is_file(),
             below=len(list((folder / BELOW).glob("*"))),
             head=(folder / "head.safetensors").is_file(),
             score_shift=score_shift,

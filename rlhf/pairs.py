@@ -21,14 +21,8 @@ from rlhf.weights import Weights
 # B pairs, T tokens
 
 
-class PairTrainer(training.Resumable, DPOTrainer):
-    """DPOTrainer on rows that are tokens already, with the reference's log-probabilities where a loss needs them."""
-
-    def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
-        return dataset
-
-    def _precompute_ref_logps(self, dataset: Any, *_: Any) -> Any:
-        return dataset
+class PairTrainer(training.OnTokens, DPOTrainer):
+    """DPOTrainer on our rows, with the reference's log-probabilities where a loss needs them."""
 
 
 class Answers(NamedTuple):

@@ -39,7 +39,7 @@ def logprobs(job: Job, parent: Role, answers: Sequence[Answer], size: int, track
 def _key(job: Job, answers: Sequence[Answer]) -> str:
     """Changes with everything that the numbers depend on."""
     weights = job.weights
-    adapters = [artifacts.sha256(folder / "adapter_model.safetensors") for folder in weights.adapters]
+    adapters = [artifacts.sha256(folder / artifacts.ADAPTER) for folder in weights.adapters]
     how = [str(job.how.dtype), job.how.quantisation(weights), str(job.how.device.type), code_hash("rlhf")]
     vocabulary = [len(job.chat.tokenizer), job.chat.new_ids]
     versions = [torch.__version__, transformers.__version__]

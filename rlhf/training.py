@@ -81,6 +81,16 @@ class Resumable(Trainer):
             self._total_train_tokens = int((Path(resume_from_checkpoint) / _TOKENS).read_text("utf-8"))
 
 
+class OnTokens(Resumable):
+    """Put before a TRL trainer whose rows are tokens already, with the reference's log-probabilities if it has one."""
+
+    def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
+        return dataset
+
+    def _precompute_ref_logps(self, dataset: Any, *_: Any) -> Any:
+        return dataset
+
+
 _TOKENS = "tokens.txt"
 _TRAINED = "trained.safetensors"
 

@@ -19,7 +19,7 @@ from rlhf.errors import RecipeError, did_you_mean
 from rlhf.recipe.chain import broken_links, missing_files, unlike_splits
 from rlhf.recipe.config import INHERITED, RecipeConfig, stage_kinds
 from rlhf.recipe.overrides import apply_override
-from rlhf.recipe.words import Places, explain, models_of
+from rlhf.recipe.words import Places, blocks_of, explain
 from rlhf.resources import recipe_names, resource
 
 
@@ -148,7 +148,7 @@ def _shared_data(model: type[StageConfig], settings: dict[str, Any], shared: dic
     blocks = {}
     for name, info in model.model_fields.items():
         own = settings.get(name)
-        if DataConfig not in models_of(info.annotation) or (own is None and not info.is_required()):
+        if DataConfig not in blocks_of(info.annotation) or (own is None and not info.is_required()):
             continue
         if own is None or isinstance(own, dict):
             own = own or {}

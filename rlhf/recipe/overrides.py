@@ -8,7 +8,7 @@ from rlhf import yamlfile
 from rlhf.config import BackendConfig
 from rlhf.errors import RecipeError, did_you_mean
 from rlhf.recipe.config import RecipeConfig
-from rlhf.recipe.words import models_of
+from rlhf.recipe.words import blocks_of
 
 _SOURCES = {
     "path": {"hub", "subset", "split", "revision", "stage"},
@@ -55,7 +55,7 @@ def apply_override(raw: dict[str, Any], override: str, notes: list[str]) -> tupl
 
 def _change_backend(block: dict[str, Any], kind: Any, override: str, notes: list[str]) -> None:
     """Settings that the new kind of backend does not have leave with the old one, and are named."""
-    known = {k.model_fields["kind"].default: k for k in models_of(BackendConfig)}
+    known = {k.model_fields["kind"].default: k for k in blocks_of(BackendConfig)}
     dropped = [key for key in block if kind in known and key not in known[kind].model_fields]
     for key in dropped:
         del block[key]

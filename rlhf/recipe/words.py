@@ -87,7 +87,7 @@ def _owner(
         owner, tag = (options[0] if options else None), None
         keys.append(key)
         annotation = known.model_fields[str(key)].annotation if known else None
-        options, choice = models_of(annotation), _is_union(annotation)
+        options, choice = blocks_of(annotation), _is_union(annotation)
     return owner, keys, tag
 
 
@@ -101,10 +101,10 @@ def _is_union(annotation: Any) -> bool:
     return get_origin(inner) in (Union, UnionType)
 
 
-def models_of(annotation: Any) -> list[type[BaseModel]]:
+def blocks_of(annotation: Any) -> list[type[BaseModel]]:
     """The pydantic models an annotation may stand for."""
     if get_origin(annotation) is Annotated:
-        return models_of(get_args(annotation)[0])
+        return blocks_of(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):
-        return [m for option in get_args(annotation) for m in models_of(option)]
+        return [m for option in get_args(annotation) for m in blocks_of(option)]
     return [annotation] if isinstance(annotation, type) and issubclass(annotation, BaseModel) else []

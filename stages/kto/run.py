@@ -21,14 +21,8 @@ from rlhf.weights import Weights
 from stages.kto.config import KTOConfig
 
 
-class _Trainer(training.Resumable, KTOTrainer):
-    """KTOTrainer on rows that are tokens already, with the reference's log-probabilities."""
-
-    def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
-        return dataset
-
-    def _precompute_ref_logps(self, dataset: Any, *_: Any) -> Any:
-        return dataset
+class _Trainer(training.OnTokens, KTOTrainer):
+    """KTOTrainer on our rows, with the reference's log-probabilities."""
 
 
 def run(config: KTOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tracker) -> Artifact:

@@ -148,13 +148,10 @@ class _Collator:
 # ------------------------------------------------------------------------------------------------ the loss
 
 
-class _Trainer(training.Resumable, RewardTrainer):
+class _Trainer(training.OnTokens, RewardTrainer):
     """RewardTrainer with ties, margins, scores and several heads."""
 
     settings: RewardConfig
-
-    def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
-        return dataset
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
