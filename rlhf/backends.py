@@ -36,7 +36,7 @@ class Backend(ABC):
 
     def __init__(self, precision: str = "fp32", device: torch.device | None = None) -> None:
         self.dtype = _DTYPE[precision]
-        self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = device or loading.default_device()
 
     @abstractmethod
     def load(self, weights: Weights, chat: ChatFormat, head: Head = "lm") -> PreTrainedModel:

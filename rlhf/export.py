@@ -221,7 +221,7 @@ def _read_back(weights: Weights, chat: ChatFormat, out: Path, rows: Sequence[Row
 
     if weights.quantisation:
         how = loading.nf4(torch.float32, weights.quantisation == loading.DOUBLE)
-        base = loading.quantised(weights, chat, weights.head_kind, torch.float32, how, torch.device("cpu"))
+        base = loading.quantised(weights, chat, weights.head_kind, torch.float32, how, loading.default_device())
     else:
         base = loading.whole(weights, chat, weights.head_kind, torch.float32)
     model = peft.PeftModel.from_pretrained(base, str(out)).eval()

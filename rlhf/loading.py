@@ -89,9 +89,15 @@ def _fit_vocabulary(model: PreTrainedModel, chat: ChatFormat) -> None:
             matrix(layer).data[fresh] = matrix(layer).data[known].mean(0)
 
 
+def default_device() -> torch.device:
+    """Where models go: the accelerator where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def quantised(
     weights: Weights, chat: ChatFormat, head: Head, dtype: torch.dtype, how: Any, device: torch.device
 ) -> PreTrainedModel:
+    """A frozen copy in 4 or 8 bit. An accelerator and a CPU round a few weights apart (0.005 nats a token)."""
     keep_nf4_layout()
     return whole(weights, chat, head, dtype, quantization_config=how, device_map={"": device})
 
@@ -138,11 +144,12 @@ def merged(
 
 
 def dequantised(weights: Weights, chat: ChatFormat, head: Head, dtype: torch.dtype) -> PreTrainedModel:
-    """Whole weights on the CPU with the values that their adapter saw: after QLoRA, those of the copy in 4 bit."""
+    """Whole weights on the CPU with the values that their adapter saw: after QLoRA, those of the copy in 4 bit, which
+    is made where training makes it."""
     model = whole(weights, chat, head, dtype)
     if weights.quantisation:
         how = nf4(dtype, weights.quantisation == DOUBLE)
-        _dequantise_into(model, quantised(weights, chat, head, dtype, how, torch.device("cpu")))
+        _dequantise_into(model, quantised(weights, chat, head, dtype, how, default_device()))
     return model
 
 

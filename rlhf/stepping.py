@@ -3,15 +3,17 @@
 Prompts are read packed. Weights are made ready once for the many small steps: layers that read the same input become
 one product, in float32 with the adapters merged, in the order in which few rows read them. In bf16 merging would round
 adapters away, so they stay beside it, side by side; and on an accelerator, where a copy might not fit, layers stay as
-they are, in the arithmetic's own type.
+they are, in the arithmetic's own type. There a step is recorded once and replayed: its kernels are many and small, and
+launching them one by one takes longer than they do.
 """
 
 # B rows that go on, N packed tokens of the prompts, H heads, G heads that share keys and values, E size of a head
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from rlhf.decoder import Decoder, attend, heads, linear, norm, rms_norm
@@ -40,6 +42,7 @@ class Cache:
         self.row_N = torch.arange(len(batch), device=batch.device).repeat_interleave(length_B)
         self.column_N = (self.width - length_B)[self.row_N] + batch.position_N
         before = torch.arange(shape[2], device=batch.device) < (self.width - length_B)[:, None]
+        before[:, self.width :] = True  # no step has been there yet
         self.bias = torch.zeros(before.shape, dtype=dtype, device=batch.device).masked_fill_(before, float("-inf"))
 
     def fill(self, layer: int, k_NGE: Tensor, v_NGE: Tensor) -> None:
@@ -55,15 +58,40 @@ class Cache:
                 table[layer] = old[rows]
         self.bias = self.bias[rows]
 
-    def attend(self, layer: int, column: int, q_BHE: Tensor, k_BGE: Tensor, v_BGE: Tensor, scale: float) -> Tensor:
+    def attend(self, layer: int, at: "Column", q_BHE: Tensor, k_BGE: Tensor, v_BGE: Tensor, scale: float) -> Tensor:
         """Write a column and attend to all up to it: (B, H · E)."""
         keys, values = self.keys[layer], self.values[layer]
-        keys[:, :, column], values[:, :, column] = k_BGE, v_BGE
-        q = q_BHE.to(keys.dtype).unflatten(1, (keys.shape[1], -1))
-        bias = self.bias[:, None, None, : column + 1]
-        scores = torch.matmul(q, keys[:, :, : column + 1].transpose(2, 3)).mul_(scale).add_(bias)
+        at.write(keys, k_BGE)
+        at.write(values, v_BGE)
+        keys, values, bias = keys[:, :, : at.seen], values[:, :, : at.seen], self.bias[:, None, None, : at.seen]
+        q = q_BHE.to(keys.dtype).unflatten(1, (keys.shape[1], -1))  # heads that share keys as if one after the other
+        if q.device.type != "cpu":  # scores in float32, and none in memory
+            return F.scaled_dot_product_attention(q, keys, values, attn_mask=bias, scale=scale).flatten(1)
+        scores = torch.matmul(q, keys.transpose(2, 3)).mul_(scale).add_(bias)
         weights = scores.softmax(-1, dtype=torch.float32).to(keys.dtype)
-        return torch.matmul(weights, values[:, :, : column + 1]).flatten(1).to(q_BHE.dtype)
+        return torch.matmul(weights, values).flatten(1).to(q_BHE.dtype)
+
+
+class Column(NamedTuple):
+    """The column of the cache that a step writes."""
+
+    index: int | Tensor
+    """(1,) where the step is replayed, each time with another."""
+    seen: int
+    """Columns that attention reads; those that are not written yet have a bias of minus infinity."""
+
+    def open(self, bias_BC: Tensor) -> None:
+        """Let attention see the column."""
+        if isinstance(self.index, int):
+            bias_BC[:, self.index] = 0
+        else:
+            bias_BC.index_fill_(1, self.index, 0)
+
+    def write(self, table_BGCE: Tensor, value_BGE: Tensor) -> None:
+        if isinstance(self.index, int):
+            table_BGCE[:, :, self.index] = value_BGE
+        else:
+            table_BGCE.index_copy_(2, self.index, value_BGE[:, :, None].to(table_BGCE.dtype))
 
 
 class Layer(NamedTuple):
@@ -98,10 +126,10 @@ class Layer(NamedTuple):
             mixed, x = mixed[batch.last_B], x[batch.last_B]
         return self._after(mixed, x)
 
-    def step(self, x: Tensor, rotary: tuple[Tensor, Tensor], cache: Cache, index: int, column: int) -> Tensor:
+    def step(self, x: Tensor, rotary: tuple[Tensor, Tensor], cache: Cache, index: int, at: Column) -> Tensor:
         """One more token of each row."""
         q, k, v = heads(self.module.self_attn, *self._qkv(x), rotary)
-        return self._after(cache.attend(index, column, q, k, v, self.module.self_attn.scaling), x)
+        return self._after(cache.attend(index, at, q, k, v, self.module.self_attn.scaling), x)
 
     def _qkv(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         attention = self.module.self_attn
@@ -135,6 +163,41 @@ def _ready(linears: list[Linear], dtype: torch.dtype, rows: int) -> list[Linear]
     outs = zip(weights, linears, strict=True)
     ups = [w.new_zeros(len(w), 0) if one.up is None else one.scale * one.up for w, one in outs]
     return [whole._replace(down=torch.cat(downs).to(dtype), up=torch.block_diag(*ups).to(dtype))]
+
+
+_REPLAYED = 128
+"""Columns that a recorded step may see more than there are: it is recorded anew that seldom."""
+_WORTH = 16
+"""Steps for which one is recorded at least."""
+
+States = tuple[Tensor, Tensor | None]
+"""What a step makes of its tokens: the last state of each, and that below the layers that train."""
+
+
+class Replay:
+    """A step recorded as a CUDA graph. What it returns is overwritten by the next one."""
+
+    def __init__(
+        self, step: Callable[[Tensor, Tensor, Column], States], token_B: Tensor, position_B: Tensor, seen: int
+    ) -> None:
+        self.seen = seen
+        self.token_B, self.position_B = token_B.clone(), position_B.clone()
+        self.index = torch.zeros(1, dtype=torch.long, device=token_B.device)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
+            self.made = step(self.token_B, self.position_B, Column(self.index, seen))
+
+    def __call__(self, token_B: Tensor, position_B: Tensor, column: int) -> States:
+        self.token_B.copy_(token_B)
+        self.position_B.copy_(position_B)
+        self.index.fill_(column)
+        self.graph.replay()
+        return self.made
+
+
+def replays(device: torch.device) -> bool:
+    """Whether steps are recorded there."""
+    return device.type == "cuda"
 
 
 class Steps:
@@ -171,6 +234,8 @@ class Steps:
         self.live = torch.ones(len(asked), dtype=torch.bool, device=batch.device)
         self.left = len(asked)
         self.column = self.cache.width
+        self.last = self.cache.width + most - 1  # no step is taken past it
+        self.replay: Replay | None = None
         self.step_lower: list[tuple[Tensor, Tensor]] = []
         """Of each step, rows and what the bottom layers made of their tokens."""
 
@@ -187,14 +252,32 @@ class Steps:
             token_B, self.rows, self.live = token_B[keep], self.rows[keep], self.live[keep]
             self.position_B = self.position_B[keep]
             self.cache.keep(keep)
-        x = self.decoder.embedded(token_B, self.adapter)
-        rotary = self.decoder.rotary(x, self.position_B)
+            self.replay = None
+        self.hidden, lower = self._next(token_B)
+        if lower is not None:
+            self.step_lower.append((self.rows, lower.clone()))
+        self.position_B, self.column = self.position_B + 1, self.column + 1
+
+    def _next(self, token_B: Tensor) -> States:
+        """A step at the next column: replayed where one is recorded, else taken, and recorded for those that follow."""
+        if self.replay is not None and self.column < self.replay.seen:
+            return self.replay(token_B, self.position_B, self.column)
+        self.replay = None  # its memory goes first
+        made = self._step(token_B, self.position_B, Column(self.column, self.column + 1))
+        if replays(token_B.device) and self.last - self.column >= _WORTH:
+            seen = min(self.last, self.column + 1 + _REPLAYED)
+            self.replay = Replay(self._step, token_B, self.position_B, seen)
+        return made
+
+    def _step(self, token_B: Tensor, position_B: Tensor, at: Column) -> States:
+        x, lower = self.decoder.embedded(token_B, self.adapter), None
+        rotary = self.decoder.rotary(x, position_B)
+        at.open(self.cache.bias)
         for i, layer in enumerate(self.layers):
             if i == self.depth > 0:
-                self.step_lower.append((self.rows, x))
-            x = layer.step(x, rotary, self.cache, i, self.column)
-        self.hidden = rms_norm(x, self.decoder.trunk.norm)
-        self.position_B, self.column = self.position_B + 1, self.column + 1
+                lower = x
+            x = layer.step(x, rotary, self.cache, i, at)
+        return rms_norm(x, self.decoder.trunk.norm), lower
 
     def lower_of(self, lengths: Sequence[int]) -> list[Tensor]:
         """What the bottom layers made of each prompt and of its response of this length, (T, D); of the last token of

@@ -13,6 +13,7 @@ import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach for the network
 os.environ.setdefault("WANDB_MODE", "offline")
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # bits are compared on a CPU; `make matrix` and benchmarks/gpu use the GPU
 if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):  # side by side, each has its share of the cores
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
 _CACHE = tempfile.TemporaryDirectory(prefix="rlhf-cache-")

@@ -146,7 +146,7 @@ def said_by(model: Any, how: Any, chat: ChatFormat, scores: bool, shift: float) 
             batch = Packed.of([ids], [len(ids) if scores else 1], role.device)
             found[f"trunk/{i}"] = role.scores(batch) - shift if scores else role.logprobs(batch, 1.0)
             forward = type(model).forward  # a trainer may have put another in its place
-            ids_BT = torch.tensor([ids])
+            ids_BT = torch.tensor([ids], device=role.device)
             out = forward(model, input_ids=ids_BT, attention_mask=torch.ones_like(ids_BT))
             found[f"plain/{i}"] = out.logits[0].float().clone()
     model.train(was_training)
@@ -222,7 +222,7 @@ def merges(made: Artifact, kind: str, folder: Path) -> Found:
     if kind != "qlora":
         live = backend(settings.Full() if kind == "full" else settings.LoRA()).load(weights, chat, weights.head_kind)
         whole = merged(weights, chat, weights.head_kind)
-        gap = _apart(live.double().eval(), whole.double().eval(), chat, weights.scores)
+        gap = _apart(live.cpu().double().eval(), whole.double().eval(), chat, weights.scores)
     fits = "adapter" not in compared or compared["adapter"]["largest"] < 1e-3
     return {"ok": gap <= MERGE[kind] and fits, "gap": gap, "float32": exported}
 

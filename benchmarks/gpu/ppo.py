@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--rollouts", type=int, default=16)
     parser.add_argument("--micro-tokens", type=int, default=8192)
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--updates", type=int, default=3)
+    parser.add_argument("--updates", type=int, default=2)
     parser.add_argument("--no-checkpointing", action="store_true")
     parser.add_argument("--freeze-layers", type=int, default=0)
     parser.add_argument(
@@ -106,6 +106,7 @@ def build(shape: Shape, quantised: bool, device: torch.device) -> Any:
         if quantised and isinstance(module, nn.Linear) and name != "lm_head":
             parent, _, last = name.rpartition(".")
             setattr(model.get_submodule(parent), last, in_nf4(module))
+            module.to("meta")  # the list above still holds it
     return model.eval().requires_grad_(False)
 
 

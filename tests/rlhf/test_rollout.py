@@ -8,13 +8,13 @@ import pytest
 import torch
 from transformers import GenerationConfig
 
-from rlhf import adapters, text
+from rlhf import adapters, stepping, text
 from rlhf.backends import backend
 from rlhf.errors import RecipeError
 from rlhf.packing import Packed
 from rlhf.roles import Role, standalone
 from rlhf.rollout import CachedEngine, Engine, HFEngine, Rollout, Sampling, cut, engine_for, left_pad, pick, sample
-from rlhf.stepping import Layer
+from rlhf.stepping import Column, Layer, Replay, States
 from rlhf.trunk import Padded, trunk_of
 from tests.rlhf.test_backends import KINDS, TINY, weights_of
 
@@ -195,6 +195,37 @@ def test_every_role_has_an_engine(policy) -> None:
     assert isinstance(engine_for(unknown), HFEngine)
     with pytest.raises(RecipeError, match="use 'hf'"):
         engine_for(unknown, "cached")
+
+
+class Walked(Replay):
+    """A recorded step where there is no accelerator to record it: walked again each time, as a graph would be."""
+
+    def __init__(self, step, token_B, position_B, seen: int) -> None:
+        self.step, self.seen = step, seen
+
+    def __call__(self, token_B: torch.Tensor, position_B: torch.Tensor, column: int) -> States:
+        return self.step(token_B, position_B, Column(torch.tensor([column]), self.seen))
+
+
+def test_a_recorded_step_draws_the_same(policy, monkeypatch: pytest.MonkeyPatch) -> None:
+    role, chat = policy
+    prompts, critic = asked(chat) * 3, torch.nn.Linear(role.model.config.hidden_size, 1)
+
+    def drawn() -> Rollout:
+        return sample(role, prompts, chat, Sampling(40, 0.0), CachedEngine(), critic, depth=1)
+
+    stepped, recorded = drawn(), list[int]()
+    monkeypatch.setattr(stepping, "replays", lambda device: True)
+    monkeypatch.setattr(stepping, "Replay", lambda *args: recorded.append(args[-1]) or Walked(*args))
+    monkeypatch.setattr(stepping, "_WORTH", 2)
+    monkeypatch.setattr(stepping, "_REPLAYED", 8)
+    replayed = drawn()
+    assert len(recorded) > 2  # as rows leave, and as columns are used up
+    assert replayed.responses == stepped.responses
+    torch.testing.assert_close(replayed.logprob_M, stepped.logprob_M, rtol=0, atol=1e-5)
+    torch.testing.assert_close(replayed.value_M, stepped.value_M, rtol=0, atol=1e-5)
+    for one, other in zip(replayed.lower or [], stepped.lower or [], strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
 
 
 def test_prompts_that_are_asked_more_than_once_are_read_once(policy, monkeypatch: pytest.MonkeyPatch) -> None:
