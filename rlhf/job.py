@@ -37,12 +37,18 @@ class Job:
 
     @classmethod
     def start(
-        cls, config: TrainingStage, inputs: Mapping[str, Weights], kind: Kind, device: torch.device | None = None
+        cls,
+        config: TrainingStage,
+        inputs: Mapping[str, Weights],
+        kind: Kind,
+        out: Path,
+        device: torch.device | None = None,
     ) -> "Job":
-        """Find weights, text format, backend and examples of a stage; no model is loaded yet."""
+        """Find weights, text format, backend and examples of a stage; no model is loaded yet. Malformed rows are listed
+        in `out`."""
         weights = inputs["model"]
         chat = text.load(weights, config.template, config.new_tokens)
-        split = load(config.data, kind)  # type: ignore[call-overload]
+        split = load(config.data, kind, out)  # type: ignore[call-overload]
         most = min(config.data.max_length, text.positions(weights) or config.data.max_length)
         return cls(config, weights, chat, backend(config.backend, config.precision, device), split, most)
 

@@ -84,7 +84,7 @@ def train(
 ) -> Artifact:
     """The program of a stage whose loss needs no reference: train on pairs; write the policy to `out/model`."""
     assert isinstance(config.train, TrainConfig)
-    job = Job.start(config, inputs, "preferences")
+    job = Job.start(config, inputs, "preferences", out)
     train, ledger = encode_preferences(job.split.train, job.chat, job.max_length, one_answer=True)
     held_out, held_out_ledger = encode_preferences(job.split.held_out, job.chat, job.max_length, one_answer=True)
     model = job.how.load(job.weights, job.chat)

@@ -1,11 +1,10 @@
 """Rules: Python functions that score a response, for what can be computed and need not be learned."""
 
-import importlib.util
 import inspect
-import sys
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from rlhf import usercode
 from rlhf.config import RuleConfig
 from rlhf.errors import DataError, RecipeError
 
@@ -20,18 +19,7 @@ class Rule(Protocol):
 
 def load(config: RuleConfig) -> Rule:
     """The function a rule names. Raises RecipeError when its file does not run, or lacks the function."""
-    spec = importlib.util.spec_from_file_location(f"rlhf_rule_{config.file.stem}", config.file)
-    assert spec is not None and spec.loader is not None, config.file
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where dataclasses look for it
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        raise RecipeError(f"rule: {config.file} does not run: {type(error).__name__}: {error}") from error
-    rule = getattr(module, config.function, None)
-    if not callable(rule):
-        known = [name for name, item in vars(module).items() if inspect.isfunction(item) and not name.startswith("_")]
-        raise RecipeError(f"rule: {config.file} has no function '{config.function}'; it has: {', '.join(known)}")
+    rule = usercode.function(config, "rule")
     return _guarded(rule, f"{config.file.name}: {config.function}")
 
 

@@ -18,11 +18,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from rlhf import __version__, rules, yamlfile
+from rlhf import __version__, rules, usercode, yamlfile
 from rlhf import artifact as artifacts
 from rlhf.artifact import EXAMPLES, Artifact
 from rlhf.config import ModelRef, RuleConfig, StageConfig, Strict, items
+from rlhf.config.data import RowFunction
 from rlhf.console import Screen
+from rlhf.data import files
 from rlhf.errors import ArtifactError, RecipeError
 from rlhf.memory import keep_few_kernels
 from rlhf.recipe import Recipe
@@ -233,7 +235,7 @@ def _content(value: Any) -> Any:
         case Strict():
             return {name: _content(getattr(value, name)) for name in type(value).model_fields}
         case Path():
-            return artifacts.sha256(value)
+            return [artifacts.sha256(path) for path in ([value] if value.is_file() else files.found(value))]
         case list():
             return [_content(item) for item in value]
         case dict():
@@ -247,6 +249,8 @@ def _load_rules(block: Strict) -> None:
     for _, item in items(block):
         if isinstance(item, RuleConfig):
             rules.load(item)
+        elif isinstance(item, RowFunction):
+            usercode.function(item, "data.rows")
         elif isinstance(item, Strict):
             _load_rules(item)
 
@@ -260,8 +264,8 @@ def _parents(stage: StageConfig) -> list[str]:
 def _with_examples(stage: StageConfig, done: Mapping[str, Artifact]) -> StageConfig:
     """The stage with the files that earlier stages wrote in place of their names: it is known by their content."""
     blocks = {
-        where: getattr(stage, where).model_copy(update={"stage": None, "path": done[named].folder / EXAMPLES})
-        for where, named in stage.data_stages().items()
+        name: block.with_files({key: done[made].folder / EXAMPLES for key, made in block.stages().items()})
+        for name, block in stage.data_blocks().items()
     }
     return stage.model_copy(update=blocks)
 

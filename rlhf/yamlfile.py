@@ -71,7 +71,8 @@ def place(tree: CommentedMap, keys: Sequence[str | int]) -> str:
     for key in keys:
         if isinstance(node, CommentedMap) and key in node:
             line, column = node.lc.key(key)
-        elif isinstance(node, CommentedSeq) and isinstance(key, int) and key < len(node):
+        elif isinstance(node, CommentedSeq) and str(key).isdigit() and int(key) < len(node):
+            key = int(key)
             line, column = node.lc.item(key)
         else:
             continue  # a tag of a union, or a key that came from elsewhere

@@ -9,15 +9,17 @@ import gzip
 import io
 import json
 import os
+import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+import orjson
 import zstandard
 
-from rlhf.config import DataConfig
+from rlhf.config.data import Source
 from rlhf.errors import DataError, did_you_mean
 
 Rows = Iterator[tuple[str, Any]]
@@ -25,30 +27,80 @@ Lines = Iterator[tuple[int, str]]
 
 
 def read(path: Path) -> Rows:
-    """The rows of a file. Raises DataError when there is no such file or no reader for its ending."""
-    name = _short(path)
-    if path.is_dir():
-        raise DataError(f"data.path: {name} is a folder, not a file")
-    reader = READERS[ending(path)]
-    if not path.is_file():
-        raise DataError(f"data.path: no file {name}{nearby(path)}")
+    """The rows of a file, or of all files that a folder or a pattern means. Raises DataError as `found` does."""
     try:
-        for place, row in reader(path):
-            yield f"{name}:{place}", row
-    except _DAMAGED as error:
-        raise DataError(f"{name}: cannot be read ({error}); a truncated download?") from None
+        files = found(path)
+    except DataError as error:
+        raise DataError(f"data.path: {error}") from None
+    for file in files:
+        name = _short(file)
+        try:
+            for place, row in READERS[ending(file)](file):
+                yield f"{name}:{place}", row
+        except _DAMAGED as error:
+            raise DataError(f"{name}: cannot be read ({error}); a truncated download?") from None
+
+
+def found(path: Path) -> list[Path]:
+    """The files that a path means: itself, those of a folder, or those that fit a pattern, by name.
+
+    Raises DataError where there is none, where no reader knows their ending, and where a folder holds several kinds of
+    files or several splits, of which one may not be meant.
+    """
+    name = _short(path)
+    if path.is_file():
+        ending(path)
+        return [path]
+    if path.is_dir():
+        files = [p for p in _below(path) if _suffix(p) in READERS and p.name not in _ABOUT]
+        _check_one_kind(name, path, files)
+    elif first := next((i for i, part in enumerate(path.parts) if any(sign in part for sign in "*?[")), 0):
+        files = sorted(p for p in Path(*path.parts[:first]).glob(str(Path(*path.parts[first:]))) if p.is_file())
+    else:
+        raise DataError(f"no file {name}{nearby(path)}")
+    if not files:
+        raise DataError(f"{name} {'holds' if path.is_dir() else 'fits'} no file that can be read")
+    for file in files:
+        ending(file)
+    return files
+
+
+_ABOUT = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
+"""Files that tell of a dataset and hold no rows."""
+_SPLITS = re.compile(r"(?:^|[-_./])(train|test|validation|valid|val|dev|eval)(?:[-_.\d/]|$)")
+
+
+def _below(folder: Path) -> list[Path]:
+    """Files at any depth, but hidden ones."""
+    below = ((p, p.relative_to(folder).parts) for p in folder.rglob("*") if p.is_file())
+    return sorted(p for p, parts in below if not any(part.startswith(".") for part in parts))
+
+
+def _check_one_kind(name: str, folder: Path, files: list[Path]) -> None:
+    kinds = sorted({_suffix(file) for file in files})
+    if len(kinds) > 1:
+        raise DataError(f"{name} holds {' and '.join(kinds)} files; name those meant: {name}/*{kinds[0]}")
+    relative = [str(file.relative_to(folder)) for file in files]
+    splits = sorted({found[1] for file in relative if (found := _SPLITS.search(file.lower()))})
+    if len(splits) > 1:
+        told = f"{name} holds files of {' and '.join(splits)}"
+        raise DataError(f"{told}; name those meant by a pattern, such as {name}/**/*{splits[0]}*")
 
 
 _DAMAGED = (OSError, EOFError, zlib.error, zstandard.ZstdError, zipfile.BadZipFile)
 
 
 def ending(path: Path) -> str:
-    """`.jsonl`, `.csv`, …: the ending that says how to read a file, whatever its compression."""
-    suffix = Path(path.name.removesuffix(path.suffix) if path.suffix in _UNPACKED else path.name).suffix
+    """`.jsonl`, `.csv`, …: the ending that says how to read a file, whatever its compression. Raises DataError."""
+    suffix = _suffix(path)
     if suffix not in READERS:
         known = f"{', '.join(READERS)} ({' and '.join(_UNPACKED)} too)"
-        raise DataError(f"data.path: {_short(path)} ends with '{suffix}'; readable: {known}")
+        raise DataError(f"{_short(path)} ends with '{suffix}'; readable: {known}")
     return suffix
+
+
+def _suffix(path: Path) -> str:
+    return Path(path.name.removesuffix(path.suffix) if path.suffix in _UNPACKED else path.name).suffix
 
 
 def _zstd(path: Path) -> IO[bytes]:
@@ -63,7 +115,7 @@ def _open(path: Path) -> IO[bytes]:
     return _UNPACKED[path.suffix](path) if path.suffix in _UNPACKED else path.open("rb")
 
 
-def read_hub(data: DataConfig) -> Rows:
+def read_hub(data: Source) -> Rows:
     """The rows of a hub dataset. `subset` is its configuration of that name if it has one, else a folder in it."""
     import datasets
 
@@ -88,8 +140,13 @@ def read_hub(data: DataConfig) -> Rows:
 
 
 def _json_lines(path: Path) -> Rows:
-    for number, line in _lines(path):
-        yield str(number), _parse(line)
+    with _open(path) as file:
+        for number, raw in enumerate(file, 1):
+            try:
+                yield str(number), orjson.loads(raw)
+            except orjson.JSONDecodeError:  # blank, or it is told what is wrong
+                if (line := _decoded(path, number, raw)).strip():
+                    yield str(number), _parse(line)
 
 
 def _json_array(path: Path) -> Rows:
@@ -249,13 +306,17 @@ def _lines(path: Path, keep_blank: bool = False) -> Lines:
     """Lines and their numbers. A line ends with \\n and nothing else: U+2028 and U+0085 occur inside rows."""
     with _open(path) as file:
         for number, raw in enumerate(file, 1):
-            try:
-                line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-            except UnicodeDecodeError as error:
-                what = f"byte {error.start} of the line is not UTF-8; save the file as UTF-8"
-                raise DataError(f"{_short(path)}:{number}: {what}") from None
+            line = _decoded(path, number, raw)
             if keep_blank or line.strip():
                 yield number, line
+
+
+def _decoded(path: Path, number: int, raw: bytes) -> str:
+    try:
+        return raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        what = f"byte {error.start} of the line is not UTF-8; save the file as UTF-8"
+        raise DataError(f"{_short(path)}:{number}: {what}") from None
 
 
 def _parse(line: str) -> Any:

@@ -2,22 +2,19 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, overload
 
-from rlhf.config import DataConfig
+from rlhf.config.data import DataConfig, MixedSource, Source
 from rlhf.data import files, formats
-from rlhf.data.columns import renamed
-from rlhf.data.messages import UnusableError, kind_of
+from rlhf.data.faults import Fault
+from rlhf.data.intake import Intake
 from rlhf.data.records import Demonstration, Kind, Message, Preference, Prompt, Rated, Record, prompt_key
 from rlhf.errors import DataError
 
 R = TypeVar("R", bound=Record, covariant=True)
-
-_TOLD = 20
-"""Different faults told in an error; the rest are counted."""
 
 
 @dataclass(frozen=True)
@@ -25,52 +22,109 @@ class Split(Generic[R]):
     """Records to train on and records never trained on; no prompt is among both."""
 
     train: list[R]
+    """Those of a mix as often as its weights say."""
     held_out: list[R]
     ledger: dict[str, Any]
-    """examples = used + held_out + the sum of `dropped` (by reason), as many as rows unless rows hold several;
-    `formats` counts the rows of each format read, `sources` says what was read."""
+    """examples = used + held_out + the sum of `dropped` (by reason), as many as rows unless rows hold several; `train`
+    holds `repeated` more than are used. `duplicates` counts examples equal to an earlier one, `formats` the rows of
+    each format, `sources` says what was read."""
 
 
 @overload
-def load(data: DataConfig, kind: Literal["demonstrations"]) -> Split[Demonstration]: ...
+def load(data: DataConfig, kind: Literal["demonstrations"], out: Path | None = None) -> Split[Demonstration]: ...
 @overload
-def load(data: DataConfig, kind: Literal["preferences"]) -> Split[Preference]: ...
+def load(data: DataConfig, kind: Literal["preferences"], out: Path | None = None) -> Split[Preference]: ...
 @overload
-def load(data: DataConfig, kind: Literal["prompts"]) -> Split[Prompt]: ...
+def load(data: DataConfig, kind: Literal["prompts"], out: Path | None = None) -> Split[Prompt]: ...
 @overload
-def load(data: DataConfig, kind: Literal["labels", "scores"]) -> Split[Rated]: ...
-def load(data: DataConfig, kind: Kind) -> Split[Any]:
-    """Read, check and split. `max_rows` is of usable rows, and of each file when there is an `eval_path`.
+def load(data: DataConfig, kind: Literal["labels", "scores"], out: Path | None = None) -> Split[Rated]: ...
+def load(data: DataConfig, kind: Kind, out: Path | None = None) -> Split[Any]:
+    """Read, check and split. `max_rows` is of usable rows, and of each source when there are several.
 
-    Raises DataError that names the first 20 wrong rows as `file:line: field: what; what would work`.
+    All malformed rows are listed in the folder `out`. Raises DataError that names the first 20 as
+    `file:line: field: what; what would work`.
     """
-    intake = _Intake(formats.Reader(kind, data.format, data.pairs, data.rank_by), data.columns, sources=_sources(data))
-    records = intake.take(files.read(data.path) if data.path else files.read_hub(data), data.max_rows)
-    apart = intake.take(files.read(data.eval_path), data.max_rows) if data.eval_path else None
-    intake.check(data)
-    if apart is None:
-        train, held_out = split_by_prompt(records, data.eval_fraction)
-    else:
-        keys = {prompt_key(record) for record in apart}
-        train, held_out = [record for record in records if prompt_key(record) not in keys], apart
-        if not train:
-            raise DataError("data.eval_path: holds every prompt of the training file; name a file with other prompts")
-        if len(train) < len(records):
-            intake.dropped["prompt is in eval_path"] += len(records) - len(train)
-    return Split(train, held_out, intake.ledger(len(train), len(held_out)))
+    intake = Intake(data, kind, out / f"bad_rows.{kind}.jsonl" if out else None)
+    parts = [(source, list(intake.take(source))) for source in data.sources.values()]
+    apart = list(intake.take(_evaluating(data))) if data.eval_path else None
+    intake.check()
+    keys = {prompt_key(record) for record in apart or ()}
+    train: list[Record] = []
+    held_out: list[Record] = apart or []
+    used = 0
+    for source, records in parts:
+        if apart is None:
+            kept, out_of_it = split_by_prompt(records, data.eval_fraction)
+            held_out += out_of_it
+        else:
+            kept = [record for record in records if prompt_key(record) not in keys]
+            intake.dropped["prompt is in eval_path"] += len(records) - len(kept)
+        weighted = _weighted(kept, source.weight) if isinstance(source, MixedSource) else kept
+        once = min(len(weighted), len(kept))
+        intake.dropped["left out by weight"] += len(kept) - once
+        train, used = train + weighted, used + once
+    if apart is not None and not used:
+        raise DataError("data.eval_path: holds every prompt of the training file; name a file with other prompts")
+    intake.dropped = +intake.dropped
+    return Split(train, held_out, intake.ledger(used, len(held_out), len(train) - used))
 
 
-def _sources(data: DataConfig) -> list[dict[str, str]]:
-    """What is read: files by name and content, a hub dataset by its name and version."""
-    if data.hub is not None:
-        parts = (data.subset, data.split, data.revision)
-        return [{"name": " ".join([data.hub, *(part for part in parts if part)])}]
-    found = []
-    for path in (data.path, data.eval_path):
-        if path is not None and path.is_file():
-            with path.open("rb") as file:
-                found.append({"name": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()})
-    return found
+def _evaluating(data: DataConfig) -> Source:
+    """The files of `eval_path`, read as the others are where those are of one source."""
+    assert data.eval_path is not None
+    how = {} if data.mix else {name: getattr(data, name) for name in ("format", "columns", "rows", "pairs", "rank_by")}
+    return Source(path=data.eval_path, max_rows=data.max_rows).model_copy(update=how)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """All that is known of some sources without a tokenizer; nothing is held out, and malformed rows are listed."""
+
+    kind: Kind
+    records: list[Any]
+    lost: list[tuple[str, str]]
+    """Where examples that teach nothing stand, and why they do not; the first thousand."""
+    faults: list[Fault]
+    """Malformed rows; the first thousand."""
+    ledger: dict[str, Any]
+
+
+def survey(data: DataConfig, kind: Kind | None = None, out: Path | None = None) -> Survey:
+    """Read everything, whatever is wrong with it. `kind`: recognised from the first rows when None.
+
+    Raises DataError for files that cannot be opened.
+    """
+    kind = kind or kind_of_source(data)
+    intake = Intake(data.model_copy(update={"bad_rows": "drop"}), kind, out / f"bad_rows.{kind}.jsonl" if out else None)
+    records = [record for source in data.sources.values() for record in intake.take(source)]
+    return Survey(kind, records, intake.lost, intake.faults.first, intake.ledger(len(records), 0))
+
+
+def validate(data: DataConfig, kind: Kind, out: Path | None = None) -> dict[str, Any]:
+    """Read everything as `load` does, and keep no record: the ledger of the first of several passes. Raises as it."""
+    intake = Intake(data, kind, out / f"bad_rows.{kind}.jsonl" if out else None)
+    held_out = used = 0
+    for source in data.sources.values():
+        for record in intake.take(source):
+            if share(record)[0] < data.eval_fraction:
+                held_out += 1
+            else:
+                used += 1
+    intake.check()
+    return intake.ledger(used, held_out)
+
+
+def kind_of_source(data: DataConfig) -> Kind:
+    """The kind of record that most of the first rows were written as. Raises DataError where they are none."""
+    source = next(iter(data.sources.values()))
+    read = files.read(source.path) if source.path else files.read_hub(source)
+    first = [row for _, row in islice(read, 100) if isinstance(row, dict | str)]
+    rows = [row if isinstance(row, dict) else {"text": row} for row in first]
+    found: Counter[Kind] = Counter(kind for row in rows if (kind := formats.kind_of_row(row)))
+    if not found:
+        formats.recognise(rows[0] if rows else {}, "preferences")  # which tells why
+        raise DataError(f"{source.called}: none of its first rows is of a known format")
+    return found.most_common(1)[0][0]
 
 
 @dataclass(frozen=True)
@@ -85,16 +139,16 @@ class Scorable:
 
 def scorable(path: Path) -> Scorable:
     """Every conversation of a file, both sides of a pair. Raises DataError as `load` does."""
-    data = DataConfig.model_validate({"path": path})
+    data = DataConfig(path=path)
     first = next((row for _, row in files.read(path)), None)
     try:
         formats.recognise(first if isinstance(first, dict) else {}, "preferences")
         kind: Kind = "preferences"
     except DataError:
         kind = "demonstrations"
-    intake = _Intake(formats.Reader(kind))
-    records = intake.take(files.read(path), None)
-    intake.check(data)
+    intake = Intake(data, kind)
+    records = list(intake.take(data))
+    intake.check()
     kept = [record for record in records if not (isinstance(record, Preference) and record.tie)]
     intake.dropped["tie"] += len(records) - len(kept)
     return Scorable([(record.where, _sides(record)) for record in kept], +intake.dropped)
@@ -107,89 +161,25 @@ def _sides(record: Record) -> dict[str, list[Message]]:
     return {"": record.messages}
 
 
+# ------------------------------------------------------------------------------------------------ shares
+
+
 def split_by_prompt(records: list[R], fraction: float) -> tuple[list[R], list[R]]:
     """`(train, held_out)`. A prompt's side follows from its text alone: the same in every file, order and run."""
     train: list[R] = []
     held_out: list[R] = []
     for record in records:
-        draw = int.from_bytes(hashlib.sha256(prompt_key(record).encode("utf-8", "replace")).digest()[:8], "big") / 2**64
-        (held_out if draw < fraction else train).append(record)
+        (held_out if share(record)[0] < fraction else train).append(record)
     return train, held_out
 
 
-@dataclass
-class _Intake:
-    """Turns rows to records and keeps the books."""
+def _weighted(records: list[Record], weight: float) -> list[Record]:
+    """Each record as often as `weight` says; of a part of a time, those of which their prompt's hash says so."""
+    whole, rest = divmod(weight, 1)
+    return records * int(whole) + [record for record in records if share(record)[1] < rest]
 
-    reader: formats.Reader
-    columns: Mapping[str, str] = field(default_factory=dict)
-    rows: int = 0
-    examples: int = 0
-    """What the rows hold: more than rows where a row holds several answers to compare."""
-    dropped: Counter[str] = field(default_factory=Counter)
-    faults: list[tuple[str, str]] = field(default_factory=list)
-    sources: list[dict[str, str]] = field(default_factory=list)
 
-    def take(self, rows: files.Rows, most: int | None) -> list[Any]:
-        """The usable records among rows, the first `most` of them."""
-        records: list[Record] = []
-        for where, row in rows:
-            self.rows += 1
-            try:
-                for example in self._examples(row, where):
-                    self.examples += 1
-                    if isinstance(example, UnusableError):
-                        self.dropped[str(example)] += 1
-                    else:
-                        records.append(example)
-            except UnusableError as reason:
-                self.examples += 1
-                self.dropped[str(reason)] += 1
-            except DataError as fault:
-                self.faults.append((where, str(fault)))
-            if most is not None and len(records) >= most:
-                break
-        return records
-
-    def _examples(self, row: Any, where: str) -> list[Record | UnusableError]:
-        if isinstance(row, DataError):
-            raise row
-        if isinstance(row, str):
-            row = {"text": row}
-        if not isinstance(row, dict):
-            raise DataError(f"row: is {kind_of(row)}; an object with named fields is needed")
-        if self.columns:
-            row = renamed(row, self.columns)
-        return self.reader.read(row, where)
-
-    def check(self, data: DataConfig) -> None:
-        """Raises DataError for wrong rows, or when no row is left."""
-        if self.faults:
-            alike: dict[str, list[str]] = {}
-            for where, fault in self.faults:
-                alike.setdefault(fault, []).append(where)
-            lines = [f"{w[0]}: {fault}" + f" (and {len(w) - 1} more rows)" * (len(w) > 1) for fault, w in alike.items()]
-            more = f"\n… and {len(lines) - _TOLD} more" if len(lines) > _TOLD else ""
-            told = "\n".join(lines[:_TOLD])
-            raise DataError(
-                f"{len(self.faults)} of {self.rows} rows cannot be read as {self.reader.kind}:\n{told}{more}"
-            )
-        if self.reader.kind == "preferences" and not self.reader.ranked:
-            for name in ("pairs", "rank_by"):
-                if getattr(data, name) != type(data).model_fields[name].default:
-                    raise DataError(f"data.{name}: does nothing, for no row has several rated answers; leave it out")
-        if self.examples == self.dropped.total():
-            reasons = ", ".join(f"{count} × {reason}" for reason, count in self.dropped.items()) or "the file is empty"
-            raise DataError(f"{data.path or data.hub}: no usable row among {self.rows} ({reasons})")
-
-    def ledger(self, used: int, held_out: int) -> dict[str, Any]:
-        assert self.examples == used + held_out + self.dropped.total(), "every example must be accounted for"
-        return {
-            "rows": self.rows,
-            "examples": self.examples,
-            "used": used,
-            "held_out": held_out,
-            "dropped": dict(self.dropped),
-            "formats": dict(self.reader.seen),
-            "sources": self.sources,
-        }
+def share(record: Record) -> tuple[float, float]:
+    """Two numbers in [0, 1) that follow from a record's prompt alone, as if drawn at random."""
+    digest = hashlib.sha256(prompt_key(record).encode("utf-8", "replace")).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64, int.from_bytes(digest[8:16], "big") / 2**64

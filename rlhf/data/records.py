@@ -60,6 +60,18 @@ class Rated:
 Record = Demonstration | Preference | Prompt | Rated
 
 
+def identity(record: Record) -> int:
+    """Equal for records of the same words, in this process."""
+    match record:
+        case Preference():
+            parts = [record.prompt, record.chosen, record.rejected]
+        case Rated():
+            parts = [record.prompt, *(answer for answer, _ in record.answers)]
+        case _:
+            parts = [record.messages]
+    return hash(tuple(tuple(message["content"] for message in part) for part in parts))
+
+
 def prompt_of(record: Record) -> list[Message]:
     """The messages before the (last) answer."""
     if isinstance(record, Preference | Rated):

@@ -152,6 +152,6 @@ def _shared_data(model: type[StageConfig], settings: dict[str, Any], shared: dic
             continue
         if own is None or isinstance(own, dict):
             own = own or {}
-            taken = {} if own.keys() & {"path", "hub", "stage"} else shared
+            taken = {} if own.keys() & DataConfig.origins.keys() else shared
             blocks[name] = {**taken, **own}
     return blocks

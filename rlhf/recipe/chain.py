@@ -8,7 +8,8 @@ from pydantic import BaseModel
 
 from rlhf import artifact
 from rlhf.config import DataConfig, LoRA, Role, StageConfig, TrainingStage, items
-from rlhf.data.files import ending, nearby
+from rlhf.config.data import Source
+from rlhf.data.files import found, nearby
 from rlhf.errors import RLHFError, did_you_mean
 from rlhf.recipe.words import Places
 from rlhf.registry import MODELS, resolve, template_text
@@ -35,7 +36,8 @@ def broken_links(stages: Mapping[str, StageConfig], places: Places) -> Iterator[
                 yield from _check_parent(stage, stages[ref.stage], where, at, stages, places)
         for where, source in stage.data_stages().items():
             if wrong := _not_a_parent(source, "dataset", position, stages):
-                yield f"{places(('stages', name, where))}: stage '{name}': {where}.stage names '{source}', {wrong}"
+                place = places(("stages", name, *where.split(".")))
+                yield f"{place}: stage '{name}': {where}.stage names '{source}', {wrong}"
 
 
 def _not_a_parent(named: str, role: Role, position: int, stages: Mapping[str, StageConfig]) -> str:
@@ -108,12 +110,12 @@ def missing_files(stages: Mapping[str, StageConfig], places: Places) -> Iterator
             except RLHFError as error:
                 yield f"{places(('stages', name, 'template'))}: stage '{name}': {error}"
         for keys, value in _leaves(stage):
-            if isinstance(value, Path) and value.is_file() and keys[-1] in ("path", "eval_path"):
+            if isinstance(value, Path) and keys[-1] in ("path", "eval_path"):
                 try:
-                    ending(value)
+                    found(value)
                 except RLHFError as error:
-                    yield f"{places(('stages', name, *keys))}: stage '{name}': {error}"
-            if isinstance(value, Path) and not value.is_file():
+                    yield f"{places(('stages', name, *keys))}: {'.'.join((name, *keys))}: {error}"
+            elif isinstance(value, Path) and not value.is_file():
                 what = f"{value} is a folder, not a file" if value.is_dir() else f"no file {value}{nearby(value)}"
                 yield f"{places(('stages', name, *keys))}: {'.'.join((name, *keys))}: {what}"
 
@@ -129,30 +131,26 @@ def _leaves(block: BaseModel, keys: tuple[str, ...] = ()) -> Iterator[tuple[tupl
 
 def unlike_splits(stages: Mapping[str, StageConfig], places: Places) -> Iterator[str]:
     """One source is split alike by every stage: else what one holds out, another trains on."""
-    first: dict[tuple, tuple[str, float]] = {}
+    first: dict[str, tuple[str, float]] = {}
     for name, stage in stages.items():
-        for block in type(stage).model_fields:
-            data = getattr(stage, block)
-            if not isinstance(data, DataConfig) or data.eval_path is not None:
+        for block, data in stage.data_blocks().items():
+            if data.eval_path is not None:
                 continue
-            origin = _origin(data, stages)
-            where, fraction = first.setdefault(
-                (origin.path, origin.hub, origin.subset, origin.split, origin.revision), (name, data.eval_fraction)
-            )
-            if data.eval_fraction != fraction:
-                yield (
-                    f"{places(('stages', name, block))}: stage '{name}' holds out {data.eval_fraction:g} of "
-                    f"{origin.path or origin.hub}, and stage '{where}' {fraction:g}: what one holds out the other "
-                    "trains on; give both the same eval_fraction, or a file of its own to evaluate on"
-                )
+            for origin in _origins(data, stages):
+                where, fraction = first.setdefault(origin.called, (name, data.eval_fraction))
+                if data.eval_fraction != fraction:
+                    yield (
+                        f"{places(('stages', name, block))}: stage '{name}' holds out {data.eval_fraction:g} of "
+                        f"{origin.called}, and stage '{where}' {fraction:g}: what one holds out the other "
+                        "trains on; give both the same eval_fraction, or a file of its own to evaluate on"
+                    )
 
 
-def _origin(data: DataConfig, stages: Mapping[str, StageConfig]) -> DataConfig:
-    """Where the prompts of a data block come from: answers that a stage drew have the prompts of its own source."""
-    while data.stage is not None:
-        data = next(b for b in _blocks(stages[data.stage]) if isinstance(b, DataConfig))
-    return data
-
-
-def _blocks(stage: StageConfig) -> Iterator[Any]:
-    return (getattr(stage, name) for name in type(stage).model_fields)
+def _origins(data: DataConfig, stages: Mapping[str, StageConfig]) -> Iterator[Source]:
+    """Where the prompts of a data block come from: answers that a stage drew have the prompts of its own sources."""
+    for source in data.sources.values():
+        if source.stage is None:
+            yield source
+        else:
+            for block in stages[source.stage].data_blocks().values():
+                yield from _origins(block, stages)

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from rlhf.config import BackendConfig, LoRA, ModelRef, StageConfig, Strict, Template, TrackingConfig, path_alone
+from rlhf.config import BackendConfig, LoRA, ModelRef, StageConfig, Strict, Template, TrackingConfig
+from rlhf.config.data import path_alone
 
 INHERITED = ("model", "backend", "seed", "precision", "template")
 """Keys that a recipe may set once for all its stages."""

@@ -11,8 +11,8 @@ from rlhf.recipe.config import RecipeConfig
 from rlhf.recipe.words import blocks_of
 
 _SOURCES = {
-    "path": {"hub", "subset", "split", "revision", "stage"},
-    "hub": {"path", "eval_path", "stage"},
+    "path": {"hub", "subset", "split", "revision", "stage", "mix"},
+    "hub": {"path", "eval_path", "stage", "mix"},
 }
 """A source of data, and the keys of the others, which leave when it is set."""
 

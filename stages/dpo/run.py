@@ -19,7 +19,7 @@ from stages.dpo.config import DPOConfig
 
 def run(config: DPOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tracker) -> Artifact:
     """Train on pairs; write the policy to `out/model`."""
-    job = Job.start(config, inputs, "preferences")
+    job = Job.start(config, inputs, "preferences", out)
     train, ledger = encode_preferences(job.split.train, job.chat, job.max_length, one_answer=True)
     held_out, held_out_ledger = encode_preferences(job.split.held_out, job.chat, job.max_length, one_answer=True)
     model = job.how.load(job.weights, job.chat)

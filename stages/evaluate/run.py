@@ -32,7 +32,7 @@ def run(config: EvaluateConfig, inputs: Mapping[str, Weights], out: Path, tracke
 
     # 1. the reward model on pairs it has not seen
     if judge and config.preferences:
-        split = load(config.preferences, "preferences")
+        split = load(config.preferences, "preferences", out)
         pairs, ledger = encode_preferences(split.held_out, judge.chat, config.preferences.max_length)
         data["preferences"] = {"file": split.ledger, "held_out": ledger}
         _some(config, "preferences", pairs)
@@ -44,7 +44,7 @@ def run(config: EvaluateConfig, inputs: Mapping[str, Weights], out: Path, tracke
     if config.baseline:
         policies["baseline"] = _policy(config, inputs["baseline"])
     if config.demonstrations:
-        split = load(config.demonstrations, "demonstrations")
+        split = load(config.demonstrations, "demonstrations", out)
         for name, (role, chat) in policies.items():
             rows, ledger = encode_demonstrations(split.held_out, chat, config.demonstrations.max_length)
             data["demonstrations"] = {"file": split.ledger, "held_out": ledger}
@@ -54,7 +54,7 @@ def run(config: EvaluateConfig, inputs: Mapping[str, Weights], out: Path, tracke
 
     # 3. both policies' answers to prompts they have not seen, before the judges
     if config.prompts:
-        split = load(config.prompts, "prompts")
+        split = load(config.prompts, "prompts", out)
         chat = policies["policy"][1]
         prompts, _, ledger = encode_prompts(split.held_out[: config.max_prompts], chat, config.prompts.max_length)
         _some(config, "prompts", prompts)

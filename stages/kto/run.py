@@ -27,7 +27,7 @@ class _Trainer(training.OnTokens, KTOTrainer):
 
 def run(config: KTOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tracker) -> Artifact:
     """Train on labelled answers; write the policy to `out/model`."""
-    job = Job.start(config, inputs, "labels")
+    job = Job.start(config, inputs, "labels", out)
     train, ledger = encode_rated(job.split.train, job.chat, job.max_length)
     held_out, held_out_ledger = encode_rated(job.split.held_out, job.chat, job.max_length)
     check_some_left(len(train), ledger)

@@ -32,7 +32,7 @@ def run(config: PPOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
     accelerator = Accelerator(cpu=not torch.cuda.is_available())
     if accelerator.num_processes > 1:
         raise RecipeError("the RL stage runs on one process; start the recipe without a launcher")
-    job = Job.start(config, inputs, "prompts", accelerator.device)
+    job = Job.start(config, inputs, "prompts", out, accelerator.device)
     models = {short(where): weights for where, weights in inputs.items() if where != "model"}
     room = text.prompt_room(config.name, inputs.values(), config.data.max_length, config.rollout.max_new_tokens)
     records, prompts, ledger = encode_prompts(job.split.train, job.chat, room)

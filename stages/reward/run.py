@@ -42,7 +42,7 @@ _CENTRED = 1000
 def run(config: RewardConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tracker) -> Artifact:
     """Train on pairs or scores; write adapter or model, and head, to `out/model`. What held-out rows say of it is in
     the metrics."""
-    job = Job.start(config, inputs, "preferences" if config.loss == "pairs" else "scores")
+    job = Job.start(config, inputs, "preferences" if config.loss == "pairs" else "scores", out)
     train, ledger = _encode(config, job, job.split.train)
     held_out, held_out_ledger = _encode(config, job, job.split.held_out)
     check_some_left(len(train), ledger)
@@ -65,7 +65,7 @@ def run(config: RewardConfig, inputs: Mapping[str, Weights], out: Path, tracker:
 
     model.eval()
     size = config.train.micro_batch
-    centred = _demonstrations(config, job) or [ids for row in train for ids in _answers(row)[:1]]
+    centred = _demonstrations(config, job, out) or [ids for row in train for ids in _answers(row)[:1]]
     some = random.Random(config.seed).sample(centred, min(len(centred), _CENTRED))
     state_ND = evaluate.read_rows(judge, some, size, lambda hidden: hidden.float()).to(judge.device)
     trained = score_head(model)
@@ -118,11 +118,11 @@ def _tokens(row: Row, scale: Scale | None, config: RewardConfig) -> Row:
     return {"texts": _answers(row), "margin": config.margin_coef * row["margin"], "tie": row["tie"]}
 
 
-def _demonstrations(config: RewardConfig, job: Job) -> list[list[int]]:
+def _demonstrations(config: RewardConfig, job: Job, out: Path) -> list[list[int]]:
     """The answers that average 0, where the recipe names them."""
     if config.demonstrations is None:
         return []
-    records = load(config.demonstrations, "demonstrations").train
+    records = load(config.demonstrations, "demonstrations", out).train
     most = min(config.demonstrations.max_length, job.max_length)
     rows, ledger = encode_demonstrations(records, job.chat, most)
     check_some_left(len(rows), ledger, "demonstration to centre on")

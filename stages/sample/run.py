@@ -36,7 +36,8 @@ def run(config: SampleConfig, inputs: Mapping[str, Weights], out: Path, tracker:
     """Answer prompts; write `out/examples.jsonl`, a prompt a line with its answers and their scores."""
     policy = inputs["model"]
     chat = text.load(policy, config.template)
-    split = load(config.data.model_copy(update={"eval_fraction": 0.0}), "prompts")  # who reads them splits by prompt
+    whole = config.data.model_copy(update={"eval_fraction": 0.0})  # who reads the answers splits them by prompt
+    split = load(whole, "prompts", out)
     room = text.prompt_room(config.name, inputs.values(), config.data.max_length, config.rollout.max_new_tokens)
     records, prompts, ledger = encode_prompts(split.train, chat, room)
     check_some_left(len(prompts), ledger, "prompt to answer")

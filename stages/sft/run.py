@@ -22,7 +22,7 @@ class _Trainer(training.Resumable, SFTTrainer):
 
 def run(config: SFTConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tracker) -> Artifact:
     """Train on `config.data`; write the policy to `out/model`."""
-    job = Job.start(config, inputs, "demonstrations")
+    job = Job.start(config, inputs, "demonstrations", out)
     train, ledger = encode_demonstrations(job.split.train, job.chat, job.max_length)
     held_out, held_out_ledger = encode_demonstrations(job.split.held_out, job.chat, job.max_length)
     model = job.how.load(job.weights, job.chat)

@@ -305,7 +305,7 @@ def test_an_overridden_source_replaces_the_other_kind(write_recipe, tmp_path) ->
         ("sft.backend={kind: lora, q: 1}", "sft.backend.q: unknown key; known: alpha"),
         ("sft.data=5", "sft.data: a block of settings is needed"),
         ("sft.data.path=sft.json", "sft.data.path: no file .*; did you mean 'sft.jsonl'"),
-        ("sft.data.path=.", "is a folder, not a file"),
+        ("sft.data.path='*.csv'", r"sft.data.path: .*\*.csv fits no file that can be read"),
         ("sft.template=nowhere", "no chat template 'nowhere'"),
         ("precision=fp8", "precision: input should be 'fp32' or 'bf16'"),
         ("ppo.rewards={short: {rule: {file: gone.py, trust_code: true}}}", "ppo.rewards.short.rule.file: no file"),

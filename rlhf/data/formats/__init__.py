@@ -111,6 +111,19 @@ class Reader:
         return record
 
 
+def kind_of_row(row: Row) -> Kind | None:
+    """What a row was written as, before anything is made of it; None where no format fits."""
+    numbers = any(isinstance(value, int | float) and not isinstance(value, bool) for value in row.values())
+    own: dict[Kind, dict[str, Format]] = {
+        "preferences": PREFERENCES | LISTS,
+        "labels": LABELS,
+        "scores": SCORED if numbers else {},
+        "demonstrations": DEMONSTRATIONS,
+        "prompts": PROMPTS,
+    }
+    return next((kind for kind, table in own.items() if any(one.fits(row) for one in table.values())), None)
+
+
 def recognise(row: Row, kind: Kind) -> str:
     """Name of the first format that fits a row; failing that, one whose fields are all there, to say what is wrong.
 

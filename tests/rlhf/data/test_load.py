@@ -46,6 +46,8 @@ def test_every_row_is_accounted_for(write: Write) -> None:
         "rows": 53,
         "examples": 53,
         "used": len(split.train),
+        "repeated": 0,
+        "duplicates": 0,
         "held_out": len(split.held_out),
         "dropped": {"identical": 2, "empty answer": 1},
         "formats": {"pair": 53},

@@ -3,56 +3,20 @@
 Every field has its bounds in the type and its meaning in the docstring below it; both end up in the JSON schema.
 """
 
-import ast
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PositiveFloat,
-    StringConstraints,
-    ValidationInfo,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, PositiveFloat, StringConstraints, ValidationInfo, model_validator
 
-from rlhf.resources import is_shipped
+from rlhf.config.data import DataConfig
+from rlhf.config.strict import CodeConfig, RecipePath, Strict, from_recipe, items
 
-
-class Strict(BaseModel):
-    """Frozen; an unknown key is an error."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
-    )
-
-
-def items(block: BaseModel) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """What a block's fields hold, and what the mappings among them do, each with its keys."""
-    for key in type(block).model_fields:
-        value = getattr(block, key)
-        inside = value if isinstance(value, dict) else {"": value}
-        for name, item in inside.items():
-            yield (key, name) if name else (key,), item
-
-
-def _from_recipe(path: Path, info: ValidationInfo) -> Path:
-    """Paths written in a recipe are relative to the recipe's folder (given as validation context)."""
-    folder = (info.context or {}).get("folder")
-    return (folder / path.expanduser()).resolve() if folder else path
-
-
-RecipePath = Annotated[Path, AfterValidator(_from_recipe)]
-"""A path relative to the recipe file that names it."""
+__all__ = ["DataConfig", "RecipePath", "Strict", "items"]
 
 
 def _jinja_is_a_path(template: Any, info: ValidationInfo) -> Any:
-    return _from_recipe(Path(template), info) if isinstance(template, str) and template.endswith(".jinja") else template
+    return from_recipe(Path(template), info) if isinstance(template, str) and template.endswith(".jinja") else template
 
 
 Template = Annotated[str | Path, BeforeValidator(_jinja_is_a_path)]
@@ -148,104 +112,6 @@ BackendConfig = Annotated[Full | LoRA | QLoRA, Field(discriminator="kind"), Befo
 """`backend: qlora` is short for `backend: {kind: qlora}`."""
 
 
-# ------------------------------------------------------------------------------------------------ data
-
-
-def path_alone(data: Any) -> Any:
-    """`data: my.jsonl` is short for `data: {path: my.jsonl}`."""
-    return {"path": data} if isinstance(data, str) else data
-
-
-class DataConfig(Strict):
-    """A source of examples: local files, a hub dataset, or what an earlier stage wrote."""
-
-    path: RecipePath | None = None
-    """A file (.jsonl, .json, .csv, .tsv, .txt, .parquet, .arrow, .xlsx; .gz or .zst too)."""
-    stage: str | None = None
-    """An earlier stage of this recipe that makes examples, such as `sample`."""
-    hub: str | None = None
-    """A dataset's id on the Hugging Face hub."""
-    subset: str | None = None
-    """Configuration name or data_dir of the hub dataset."""
-    split: str = "train"
-    """Split of the hub dataset."""
-    revision: str | None = None
-    """Branch, tag or commit of the hub dataset."""
-    format: str = "auto"
-    """Row format; recognised from the rows when `auto`."""
-    columns: dict[str, str] = Field(default_factory=dict)
-    """Columns of your own by the names of a format, such as `prompt: question` and `chosen: answers[0].text`; no other
-    column is read then."""
-    pairs: Literal["best_worst", "all"] = "best_worst"
-    """Of rows with several rated answers: the best against the worst, or every two of which one is better."""
-    rank_by: str | None = None
-    """Number that says which answer is better, where a row has several, such as `helpfulness`."""
-    eval_path: RecipePath | None = None
-    """Held-out examples in a file of their own."""
-    eval_fraction: float = Field(default=0.1, ge=0, le=1)
-    """Share of prompts held out, by hash of the prompt, when there is no `eval_path`; 1 holds out the whole file."""
-    max_rows: int | None = Field(default=None, ge=1)
-    """Use only the first rows that are usable."""
-    max_length: int = Field(default=1024, ge=8)
-    """Most tokens of an example, never more than the model's positions; longer ones are cut from the left of the
-    prompt or dropped, and counted."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_string(cls, value: Any) -> Any:
-        return path_alone(value)
-
-    @model_validator(mode="after")
-    def _columns_are_paths(self) -> "DataConfig":
-        for name, path in self.columns.items():
-            if not re.fullmatch(r"[^.\[\]]+(\.[^.\[\]]+|\[-?\d+\])*", path):
-                raise ValueError(f"columns.{name}: '{path}' is no path: a column, `a.b` inside one or `a[0]` is needed")
-        return self
-
-    @model_validator(mode="after")
-    def _one_source(self) -> "DataConfig":
-        if sum(source is not None for source in (self.path, self.hub, self.stage)) != 1:
-            raise ValueError("name exactly one of `path` (a local file), `hub` (a dataset id) and `stage`")
-        return self
-
-
-class RuleConfig(Strict):
-    """A Python function that scores a response: `function(messages, response) -> float`.
-
-    With a third argument it is told the right answer too: the field `answer` of the prompt's row.
-    """
-
-    file: RecipePath
-    """A .py file."""
-    function: str = Field(default="score", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
-    """Function in that file."""
-    trust_code: bool = False
-    """Run that file's code. Needed for every file that is not shipped with rlhf."""
-
-    @model_validator(mode="after")
-    def _code_is_trusted(self) -> "RuleConfig":
-        if not (self.trust_code or is_shipped(self.file)):
-            raise ValueError(f"{self.file} is Python code from outside rlhf; read it, then set trust_code: true")
-        return self
-
-    @model_validator(mode="after")
-    def _function_is_there(self) -> "RuleConfig":
-        """Read from the source, which is not run for that."""
-        try:
-            source = ast.parse(self.file.read_bytes())
-        except OSError:
-            return self  # a missing file is told with its place
-        except SyntaxError as error:
-            raise ValueError(f"{self.file}:{error.lineno}: {error.msg}") from None
-        bound = {getattr(node, "asname", None) or getattr(node, "name", None) for node in ast.walk(source)}
-        bound |= {node.id for node in ast.walk(source) if isinstance(node, ast.Name)}
-        if self.function not in bound:
-            defined = sorted(node.name for node in source.body if isinstance(node, ast.FunctionDef))
-            known = ", ".join(name for name in defined if not name.startswith("_"))
-            raise ValueError(f"{self.file} has no function '{self.function}'; it has: {known}")
-        return self
-
-
 # ------------------------------------------------------------------------------------------------ training
 
 
@@ -318,7 +184,7 @@ class WandB(Strict):
     """Team or user."""
     mode: Literal["auto", "online", "offline", "disabled"] = "auto"
     """`auto`: online when a key is found, offline otherwise."""
-    tags: list[str] = []
+    tags: list[str] = Field(default_factory=list)
     """Tags of the run."""
 
 
@@ -363,9 +229,17 @@ class StageConfig(Strict):
         raise NotImplementedError
 
     def data_stages(self) -> dict[str, str]:
-        """Fields whose examples an earlier stage makes, with that stage's name."""
+        """Where an earlier stage makes the examples, such as `data` or `data.mix.0`, with that stage's name."""
+        return {
+            ".".join(filter(None, (name, key))): stage
+            for name, block in self.data_blocks().items()
+            for key, stage in block.stages().items()
+        }
+
+    def data_blocks(self) -> dict[str, DataConfig]:
+        """Fields that hold examples."""
         blocks = {name: getattr(self, name) for name in type(self).model_fields}
-        return {name: b.stage for name, b in blocks.items() if isinstance(b, DataConfig) and b.stage is not None}
+        return {name: block for name, block in blocks.items() if isinstance(block, DataConfig)}
 
 
 class TrainingStage(StageConfig):
@@ -422,6 +296,16 @@ class RolloutConfig(Strict):
     at_once: int | None = Field(default=None, ge=1)
     """Most responses drawn side by side, which bounds the memory of keys and values; null for the whole rollout.
     Another number draws other answers."""
+
+
+class RuleConfig(CodeConfig):
+    """A Python function that scores a response: `function(messages, response) -> float`.
+
+    With a third argument it is told the right answer too: the field `answer` of the prompt's row.
+    """
+
+    function: str = Field(default="score", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    """Function in that file."""
 
 
 class RewardSource(Strict):

@@ -1,0 +1,76 @@
+"""What every block of configuration is made of. Light: imports no torch.
+
+Every field has its bounds in the type and its meaning in the docstring below it; both end up in the JSON schema.
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
+
+from rlhf.resources import is_shipped
+
+
+class Strict(BaseModel):
+    """Frozen; an unknown key is an error."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
+    )
+
+
+def items(block: BaseModel) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """What a block's fields hold, and what the mappings and the lists of blocks among them do, each with its keys."""
+    for key in type(block).model_fields:
+        value = getattr(block, key)
+        if isinstance(value, list) and any(isinstance(item, BaseModel) for item in value):
+            value = {str(i): item for i, item in enumerate(value)}
+        inside = value if isinstance(value, dict) else {"": value}
+        for name, item in inside.items():
+            yield (key, name) if name else (key,), item
+
+
+def from_recipe(path: Path, info: ValidationInfo) -> Path:
+    """Paths written in a recipe are relative to the recipe's folder (given as validation context)."""
+    folder = (info.context or {}).get("folder")
+    return (folder / path.expanduser()).resolve() if folder else path
+
+
+RecipePath = Annotated[Path, AfterValidator(from_recipe)]
+"""A path relative to the recipe file that names it."""
+
+
+class CodeConfig(Strict):
+    """A Python function in a file."""
+
+    file: RecipePath
+    """A .py file."""
+    function: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    """Function in that file."""
+    trust_code: bool = False
+    """Run that file's code. Needed for every file that is not shipped with rlhf."""
+
+    @model_validator(mode="after")
+    def _code_is_trusted(self) -> "CodeConfig":
+        if not (self.trust_code or is_shipped(self.file)):
+            raise ValueError(f"{self.file} is Python code from outside rlhf; read it, then set trust_code: true")
+        return self
+
+    @model_validator(mode="after")
+    def _function_is_there(self) -> "CodeConfig":
+        """Read from the source, which is not run for that."""
+        try:
+            source = ast.parse(self.file.read_bytes())
+        except OSError:
+            return self  # a missing file is told with its place
+        except SyntaxError as error:
+            raise ValueError(f"{self.file}:{error.lineno}: {error.msg}") from None
+        bound = {getattr(node, "asname", None) or getattr(node, "name", None) for node in ast.walk(source)}
+        bound |= {node.id for node in ast.walk(source) if isinstance(node, ast.Name)}
+        if self.function not in bound:
+            defined = sorted(node.name for node in source.body if isinstance(node, ast.FunctionDef))
+            known = ", ".join(name for name in defined if not name.startswith("_"))
+            raise ValueError(f"{self.file} has no function '{self.function}'; it has: {known}")
+        return self

@@ -1,0 +1,66 @@
+"""Rows that someone must mend: told in a few words, and all of them listed in a file."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, NamedTuple
+
+TOLD = 20
+"""Different faults told in an error; the rest are counted."""
+_KEPT = 1000
+
+
+class Fault(NamedTuple):
+    """What is wrong with a row."""
+
+    where: str
+    """`file:line`."""
+    said: str
+    """`field: what is wrong; what would work`."""
+
+    def as_json(self) -> dict[str, str]:
+        file, _, line = self.where.rpartition(":")
+        name, _, reason = self.said.partition(": ")
+        return {"file": file, "line": line, "field": name, "reason": reason}
+
+
+@dataclass
+class Faults:
+    """Every fault of a source, in bounded memory."""
+
+    listed_in: Path | None = None
+    """A file of one JSON object a fault; not written where there is none."""
+    count: int = 0
+    first: list[Fault] = field(default_factory=list)
+    """The first thousand."""
+    _alike: dict[str, list] = field(default_factory=dict)
+    """Of each thing that was said, where first, and how often."""
+    _file: IO[str] | None = None
+
+    def add(self, where: str, said: str) -> None:
+        self.count += 1
+        fault = Fault(where, said)
+        if len(self.first) < _KEPT:
+            self.first.append(fault)
+        if said in self._alike:
+            self._alike[said][1] += 1
+        elif len(self._alike) < _KEPT:
+            self._alike[said] = [where, 1]
+        if self.listed_in is not None:
+            if self._file is None:
+                self._file = self.listed_in.open("w", encoding="utf-8")
+            self._file.write(json.dumps(fault.as_json(), ensure_ascii=False) + "\n")
+
+    def told(self) -> str:
+        """The first different faults, a line each, and where the others are."""
+        if self._file is not None:
+            self._file.flush()
+        lines = [
+            f"{where}: {said}" + f" (and {times - 1} more rows)" * (times > 1)
+            for said, (where, times) in list(self._alike.items())[:TOLD]
+        ]
+        if (more := len(self._alike) - TOLD) > 0:
+            lines.append(f"… and {more if more + TOLD < _KEPT else f'more than {more}'} more")
+        if self.listed_in is not None:
+            lines.append(f"all of them: {self.listed_in}")
+        return "\n".join(lines)

@@ -1,0 +1,157 @@
+"""Rows of one or several sources to records, one at a time, and the books of what became of each."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rlhf import usercode
+from rlhf.config.data import DataConfig, Source
+from rlhf.data import files, formats
+from rlhf.data.columns import renamed
+from rlhf.data.faults import Faults
+from rlhf.data.messages import UnusableError, kind_of
+from rlhf.data.records import Kind, Record, identity
+from rlhf.errors import DataError
+
+UNREADABLE = "cannot be read"
+"""Reason under which malformed rows are dropped, where they may be."""
+
+
+class Intake:
+    """Reads sources and counts: examples = those handed out + `dropped`, at any time."""
+
+    def __init__(self, data: DataConfig, kind: Kind, faults_in: Path | None = None) -> None:
+        self.data = data
+        self.kind: Kind = kind
+        self.rows = 0
+        self.examples = 0
+        """What the rows hold: more than rows where a row holds several answers to compare."""
+        self.duplicates = 0
+        """Examples that are equal to an earlier one."""
+        self.dropped: Counter[str] = Counter()
+        self.lost: list[tuple[str, str]] = []
+        """Where each example that teaches nothing stands, and why it does not; the first thousand."""
+        self.formats: Counter[str] = Counter()
+        """Rows of each format."""
+        self.read: list[dict[str, str]] = []
+        """Files by name and content, hub datasets by name and version."""
+        self.faults = Faults(faults_in)
+        self._seen: set[int] = set()
+
+    def take(self, source: Source, most: int | None = None) -> Iterator[Any]:
+        """The usable records of a source, the first `most` of them (`max_rows` when None)."""
+        reader = formats.Reader(self.kind, source.format, source.pairs, source.rank_by)
+        make = usercode.function(source.rows, "data.rows") if source.rows else None
+        most, handed = most or source.max_rows, 0
+        self.read += _named(source)
+        for where, row in files.read(source.path) if source.path else files.read_hub(source):
+            self.rows += 1
+            try:
+                rows = [row] if make is None else _made(make, row)
+                found = [example for one in rows for example in reader.read(_columns(one, source), where)]
+            except UnusableError as reason:
+                found = [reason]
+            except DataError as fault:
+                self._malformed(where, str(fault))
+                continue
+            for example in found:
+                self.examples += 1
+                if isinstance(example, UnusableError):
+                    self._lose(where, str(example))
+                elif self._is_new(example) or self.data.duplicates == "keep":
+                    handed += 1
+                    yield example
+                else:
+                    self._lose(where, "duplicate")
+            if most is not None and handed >= most:
+                break
+        self.formats += reader.seen
+        if self.kind == "preferences" and not reader.ranked and not self.faults.count:
+            for name in ("pairs", "rank_by"):
+                if getattr(source, name) != Source.model_fields[name].default:
+                    raise DataError(f"data.{name}: does nothing, for no row has several rated answers; leave it out")
+
+    def check(self) -> None:
+        """Raises DataError for malformed rows that may not be dropped, or when no row is left."""
+        if self.faults.count and self.data.bad_rows == "error":
+            raise DataError(
+                f"{self.faults.count} of {self.rows} rows cannot be read as {self.kind}:\n{self.faults.told()}"
+            )
+        if self.examples == self.dropped.total():
+            reasons = ", ".join(f"{count} × {reason}" for reason, count in self.dropped.items()) or "the file is empty"
+            called = " and ".join(source.called for source in self.data.sources.values())
+            told = f":\n{self.faults.told()}" if self.faults.count else ""
+            raise DataError(f"{called}: no usable row among {self.rows} ({reasons}){told}")
+
+    def ledger(self, used: int, held_out: int, repeated: int = 0) -> dict[str, Any]:
+        """The books, once every example is accounted for."""
+        assert self.examples == used + held_out + self.dropped.total(), "every example must be accounted for"
+        books = {
+            "rows": self.rows,
+            "examples": self.examples,
+            "used": used,
+            "repeated": repeated,
+            "held_out": held_out,
+            "duplicates": self.duplicates,
+            "dropped": dict(self.dropped),
+            "formats": dict(self.formats),
+            "sources": self.read,
+        }
+        if self.faults.count and self.data.bad_rows == "warn":
+            books["bad_rows"] = self.faults.told()
+        return books
+
+    def _malformed(self, where: str, said: str) -> None:
+        self.faults.add(where, said)
+        self.examples += 1
+        self.dropped[UNREADABLE] += 1
+
+    def _lose(self, where: str, reason: str) -> None:
+        self.dropped[reason] += 1
+        if len(self.lost) < 1000:
+            self.lost.append((where, reason))
+
+    def _is_new(self, record: Record) -> bool:
+        key, before = identity(record), len(self._seen)
+        self._seen.add(key)
+        if len(self._seen) > before:
+            return True
+        self.duplicates += 1
+        return False
+
+
+def _columns(row: Any, source: Source) -> formats.Row:
+    if isinstance(row, DataError):
+        raise row
+    if isinstance(row, str):
+        row = {"text": row}
+    if not isinstance(row, dict):
+        raise DataError(f"row: is {kind_of(row)}; an object with named fields is needed")
+    return renamed(row, source.columns) if source.columns else row
+
+
+def _made(make: Any, row: Any) -> Sequence[Any]:
+    """Rows that a user's function makes of one. Raises DataError where it fails, UnusableError where it makes none."""
+    if isinstance(row, DataError):
+        raise row
+    try:
+        made = make(row)
+    except (Exception, SystemExit) as error:
+        raise DataError(f"data.rows: the function failed: {type(error).__name__}: {error}") from error
+    rows = made if isinstance(made, list) else [] if made is None else [made]
+    if not rows:
+        raise UnusableError("left out by data.rows")
+    return rows
+
+
+def _named(source: Source) -> list[dict[str, str]]:
+    """What is read: files by name and content, a hub dataset by its name and version."""
+    if source.path is None:
+        return [{"name": source.called}]
+    found = []
+    for path in files.found(source.path):
+        with path.open("rb") as file:
+            found.append({"name": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()})
+    return found

@@ -1,0 +1,224 @@
+"""Folders, patterns, mixes, functions of the user's own, and what may be wrong with some rows."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from rlhf.config import DataConfig
+from rlhf.data import files
+from rlhf.data.load import load, survey, validate
+from rlhf.data.records import prompt_key
+from rlhf.errors import DataError, RecipeError
+
+
+def pairs(count: int, said: str = "question") -> list[dict[str, str]]:
+    return [{"prompt": f"{said} {i}", "chosen": "yes", "rejected": "no"} for i in range(count)]
+
+
+def lay(folder: Path, name: str, rows: list[Any]) -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def config(**settings: Any) -> DataConfig:
+    return DataConfig.model_validate(settings)
+
+
+def prompts(records: list[Any]) -> Counter[str]:
+    return Counter(prompt_key(record) for record in records)
+
+
+# ------------------------------------------------------------------------------------------------ folders and patterns
+
+
+def test_a_folder_means_its_files_at_any_depth(tmp_path: Path) -> None:
+    lay(tmp_path, "b/two.jsonl", pairs(3, "b"))
+    lay(tmp_path, "a.jsonl", pairs(2, "a"))
+    lay(tmp_path, ".hidden/x.jsonl", [{"no": "row"}])
+    (tmp_path / "README.md").write_text("about")
+    (tmp_path / "dataset_info.json").write_text("{}")
+    split = load(config(path=tmp_path, eval_fraction=0), "preferences")
+    assert [Path(record.where).name for record in split.train] == [
+        *("a.jsonl:1", "a.jsonl:2"), *(f"two.jsonl:{i}" for i in (1, 2, 3)),
+    ]  # fmt: skip
+    assert [source["name"] for source in split.ledger["sources"]] == ["a.jsonl", "two.jsonl"]
+
+
+def test_a_pattern_means_the_files_that_fit_it(tmp_path: Path) -> None:
+    for name in ("x/a1.jsonl", "x/a2.jsonl", "x/b.jsonl", "y/a3.jsonl"):
+        lay(tmp_path, name, pairs(1, name))
+    assert [p.name for p in files.found(tmp_path / "x" / "a*.jsonl")] == ["a1.jsonl", "a2.jsonl"]
+    assert [p.name for p in files.found(tmp_path / "*" / "a[13].jsonl")] == ["a1.jsonl", "a3.jsonl"]
+    assert len(files.found(tmp_path / "**" / "*.jsonl")) == 4
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ([], "holds no file that can be read"),
+        (["a.jsonl", "b.txt"], r"holds \.jsonl and \.txt files; name those meant: .*/\*\.jsonl"),
+        (["train-00.jsonl", "test-00.jsonl"], "holds files of test and train; name those meant by a pattern"),
+        (["train/0.jsonl", "validation/0.jsonl"], "holds files of train and validation"),
+    ],
+    ids=["empty", "kinds", "splits", "folders"],
+)
+def test_a_folder_of_which_not_all_may_be_meant_is_refused(tmp_path: Path, names: list[str], words: str) -> None:
+    for name in names:
+        lay(tmp_path, name, pairs(1))
+    with pytest.raises(DataError, match=words):
+        files.found(tmp_path)
+
+
+def test_names_that_only_hold_a_split_in_a_word_are_no_splits(tmp_path: Path) -> None:
+    for name in ("training.jsonl", "latest.jsonl", "evaluations.jsonl"):
+        lay(tmp_path, name, pairs(1))
+    assert len(files.found(tmp_path)) == 3
+
+
+# ------------------------------------------------------------------------------------------------ mixes
+
+
+def test_a_mix_weighs_its_sources(tmp_path: Path) -> None:
+    twice, half = lay(tmp_path, "twice.jsonl", pairs(100, "a")), lay(tmp_path, "half.jsonl", pairs(400, "b"))
+    mix = [{"path": twice, "weight": 2.5}, {"path": half, "weight": 0.5}]
+    split = load(config(mix=mix, eval_fraction=0.2), "preferences")
+    seen = prompts(split.train)
+    of = {letter: [n for key, n in seen.items() if key.startswith(f"user: {letter} ")] for letter in "ab"}
+    assert set(of["a"]) == {2, 3} and 0.35 < of["a"].count(3) / len(of["a"]) < 0.65
+    assert set(of["b"]) == {1} and 120 < len(of["b"]) < 200
+    assert max(prompts(split.held_out).values()) == 1 and not seen.keys() & prompts(split.held_out).keys()
+    books = split.ledger
+    assert books["examples"] == 500 == books["used"] + books["held_out"] + books["dropped"]["left out by weight"]
+    assert len(split.train) == books["used"] + books["repeated"]
+
+
+def test_each_source_of_a_mix_has_its_own_format(tmp_path: Path) -> None:
+    lay(tmp_path, "own.jsonl", [{"q": f"own {i}", "good": "a", "bad": "b"} for i in range(5)])
+    lay(tmp_path, "plain.jsonl", pairs(7))
+    columns = {"prompt": "q", "chosen": "good", "rejected": "bad"}
+    mix = [{"path": tmp_path / "own.jsonl", "columns": columns, "max_rows": 3}, str(tmp_path / "plain.jsonl")]
+    assert len(load(config(mix=mix, eval_fraction=0), "preferences").train) == 10
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"mix": [{"path": "a"}], "path": "b"}, "name exactly one of"),
+        ({"mix": [{"path": "a"}], "columns": {"prompt": "q"}}, "columns: with `mix`, say it of the sources"),
+        ({"mix": [{"path": "a", "weight": 0}]}, "greater than 0"),
+        ({}, "name exactly one of"),
+    ],
+)
+def test_a_mix_is_said_once(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        config(**settings)
+
+
+# ------------------------------------------------------------------------------------------------ functions
+
+
+FUNCTION = """
+def row(row):
+    if row["kind"] == "skip":
+        return None
+    if row["kind"] == "two":
+        return [{"prompt": row["q"] + s, "chosen": "a", "rejected": "b"} for s in "xy"]
+    return {"prompt": row["q"], "chosen": row["answers"]["a"], "rejected": "b"}
+"""
+
+
+def test_a_function_makes_rows(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(FUNCTION)
+    rows = [{"kind": "skip"}, {"kind": "two", "q": "q"}, {"kind": "one", "q": "p", "answers": {"a": "c"}}]
+    path = lay(tmp_path, "x.jsonl", rows)
+    data = config(path=path, rows={"file": tmp_path / "mine.py", "trust_code": True}, eval_fraction=0)
+    split = load(data, "preferences")
+    assert [record.prompt[0]["content"] for record in split.train] == ["qx", "qy", "p"]
+    assert split.ledger["rows"] == 3 and split.ledger["dropped"] == {"left out by data.rows": 1}
+    lay(tmp_path, "x.jsonl", [{"kind": "one", "q": "p"}])
+    with pytest.raises(DataError, match=r"x.jsonl:1: data.rows: the function failed: KeyError: 'answers'"):
+        load(data, "preferences")
+
+
+def test_a_function_needs_trust_and_to_be_there(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(FUNCTION)
+    with pytest.raises(ValidationError, match="read it, then set trust_code: true"):
+        config(path="x.jsonl", rows={"file": tmp_path / "mine.py"})
+    (tmp_path / "bad.py").write_text("row = 1\n1 / 0")
+    data = config(path=lay(tmp_path, "x.jsonl", []), rows={"file": tmp_path / "bad.py", "trust_code": True})
+    with pytest.raises(RecipeError, match=r"data.rows: .*bad.py does not run: ZeroDivisionError"):
+        load(data, "preferences")
+
+
+# ------------------------------------------------------------------------------------------------ bad rows, equal rows
+
+
+def spoilt(folder: Path) -> Path:
+    rows = pairs(30)
+    rows[3] = {"prompt": "p", "chosen": "yes"}  # type: ignore[assignment]
+    rows[7] = {"prompt": "p", "chosen": 5, "rejected": "no"}  # type: ignore[dict-item]
+    return lay(folder, "x.jsonl", rows)
+
+
+def test_all_bad_rows_are_listed_and_may_be_dropped(tmp_path: Path) -> None:
+    path = spoilt(tmp_path)
+    with pytest.raises(DataError, match="2 of 30 rows cannot be read") as caught:
+        load(config(path=path), "preferences", tmp_path)
+    listed = tmp_path / "bad_rows.preferences.jsonl"
+    assert str(caught.value).endswith(f"all of them: {listed}")
+    found = [json.loads(line) for line in listed.read_text().splitlines()]
+    assert [(row["file"], row["line"], row["field"]) for row in found] == [
+        (str(path), "4", "fields"), (str(path), "8", "chosen"),
+    ]  # fmt: skip
+    for policy in ("drop", "warn"):
+        books = load(config(path=path, bad_rows=policy), "preferences").ledger
+        assert books["dropped"] == {"cannot be read": 2} and books["used"] + books["held_out"] == 28
+        assert ("bad_rows" in books) == (policy == "warn")
+    assert "x.jsonl:4: fields" in books["bad_rows"]
+
+
+def test_a_file_of_bad_rows_alone_is_an_error_whatever_the_policy(tmp_path: Path) -> None:
+    path = lay(tmp_path, "x.jsonl", [{"a": 1}] * 3)
+    with pytest.raises(DataError, match=r"no usable row among 3 \(3 × cannot be read\):\n.*fields: found a"):
+        load(config(path=path, bad_rows="drop"), "preferences")
+
+
+def test_equal_examples_are_counted_and_may_be_dropped(tmp_path: Path) -> None:
+    rows = pairs(20)
+    path = lay(tmp_path, "x.jsonl", [*rows, rows[4], {**rows[4], "rejected": "maybe"}, rows[4]])
+    kept = load(config(path=path, eval_fraction=0), "preferences")
+    assert len(kept.train) == 23 and kept.ledger["duplicates"] == 2 and kept.ledger["dropped"] == {}
+    once = load(config(path=path, eval_fraction=0, duplicates="drop"), "preferences")
+    assert len(once.train) == 21 and once.ledger["duplicates"] == 2 and once.ledger["dropped"] == {"duplicate": 2}
+
+
+def test_validating_keeps_the_same_books_as_loading(tmp_path: Path) -> None:
+    path = lay(tmp_path, "x.jsonl", [*pairs(50), {"prompt": "a", "chosen": "b", "rejected": "b"}])
+    assert validate(config(path=path), "preferences") == load(config(path=path), "preferences").ledger
+
+
+def test_a_survey_reads_what_a_stage_would_refuse(tmp_path: Path) -> None:
+    found = survey(config(path=spoilt(tmp_path)))
+    assert found.kind == "preferences" and len(found.records) == 28
+    assert [Path(fault.where).name for fault in found.faults] == ["x.jsonl:4", "x.jsonl:8"]
+
+
+@pytest.mark.parametrize(
+    ("row", "kind"),
+    [
+        ({"prompt": "a", "chosen": "b", "rejected": "c"}, "preferences"),
+        ({"prompt": "a", "completion": "b", "label": True}, "labels"),
+        ({"instruction": "a", "output": "b"}, "demonstrations"),
+        ({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}, "demonstrations"),
+        ({"prompt": "a"}, "prompts"),
+    ],
+    ids=["pair", "label", "alpaca", "messages", "prompt"],
+)
+def test_the_kind_of_a_file_is_seen_from_its_rows(tmp_path: Path, row: dict[str, Any], kind: str) -> None:
+    assert survey(config(path=lay(tmp_path, "x.jsonl", [row]))).kind == kind
