@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rlhf import cli_data
+
 if TYPE_CHECKING:
     from rlhf.artifact import Artifact
     from rlhf.recipe import Recipe
-    from rlhf.weights import Weights
 
 app = typer.Typer(
     add_completion=False,
@@ -22,6 +23,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Alignment by fine-tuning: SFT, reward models, PPO and DPO on one frozen trunk.",
 )
+
+app.add_typer(cli_data.app, name="data")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder that holds the run folders.")]
@@ -219,6 +222,7 @@ def score(
     """
     from rlhf.errors import DataError
     from rlhf.reward_model import RewardModel
+    from rlhf.runner import ready
 
     if (file is None) == (prompt is None or answer is None):
         raise DataError("give a file of conversations, or --prompt and --answer")
@@ -232,7 +236,7 @@ def score(
         rows = read.rows
         for reason, count in read.dropped.items():
             print(f"{count} rows not scored: {reason}", file=sys.stderr)
-    judge = RewardModel.load(_weights(model), batch_size=batch_size)
+    judge = RewardModel.load(ready(model), batch_size=batch_size)
     talks = [talk for _, sides in rows for talk in sides.values()]
     scores, more = iter(judge.score(talks)), iter(judge.attributes(talks))
     apart = iter(judge.disagreement(talks) or ())
@@ -267,8 +271,9 @@ def chat(
 ) -> None:
     """Talk to a policy. An empty line or Ctrl-D ends."""
     from rlhf.chatting import Chat
+    from rlhf.runner import ready
 
-    talk = Chat.load(_weights(model), temperature, max_new_tokens, seed)
+    talk = Chat.load(ready(model), temperature, max_new_tokens, seed)
     if prompt is not None:
         reply = talk.say(prompt)
         print(reply)
@@ -297,8 +302,9 @@ def export(
     Read back and compared with the live model on text; with a model card, and how to serve them.
     """
     from rlhf import export as exporting
+    from rlhf.runner import ready
 
-    weights = _weights(model)
+    weights = ready(model)
     if adapter:
         made = exporting.export_adapter(weights, out, text)
     else:
@@ -313,15 +319,6 @@ def export(
         print(f"uploaded: {made['pushed']}")
     if as_json:
         print(json.dumps({"model": model, **made}))
-
-
-def _weights(model: str) -> "Weights":
-    from rlhf.config import ModelRef
-    from rlhf.runner import prepare_libraries
-    from rlhf.weights import find
-
-    prepare_libraries()
-    return find(ModelRef(name=model), {}, Path.cwd())
 
 
 def _ask() -> str:

@@ -299,6 +299,12 @@ def _relative(made: Artifact, home: Path) -> Any:
     return made.base
 
 
+def ready(model: str) -> Weights:
+    """The weights of a name, a folder or a hub id, and libraries made ready to load them."""
+    prepare_libraries()
+    return find(ModelRef(name=model), {}, Path.cwd())
+
+
 def prepare_libraries() -> None:
     """Libraries' notices about what we do on purpose stay off the user's screen, and what they keep within bounds."""
     keep_few_kernels()

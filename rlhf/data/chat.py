@@ -168,22 +168,25 @@ Ledger = dict[str, Any]
 def encode_demonstrations(
     records: Sequence[Demonstration], chat: ChatFormat, max_length: int
 ) -> tuple[list[Encoded], Ledger]:
-    """Conversations of at most `max_length` tokens, and the books: rows = used + dropped; `cut` of the used are cut."""
+    """Conversations of at most `max_length` tokens, and the books: rows = used + dropped; `cut` of the used are cut.
+    Of the tokens of all that is used, `trained` are the assistant's, `context` are read only, `cut` are gone."""
     books = _Books()
     rows = []
     for record in records:
         with books.row(record.where):
-            prompt, answer = record.messages[:-1], record.messages[-1:]
+            prompt, answer, cut = record.messages[:-1], record.messages[-1:], 0
             encoded = chat.encode(record.messages)
             if len(encoded.ids) > max_length:
                 prompt = fit(chat, prompt, max_length, lambda p, a=answer: len(chat.encode([*p, *a]).ids))
                 if prompt is None:
                     raise _DropError("too long")
-                encoded = chat.encode([*prompt, *answer])
-                books.cut += 1
+                whole, encoded = encoded, chat.encode([*prompt, *answer])
+                cut = len(whole.ids) - len(encoded.ids)
             if encoded.assistant_mask[-2:] != [1, 1]:
                 raise _DropError("empty answer")
             rows.append(encoded)
+            trained = sum(encoded.assistant_mask)
+            books.use(trained, len(encoded.ids) - trained, cut)
     return rows, books.ledger(len(rows))
 
 
@@ -206,18 +209,19 @@ def encode_preferences(
             if one_answer and max(len(record.chosen), len(record.rejected)) > 1:
                 raise _DropError("parts before the last turn")
             prompt, chosen, rejected = chat.pair(record)
+            whole = len(prompt)
             if len(prompt) + max(len(chosen), len(rejected)) > max_length:
                 kept = fit(chat, record.prompt, max_length, lambda p, r=record: _length(chat, replace(r, prompt=p)))
                 if kept is None:
                     raise _DropError("too long")
                 prompt, chosen, rejected = chat.pair(replace(record, prompt=kept))
-                books.cut += 1
             if min(len(chosen), len(rejected)) < 2:
                 raise _DropError("empty answer")
             if chosen == rejected:
                 raise _DropError("identical")
             ids = {"prompt_ids": prompt, "chosen_ids": chosen, "rejected_ids": rejected}
             rows.append({**ids, "margin": record.margin or 0.0, "tie": record.tie})
+            books.use(len(chosen) + len(rejected), len(prompt), whole - len(prompt))
     return rows, books.ledger(len(rows))
 
 
@@ -237,14 +241,15 @@ def encode_rated(
                 if len(answer) > 1:
                     raise _DropError("parts before the last turn")
                 asked, ids = chat.answered(record.prompt, answer)
+                whole = len(asked)
                 if len(asked) + len(ids) > max_length:
                     kept = fit(chat, record.prompt, max_length, lambda p, a=answer: len(chat.encode([*p, *a]).ids))
                     if kept is None:
                         raise _DropError("too long")
                     asked, ids = chat.answered(kept, answer)
-                    books.cut += 1
                 if len(ids) < 2:
                     raise _DropError("empty answer")
+                books.use(len(ids), len(asked), whole - len(asked))
                 rows.append({"prompt_ids": asked, "completion_ids": ids, "numbers": numbers})
     return rows, books.ledger(len(rows))
 
@@ -258,12 +263,13 @@ def encode_prompts(
     for record in records:
         with books.row(record.where):
             ids = chat.prompt_ids(record.messages)
+            whole = len(ids)
             if len(ids) > max_prompt_length:
                 kept = fit(chat, record.messages, max_prompt_length, lambda p: len(chat.prompt_ids(p)))
                 if kept is None:
                     raise _DropError("too long")
                 record, ids = replace(record, messages=kept), chat.prompt_ids(kept)
-                books.cut += 1
+            books.use(0, len(ids), whole - len(ids))
             prompts.append(record)
             rows.append(ids)
     return prompts, rows, books.ledger(len(rows))
@@ -324,6 +330,7 @@ class _Books:
 
     rows: int = 0
     cut: int = 0
+    tokens: Counter[str] = field(default_factory=lambda: Counter(trained=0, context=0, cut=0))
     dropped: Counter[str] = field(default_factory=Counter)
 
     @contextmanager
@@ -337,6 +344,12 @@ class _Books:
         except DataError as error:
             raise DataError(f"{where}: {error}") from None
 
+    def use(self, trained: int, context: int, cut: int) -> None:
+        """Tokens of a record that is kept, and those that were cut off."""
+        self.cut += cut > 0
+        self.tokens.update(trained=trained, context=context, cut=cut)
+
     def ledger(self, used: int) -> Ledger:
         assert self.rows == used + self.dropped.total(), "every record must be accounted for"
-        return {"rows": self.rows, "used": used, "cut": self.cut, "dropped": dict(self.dropped)}
+        books = {"rows": self.rows, "used": used, "cut": self.cut, "dropped": dict(self.dropped)}
+        return {**books, "tokens": dict(self.tokens)}

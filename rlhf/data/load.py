@@ -106,7 +106,7 @@ def validate(data: DataConfig, kind: Kind, out: Path | None = None) -> dict[str,
     held_out = used = 0
     for source in data.sources.values():
         for record in intake.take(source):
-            if share(record)[0] < data.eval_fraction:
+            if share(record) < data.eval_fraction:
                 held_out += 1
             else:
                 used += 1
@@ -169,17 +169,17 @@ def split_by_prompt(records: list[R], fraction: float) -> tuple[list[R], list[R]
     train: list[R] = []
     held_out: list[R] = []
     for record in records:
-        (held_out if share(record)[0] < fraction else train).append(record)
+        (held_out if share(record) < fraction else train).append(record)
     return train, held_out
 
 
 def _weighted(records: list[Record], weight: float) -> list[Record]:
     """Each record as often as `weight` says; of a part of a time, those of which their prompt's hash says so."""
     whole, rest = divmod(weight, 1)
-    return records * int(whole) + [record for record in records if share(record)[1] < rest]
+    return records * int(whole) + [record for record in records if share(record, 8) < rest]
 
 
-def share(record: Record) -> tuple[float, float]:
-    """Two numbers in [0, 1) that follow from a record's prompt alone, as if drawn at random."""
+def share(record: Record, at: int = 0) -> float:
+    """A number in [0, 1) that follows from a record's prompt alone, as if drawn at random; another at byte 8."""
     digest = hashlib.sha256(prompt_key(record).encode("utf-8", "replace")).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64, int.from_bytes(digest[8:16], "big") / 2**64
+    return int.from_bytes(digest[at : at + 8], "big") / 2**64

@@ -180,15 +180,19 @@ def preference(
     for name, messages in (("chosen", chosen), ("rejected", rejected)):
         if (last := messages[-1]["role"]) != "assistant":
             raise DataError(f"{name}: ends with the {last}'s turn; an answer of the assistant's is needed")
-        if all(m["role"] != "user" for m in messages):
+        if not any(m["role"] == "user" for m in messages):
             raise DataError(f"{field}: no turn of the user's comes before the answer; add it, or a field `prompt`")
         _check_turns(messages)
-    if [(m["role"], m["content"].strip()) for m in chosen] == [(m["role"], m["content"].strip()) for m in rejected]:
+    if len(chosen) == len(rejected) and all(map(_alike, reversed(chosen), reversed(rejected))):
         raise UnusableError("identical")
     shared = _shared(chosen, rejected)
     if not shared:
         raise UnusableError("prompts differ")
     return Preference(chosen[:shared], chosen[shared:], rejected[shared:], where, margin, tie)
+
+
+def _alike(one: Message, other: Message) -> bool:
+    return one["role"] == other["role"] and one["content"].strip() == other["content"].strip()
 
 
 def _shared(chosen: list[Message], rejected: list[Message]) -> int:
@@ -205,10 +209,12 @@ def _shared(chosen: list[Message], rejected: list[Message]) -> int:
 def _check_turns(messages: list[Message]) -> None:
     """No turn is empty, and each is text that UTF-8 (and so every tokenizer) can write."""
     for message in messages:
-        try:
-            message["content"].encode()
-        except UnicodeEncodeError as error:
-            half = ascii(message["content"][error.start])
-            raise DataError(f"content: holds {half}, half of a character (lone surrogate); remove it") from None
-        if not message["content"].strip():
+        said = message["content"]
+        if not said.isascii():
+            try:
+                said.encode()
+            except UnicodeEncodeError as error:
+                half = ascii(said[error.start])
+                raise DataError(f"content: holds {half}, half of a character (lone surrogate); remove it") from None
+        if not said or said.isspace():
             raise UnusableError("empty answer" if message["role"] == "assistant" else "empty prompt")

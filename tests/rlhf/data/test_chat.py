@@ -145,6 +145,7 @@ def test_cutting_keeps_the_answer_and_the_limit(chats: Chats, messages: list[Mes
     whole = chat.encode(messages)
     assert ledger["rows"] == 1 == ledger["used"] + sum(ledger["dropped"].values())
     assert ledger["cut"] == (len(whole.ids) > limit and bool(rows))
+    assert sum(ledger["tokens"].values()) == (len(whole.ids) if rows else 0)
     for row in rows:
         assert len(row.ids) <= limit and row.ids[-1] in chat.stop_ids
         answer = chat.text_ids(messages[-1]["content"])
@@ -161,7 +162,7 @@ def test_whole_turns_go_first_and_the_system_message_stays(chats: Chats) -> None
     short = [system("s"), *talk("c", "d")]
     rows, ledger = encode_demonstrations([Demonstration(messages, "")], chat, len(chat.encode(short).ids))
     assert rows == [chat.encode(short)]
-    assert ledger == {"rows": 1, "used": 1, "cut": 1, "dropped": {}}
+    assert ledger == {"rows": 1, "used": 1, "cut": 1, "dropped": {}, "tokens": {"trained": 2, "context": 28, "cut": 78}}
 
 
 def test_then_the_beginning_of_the_turn(chats: Chats) -> None:
@@ -181,7 +182,8 @@ def test_what_does_not_fit_is_dropped_and_counted(chats: Chats) -> None:
         [Demonstration(talk("a", long), ""), Demonstration(talk("a", "b"), "")], chat, 30
     )
     assert len(rows) == 1
-    assert ledger == {"rows": 2, "used": 1, "cut": 0, "dropped": {"too long": 1}}
+    tokens = {"trained": 2, "context": 17, "cut": 0}
+    assert ledger == {"rows": 2, "used": 1, "cut": 0, "dropped": {"too long": 1}, "tokens": tokens}
     rows, ledger = encode_demonstrations([Demonstration(talk("", long)[1:], "")], chat, 30)
     assert (rows, ledger["dropped"]) == ([], {"too long": 1})
 
@@ -225,7 +227,8 @@ def test_prompts_and_records_are_cut_alike(chats: Chats) -> None:
     kept, ids, ledger = encode_prompts(records, chat, len(chat.prompt_ids(talk("xyz"))))
     assert kept == [Prompt(talk("xyz"), "x:1"), Prompt(talk("a"), "x:3")]
     assert ids == [chat.prompt_ids(record.messages) for record in kept]
-    assert ledger == {"rows": 3, "used": 2, "cut": 1, "dropped": {"too long": 1}}
+    tokens = {"trained": 0, "context": 36, "cut": 7}
+    assert ledger == {"rows": 3, "used": 2, "cut": 1, "dropped": {"too long": 1}, "tokens": tokens}
 
 
 # ------------------------------------------------------------------------------------------------ shipped and real

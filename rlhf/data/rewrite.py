@@ -1,0 +1,70 @@
+"""Data written anew, one canonical JSON row a line: converted, split, or mixed."""
+
+import json
+import random
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from rlhf.config.data import DataConfig
+from rlhf.data.canonical import rows_of
+from rlhf.data.intake import Intake
+from rlhf.data.load import load
+from rlhf.data.records import Kind, Record
+from rlhf.errors import DataError
+
+
+def convert(data: DataConfig, kind: Kind, out: Path) -> dict[str, Any]:
+    """Every usable record of the sources, in their order, to the file `out`, and the books. Raises DataError as `load`."""
+    intake = Intake(data, kind, _list(out))
+    with _new(out) as file:
+        used = sum(_write(intake.take(source), file) for source in data.sources.values())
+        intake.check()
+    return intake.ledger(used, 0)
+
+
+def split(data: DataConfig, kind: Kind, folder: Path) -> dict[str, Any]:
+    """What a stage would train on and what it would hold out: `train.jsonl` and `held_out.jsonl` in a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found = load(data, kind, folder)
+    for name, records in (("train", found.train), ("held_out", found.held_out)):
+        with _new(folder / f"{name}.jsonl") as file:
+            _write(records, file)
+    return found.ledger
+
+
+def mix(data: DataConfig, kind: Kind, out: Path, seed: int = 0) -> dict[str, Any]:
+    """Sources by their weights, shuffled, to the file `out`."""
+    found = load(data.model_copy(update={"eval_fraction": 0.0}), kind, out.parent)
+    random.Random(seed).shuffle(found.train)
+    with _new(out) as file:
+        _write(found.train, file)
+    return found.ledger
+
+
+def _write(records: Iterable[Record], file: IO[str]) -> int:
+    count = 0
+    for count, record in enumerate(records, 1):  # noqa: B007
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows_of(record))
+    return count
+
+
+def _list(out: Path) -> Path:
+    return out.with_name(f"{out.stem}.bad_rows.jsonl")
+
+
+@contextmanager
+def _new(path: Path) -> Iterator[IO[str]]:
+    """A file that is there whole or not at all. Raises DataError where it cannot be written."""
+    if path.suffix != ".jsonl":
+        raise DataError(f"{path}: canonical rows are JSON lines; name a file that ends with .jsonl")
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            yield file
+        partial.replace(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written: {error.strerror}") from None
+    finally:
+        partial.unlink(missing_ok=True)
