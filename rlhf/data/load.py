@@ -48,6 +48,9 @@ def load(data: DataConfig, kind: Kind) -> Split[Any]:
     records = intake.take(files.read(data.path) if data.path else files.read_hub(data), data.max_rows)
     apart = intake.take(files.read(data.eval_path), data.max_rows) if data.eval_path else None
     intake.check(data)
+    for source, found in ((data.path or data.hub, records), (data.eval_path, apart)):
+        if found == []:
+            raise DataError(f"{source}: holds no usable row; name a file that does")
     if apart is None:
         train, held_out = split_by_prompt(records, data.eval_fraction)
     else:
@@ -179,7 +182,8 @@ class _Intake:
                 if getattr(data, name) != type(data).model_fields[name].default:
                     raise DataError(f"data.{name}: does nothing, for no row has several rated answers; leave it out")
         if self.examples == self.dropped.total():
-            reasons = ", ".join(f"{count} × {reason}" for reason, count in self.dropped.items()) or "the file is empty"
+            dropped = ", ".join(f"{count} × {reason}" for reason, count in self.dropped.items())
+            reasons = dropped or "the file is empty, or has nothing but a header"
             raise DataError(f"{data.path or data.hub}: no usable row among {self.rows} ({reasons})")
 
     def ledger(self, used: int, held_out: int) -> dict[str, Any]:
