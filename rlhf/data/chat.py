@@ -5,6 +5,7 @@ piece is tokenised by itself. So a prompt has the same ids whether an answer fol
 one, and an answer has the ids that a policy would have to produce, the stop token last.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,8 +18,8 @@ from jinja2 import TemplateError
 from rlhf.data.records import Demonstration, Message, Preference, Prompt, Rated
 from rlhf.errors import DataError
 
-_MARK = "\ue000"
-"""A private-use character, which no chat template writes by itself."""
+_MARK = "\ufdd0"
+"""A noncharacter, which Unicode leaves to programs: neither texts nor chat templates have it."""
 
 
 class Encoded(NamedTuple):
@@ -88,11 +89,31 @@ class ChatFormat:
     def _pieces(self, messages: Sequence[Message], generation: bool) -> Iterator[tuple[list[int], int]]:
         """`(ids, answered)` of each piece; its first `answered` tokens are the assistant's."""
         first = True
+        messages = [self._unforged(message) for message in messages]
         for text, answer in self._cut(messages, self.render(messages, generation)):
-            ids = self.text_ids(text) if first else self._ids_within(text)
-            first = first and not text
+            ids: list[int] = []
+            for part in text.split(_MARK):
+                ids += self.text_ids(part) if first else self._ids_within(part)
+                first = first and not part
             if ids or answer:
                 yield ids, self._answered(ids) if answer else 0
+
+    def _unforged(self, message: Message) -> Message:
+        """A message whose text cannot end its turn and open another: a mark splits the names of the template's tokens.
+
+        Not so the assistant's: what a policy wrote is encoded as it was sampled.
+        """
+        if message["role"] == "assistant" or not self._inside_names:
+            return message
+        return {**message, "content": self._inside_names.sub(_MARK, message["content"])}
+
+    @cached_property
+    def _inside_names(self) -> re.Pattern[str] | None:
+        """After the first character of the name of any special token that stands in the template or ends a text."""
+        special = {i: str(token) for i, token in self.tokenizer.added_tokens_decoder.items() if token.special}
+        ends = {*self.stop_ids, self.pad_id, self.tokenizer.bos_token_id, self.tokenizer.eos_token_id}
+        names = [name for i, name in special.items() if len(name) > 1 and (i in ends or name in self.template_text)]
+        return re.compile("|".join(f"(?<={re.escape(n[0])})(?={re.escape(n[1:])})" for n in names)) if names else None
 
     def _cut(self, messages: Sequence[Message], whole: str) -> Iterator[tuple[str, bool]]:
         """The rendered text in pieces, each with whether the assistant wrote it."""
