@@ -29,6 +29,12 @@ class Encoded(NamedTuple):
     assistant_mask: list[int]
     """1 on every token the assistant writes, its stop tokens included; as long as `ids`."""
 
+    @property
+    def last_answer(self) -> list[int]:
+        """What the assistant writes at the end."""
+        start = next((i for i in range(len(self.ids), 0, -1) if not self.assistant_mask[i - 1]), 0)
+        return self.ids[start:]
+
 
 @dataclass(frozen=True, eq=False)
 class ChatFormat:
@@ -70,6 +76,10 @@ class ChatFormat:
         if whole[: len(asked)] != asked:
             raise DataError("the chat template renders a prompt otherwise once it is answered; choose another")
         return asked, whole[len(asked) :]
+
+    def says_nothing(self, answer: Sequence[int]) -> bool:
+        """Whether an answer is stop tokens alone."""
+        return all(token in self.stop_ids for token in answer)
 
     def render(self, messages: Sequence[Message], generation: bool) -> str:
         """The conversation as text; with `generation`, the opening of the assistant's turn at the end.
@@ -202,7 +212,7 @@ def encode_demonstrations(
                     raise _DropError("too long")
                 encoded = chat.encode([*prompt, *answer])
                 books.cut += 1
-            if encoded.assistant_mask[-2:] != [1, 1]:
+            if chat.says_nothing(encoded.last_answer):
                 raise _DropError("empty answer")
             rows.append(encoded)
     return rows, books.ledger(len(rows))
@@ -233,7 +243,7 @@ def encode_preferences(
                     raise _DropError("too long")
                 prompt, chosen, rejected = chat.pair(replace(record, prompt=kept))
                 books.cut += 1
-            if min(len(chosen), len(rejected)) < 2:
+            if chat.says_nothing(chosen) or chat.says_nothing(rejected):
                 raise _DropError("empty answer")
             if chosen == rejected:
                 raise _DropError("identical")
@@ -264,7 +274,7 @@ def encode_rated(
                         raise _DropError("too long")
                     asked, ids = chat.answered(kept, answer)
                     books.cut += 1
-                if len(ids) < 2:
+                if chat.says_nothing(ids):
                     raise _DropError("empty answer")
                 rows.append({"prompt_ids": asked, "completion_ids": ids, "numbers": numbers})
     return rows, books.ledger(len(rows))
