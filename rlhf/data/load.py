@@ -120,6 +120,11 @@ def split_by_prompt(records: list[R], fraction: float) -> tuple[list[R], list[R]
     return train, held_out
 
 
+def _brief(fault: str) -> str:
+    """Without the midst of a value that fills the screen."""
+    return fault if len(fault) <= 1000 else f"{fault[:500]} … {fault[-500:]}"
+
+
 @dataclass
 class _Intake:
     """Turns rows to records and keeps the books."""
@@ -149,7 +154,7 @@ class _Intake:
                 self.examples += 1
                 self.dropped[str(reason)] += 1
             except DataError as fault:
-                self.faults.append((where, str(fault)))
+                self.faults.append((where, _brief(str(fault))))
             if most is not None and len(records) >= most:
                 break
         return records
