@@ -29,7 +29,7 @@ Words = Annotated[
     list[str],
     typer.Argument(metavar="PATH [KEY=VALUE]...", help="Files, and settings of a recipe's `data` block."),
 ]
-OfKind = Annotated[Kinds | None, typer.Option("--kind", help="What rows are read as; seen from the rows when left out.")]
+OfKind = Annotated[Kinds | None, typer.Option("--kind", help="What rows are read as; left out: seen from them.")]
 File = Annotated[Path, typer.Option("--out", help="File of canonical rows to write (.jsonl).")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
 

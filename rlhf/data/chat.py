@@ -5,6 +5,7 @@ piece is tokenised by itself. So a prompt has the same ids whether an answer fol
 one, and an answer has the ids that a policy would have to produce, the stop token last.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,8 +18,8 @@ from jinja2 import TemplateError
 from rlhf.data.records import Demonstration, Message, Preference, Prompt, Rated
 from rlhf.errors import DataError
 
-_MARK = "\ue000"
-"""A private-use character, which no chat template writes by itself."""
+_MARK = "\ufdd0"
+"""A noncharacter, which Unicode leaves to programs: neither texts nor chat templates have it."""
 
 
 class Encoded(NamedTuple):
@@ -27,6 +28,12 @@ class Encoded(NamedTuple):
     ids: list[int]
     assistant_mask: list[int]
     """1 on every token the assistant writes, its stop tokens included; as long as `ids`."""
+
+    @property
+    def last_answer(self) -> list[int]:
+        """What the assistant writes at the end."""
+        start = next((i for i in range(len(self.ids), 0, -1) if not self.assistant_mask[i - 1]), 0)
+        return self.ids[start:]
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +77,10 @@ class ChatFormat:
             raise DataError("the chat template renders a prompt otherwise once it is answered; choose another")
         return asked, whole[len(asked) :]
 
+    def says_nothing(self, answer: Sequence[int]) -> bool:
+        """Whether an answer is stop tokens alone."""
+        return all(token in self.stop_ids for token in answer)
+
     def render(self, messages: Sequence[Message], generation: bool) -> str:
         """The conversation as text; with `generation`, the opening of the assistant's turn at the end.
 
@@ -88,11 +99,31 @@ class ChatFormat:
     def _pieces(self, messages: Sequence[Message], generation: bool) -> Iterator[tuple[list[int], int]]:
         """`(ids, answered)` of each piece; its first `answered` tokens are the assistant's."""
         first = True
+        messages = [self._unforged(message) for message in messages]
         for text, answer in self._cut(messages, self.render(messages, generation)):
-            ids = self.text_ids(text) if first else self._ids_within(text)
-            first = first and not text
+            ids: list[int] = []
+            for part in text.split(_MARK):
+                ids += self.text_ids(part) if first else self._ids_within(part)
+                first = first and not part
             if ids or answer:
                 yield ids, self._answered(ids) if answer else 0
+
+    def _unforged(self, message: Message) -> Message:
+        """A message whose text cannot end its turn and open another: a mark splits the names of the template's tokens.
+
+        Not so the assistant's: what a policy wrote is encoded as it was sampled.
+        """
+        if message["role"] == "assistant" or not self._inside_names:
+            return message
+        return {**message, "content": self._inside_names.sub(_MARK, message["content"])}
+
+    @cached_property
+    def _inside_names(self) -> re.Pattern[str] | None:
+        """After the first character of the name of any special token that stands in the template or ends a text."""
+        special = {i: str(token) for i, token in self.tokenizer.added_tokens_decoder.items() if token.special}
+        ends = {*self.stop_ids, self.pad_id, self.tokenizer.bos_token_id, self.tokenizer.eos_token_id}
+        names = [name for i, name in special.items() if len(name) > 1 and (i in ends or name in self.template_text)]
+        return re.compile("|".join(f"(?<={re.escape(n[0])})(?={re.escape(n[1:])})" for n in names)) if names else None
 
     def _cut(self, messages: Sequence[Message], whole: str) -> Iterator[tuple[str, bool]]:
         """The rendered text in pieces, each with whether the assistant wrote it."""
@@ -182,7 +213,7 @@ def encode_demonstrations(
                     raise _DropError("too long")
                 whole, encoded = encoded, chat.encode([*prompt, *answer])
                 cut = len(whole.ids) - len(encoded.ids)
-            if encoded.assistant_mask[-2:] != [1, 1]:
+            if chat.says_nothing(encoded.last_answer):
                 raise _DropError("empty answer")
             rows.append(encoded)
             trained = sum(encoded.assistant_mask)
@@ -215,7 +246,7 @@ def encode_preferences(
                 if kept is None:
                     raise _DropError("too long")
                 prompt, chosen, rejected = chat.pair(replace(record, prompt=kept))
-            if min(len(chosen), len(rejected)) < 2:
+            if chat.says_nothing(chosen) or chat.says_nothing(rejected):
                 raise _DropError("empty answer")
             if chosen == rejected:
                 raise _DropError("identical")
@@ -247,7 +278,7 @@ def encode_rated(
                     if kept is None:
                         raise _DropError("too long")
                     asked, ids = chat.answered(kept, answer)
-                if len(ids) < 2:
+                if chat.says_nothing(ids):
                     raise _DropError("empty answer")
                 books.use(len(ids), len(asked), whole - len(asked))
                 rows.append({"prompt_ids": asked, "completion_ids": ids, "numbers": numbers})

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 TOLD = 20
 """Different faults told in an error; the rest are counted."""
@@ -35,10 +35,12 @@ class Faults:
     """The first thousand."""
     _alike: dict[str, list] = field(default_factory=dict)
     """Of each thing that was said, where first, and how often."""
-    _file: IO[str] | None = None
+    _pending: list[str] = field(default_factory=list)
 
     def add(self, where: str, said: str) -> None:
         self.count += 1
+        if len(said) > 1000:  # it quotes a value that would fill the screen
+            said = f"{said[:500]} … {said[-500:]}"
         fault = Fault(where, said)
         if len(self.first) < _KEPT:
             self.first.append(fault)
@@ -47,14 +49,20 @@ class Faults:
         elif len(self._alike) < _KEPT:
             self._alike[said] = [where, 1]
         if self.listed_in is not None:
-            if self._file is None:
-                self._file = self.listed_in.open("w", encoding="utf-8")
-            self._file.write(json.dumps(fault.as_json(), ensure_ascii=False) + "\n")
+            self._pending.append(json.dumps(fault.as_json(), ensure_ascii=False) + "\n")
+            if len(self._pending) == _KEPT:
+                self.list_all()
+
+    def list_all(self) -> None:
+        """Write what is not in the file yet."""
+        if self.listed_in is not None and self._pending:
+            begun = self.count > len(self._pending)
+            with self.listed_in.open("a" if begun else "w", encoding="utf-8", errors="backslashreplace") as file:
+                file.writelines(self._pending)
+            self._pending.clear()
 
     def told(self) -> str:
         """The first different faults, a line each, and where the others are."""
-        if self._file is not None:
-            self._file.flush()
         lines = [
             f"{where}: {said}" + f" (and {times - 1} more rows)" * (times > 1)
             for said, (where, times) in list(self._alike.items())[:TOLD]

@@ -12,12 +12,13 @@ import os
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
+from xml.etree.ElementTree import ParseError
 
 import orjson
-import zstandard
 
 from rlhf.config.data import Source
 from rlhf.errors import DataError, did_you_mean
@@ -38,7 +39,7 @@ def read(path: Path) -> Rows:
             for place, row in READERS[ending(file)](file):
                 yield f"{name}:{place}", row
         except _DAMAGED as error:
-            raise DataError(f"{name}: cannot be read ({error}); a truncated download?") from None
+            raise DataError(f"{name}: cannot be read ({_first_line(error)}); a truncated download?") from None
 
 
 def found(path: Path) -> list[Path]:
@@ -87,7 +88,7 @@ def _check_one_kind(name: str, folder: Path, files: list[Path]) -> None:
         raise DataError(f"{told}; name those meant by a pattern, such as {name}/**/*{splits[0]}*")
 
 
-_DAMAGED = (OSError, EOFError, zlib.error, zstandard.ZstdError, zipfile.BadZipFile)
+_DAMAGED = (OSError, EOFError, zlib.error, zipfile.BadZipFile)
 
 
 def ending(path: Path) -> str:
@@ -103,8 +104,11 @@ def _suffix(path: Path) -> str:
     return Path(path.name.removesuffix(path.suffix) if path.suffix in _UNPACKED else path.name).suffix
 
 
-def _zstd(path: Path) -> IO[bytes]:
-    return io.BufferedReader(zstandard.open(path, "rb"))  # which knows lines
+def _zstd(path: Path) -> Any:
+    import pyarrow
+
+    stream: Any = pyarrow.input_stream(str(path), compression="zstd")  # tells a file cut short, as few others do
+    return io.BufferedReader(stream)  # which knows lines
 
 
 _UNPACKED: dict[str, Callable[[Path], Any]] = {".gz": gzip.open, ".zst": _zstd}
@@ -141,12 +145,27 @@ def read_hub(data: Source) -> Rows:
 
 def _json_lines(path: Path) -> Rows:
     with _open(path) as file:
-        for number, raw in enumerate(file, 1):
+        for number, raw in enumerate(_raw_lines(file), 1):
             try:
-                yield str(number), orjson.loads(raw)
-            except orjson.JSONDecodeError:  # blank, or it is told what is wrong
-                if (line := _decoded(path, number, raw)).strip():
-                    yield str(number), _parse(line)
+                row = orjson.loads(raw)
+            except orjson.JSONDecodeError:  # blank, or read again to be told what is wrong
+                if not (line := _decoded(path, number, raw)).strip():
+                    continue
+                row = _parse(line)
+            else:
+                if raw.count(b'":') + raw.count(b'" :') > _keys(row):  # one may be there twice: the last would be kept
+                    row = _parse(_decoded(path, number, raw))
+            if number == 1 and raw.lstrip().startswith(b"[") and row is not _TOO_DEEP:
+                what = "a JSON array begins; write one object a line, or name the file .json"
+                raise DataError(f"{_short(path)}:1: {what}")
+            yield str(number), row
+
+
+def _keys(value: Any) -> int:
+    """Keys of an object, and of those inside it."""
+    if isinstance(value, dict):
+        return len(value) + sum(_keys(item) for item in value.values() if isinstance(item, dict | list))
+    return sum(_keys(item) for item in value if isinstance(item, dict | list)) if isinstance(value, list) else 0
 
 
 def _json_array(path: Path) -> Rows:
@@ -158,21 +177,25 @@ def _json_array(path: Path) -> Rows:
             raise DataError(f"{_short(path)}: holds one value; an array of rows, or one object a line, is needed")
         yield from _json_lines(path)
         return
-    decoder, at, count = json.JSONDecoder(), content.index("[") + 1, 0
+    at, count = content.index("[") + 1, 0
     line = 1 + content.count("\n", 0, at)
     while True:
         start = _skip(content, at, " \t\r\n," if count else " \t\r\n")
         line += content.count("\n", at, start)
         if content.startswith("]", start):
+            rest = _skip(content, start + 1, " \t\r\n")
+            if rest < len(content):
+                line += content.count("\n", start, rest)
+                yield str(line), DataError("row: comes after the end of the array; one array of all rows is needed")
             return
         count += 1
         try:
-            row, at = decoder.raw_decode(content, start)
+            row, at = _DECODER.raw_decode(content, start)
         except json.JSONDecodeError as error:
             yield f"{error.lineno} (row {count})", _broken(error)
             return
-        except RecursionError:
-            yield f"{line} (row {count})", _TOO_DEEP
+        except (ValueError, RecursionError, DataError) as error:
+            yield f"{line} (row {count})", _refused(error)
             return
         yield f"{line} (row {count})", row
         line += content.count("\n", start, at)
@@ -230,8 +253,7 @@ def _batches(path: Path, read: Callable[[], Iterator[Any]]) -> Rows:
                 number += 1
                 yield str(number), row
     except pyarrow.ArrowException as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{_short(path)}: cannot be read ({reason}); a truncated download?") from None
+        raise DataError(f"{_short(path)}: cannot be read ({_first_line(error)}); a truncated download?") from None
 
 
 def _excel(path: Path) -> Rows:
@@ -241,20 +263,32 @@ def _excel(path: Path) -> Rows:
     with _seekable(path) as file:
         try:
             book = openpyxl.load_workbook(file, read_only=True, data_only=True)
-        except (KeyError, ValueError) as error:
-            raise DataError(f"{_short(path)}: is no workbook ({error}); save it as .xlsx or .csv") from None
-        header: list[str] | None = None
-        for number, cells in enumerate(book.worksheets[0].iter_rows(values_only=True), 1):
-            if header is None:
-                header = ["" if cell is None else str(cell) for cell in cells]
-            elif any(cell is not None for cell in cells):
+            header: list[str] | None = None
+            for number, cells in enumerate(book.worksheets[0].iter_rows(values_only=True), 1):
+                if not any(cell is not None for cell in cells):
+                    continue
+                if header is None:
+                    header = _header(path, number, ["" if cell is None else str(cell) for cell in cells])
+                    continue
                 row = zip(header, cells, strict=False)
-                yield str(number), {name: _plain(cell) for name, cell in row if name and cell is not None}
+                yield str(number), {name: _plain(cell) for name, cell in row if name}
+        except (KeyError, ValueError, TypeError, IndexError, ParseError) as error:
+            reason = _first_line(error)
+            raise DataError(f"{_short(path)}: is no workbook ({reason}); save it as .xlsx or .csv") from None
 
 
 def _plain(cell: Any) -> Any:
-    """Numbers, truths and text as they are; dates as text."""
-    return cell if isinstance(cell, str | int | float) else str(cell)
+    """Numbers, truths and text as they are, and empty cells; dates as text."""
+    return cell if isinstance(cell, str | int | float | None) else str(cell)
+
+
+def _header(path: Path, number: int, cells: Sequence[str]) -> list[str]:
+    """The names of a table's columns; those without a name may be several."""
+    names = [cell.strip() for cell in cells]
+    for name, count in Counter(name for name in names if name).items():
+        if count > 1:
+            raise DataError(f"{_short(path)}:{number}: {count} columns are called '{name}'; rename all but one")
+    return names
 
 
 def _seekable(path: Path) -> IO[bytes]:
@@ -278,6 +312,7 @@ READERS: dict[str, Callable[[Path], Rows]] = {
 
 
 def _table(path: Path, delimiter: str, quoting: Any) -> Rows:
+    csv.field_size_limit(2**31 - 1)  # a cell may be longer than the 128 KB that csv allows unasked
     numbered = _lines(path, keep_blank=True)
     reader = csv.reader((f"{line}\n" for _, line in numbered), delimiter=delimiter, quoting=quoting, strict=True)
     header: list[str] | None = None
@@ -290,10 +325,14 @@ def _table(path: Path, delimiter: str, quoting: Any) -> Rows:
             return
         if cells is None:
             return
-        if header is None:
-            header = cells
-            continue
         if not any(cells):
+            continue
+        if header is None:
+            header = _header(path, start, cells)
+            other = next((one for one in ",;\t|" if len(cells) == 1 and one in cells[0]), None)
+            if other:
+                told = f"one column, '{cells[0]}'; separate columns by {delimiter!r}, not {other!r}"
+                raise DataError(f"{_short(path)}:{start}: {told}")
             continue
         if len(cells) != len(header):
             told = f"row: {len(cells)} cells under {len(header)} column names; the first line must name all columns"
@@ -303,15 +342,19 @@ def _table(path: Path, delimiter: str, quoting: Any) -> Rows:
 
 
 def _lines(path: Path, keep_blank: bool = False) -> Lines:
-    """Lines and their numbers. A line ends with \\n and nothing else: U+2028 and U+0085 occur inside rows."""
+    """Lines and their numbers. A line ends with \\n and nothing else, or with \\r and nothing else: U+2028 and U+0085
+    occur inside rows."""
     with _open(path) as file:
-        for number, raw in enumerate(file, 1):
+        for number, raw in enumerate(_raw_lines(file), 1):
             line = _decoded(path, number, raw)
             if keep_blank or line.strip():
                 yield number, line
 
 
 def _decoded(path: Path, number: int, raw: bytes) -> str:
+    """A line as text. Raises DataError where it is none."""
+    if fault := _unlike_text(raw, number == 1):
+        raise DataError(f"{_short(path)}:{number}: {fault}")
     try:
         return raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
     except UnicodeDecodeError as error:
@@ -319,20 +362,75 @@ def _decoded(path: Path, number: int, raw: bytes) -> str:
         raise DataError(f"{_short(path)}:{number}: {what}") from None
 
 
+def _raw_lines(file: IO[bytes]) -> Iterator[bytes]:
+    """Where nothing ends with \\n, lines end with \\r, as they did on old Macs."""
+    for i, raw in enumerate(file):
+        yield from raw.splitlines(keepends=True) if i == 0 and not raw.endswith(b"\n") else (raw,)
+
+
+_MAGIC = {
+    b"\x1f\x8b": ".gz",
+    b"\x28\xb5\x2f\xfd": ".zst",
+    b"PAR1\x15": ".parquet",
+    b"ARROW1\0": ".arrow",
+    b"PK\3\4": ".xlsx or .zip",
+}
+"""What files that are no text begin with, and their endings."""
+
+
+def _unlike_text(raw: bytes, first: bool) -> str | None:
+    """What tells that a line is of no UTF-8 text, if something does."""
+    if first:
+        for magic, suffix in _MAGIC.items():
+            if raw.startswith(magic):
+                return f"begins as {suffix} files do; unpack it, or let its name end so"
+        if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+            return "is UTF-16; save the file as UTF-8"
+    if b"\0" in raw:
+        return "holds a zero byte, as UTF-16 does; save the file as UTF-8"
+    return None
+
+
 def _parse(line: str) -> Any:
     try:
-        return json.loads(line)
+        return _DECODER.decode(line.removeprefix("\ufeff"))  # which joined files have in their midst
     except json.JSONDecodeError as error:
         return _broken(error)
-    except RecursionError:
+    except (ValueError, RecursionError, DataError) as error:
+        return _refused(error)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, of whose fields none may be lost. Raises DataError for one that occurs twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise DataError(f"{twice}: occurs twice in one object; leave one of them out")
+    return found
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object)
+
+
+def _refused(error: Exception) -> DataError:
+    """What is JSON, and yet is not taken."""
+    if isinstance(error, DataError):
+        return error
+    if isinstance(error, RecursionError):
         return _TOO_DEEP
+    return DataError("row: holds a number of thousands of digits; write it as text")
 
 
 _TOO_DEEP = DataError("row: JSON nested too deeply; an object of plain fields is needed")
 
 
 def _broken(error: json.JSONDecodeError) -> DataError:
-    return DataError(f"row: broken JSON, {error.msg} at column {error.colno}; one complete object is needed")
+    what = error.msg.removesuffix(" at")
+    return DataError(f"row: broken JSON, {what} at column {error.colno}; one complete object is needed")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
 
 
 def _skip(content: str, at: int, characters: str) -> int:

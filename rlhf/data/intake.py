@@ -75,12 +75,14 @@ class Intake:
 
     def check(self) -> None:
         """Raises DataError for malformed rows that may not be dropped, or when no row is left."""
+        self.faults.list_all()
         if self.faults.count and self.data.bad_rows == "error":
             raise DataError(
                 f"{self.faults.count} of {self.rows} rows cannot be read as {self.kind}:\n{self.faults.told()}"
             )
         if self.examples == self.dropped.total():
-            reasons = ", ".join(f"{count} × {reason}" for reason, count in self.dropped.items()) or "the file is empty"
+            dropped = ", ".join(f"{count} × {reason}" for reason, count in self.dropped.items())
+            reasons = dropped or "the file is empty, or has nothing but a header"
             called = " and ".join(source.called for source in self.data.sources.values())
             told = f":\n{self.faults.told()}" if self.faults.count else ""
             raise DataError(f"{called}: no usable row among {self.rows} ({reasons}){told}")
@@ -88,6 +90,7 @@ class Intake:
     def ledger(self, used: int, held_out: int, repeated: int = 0) -> dict[str, Any]:
         """The books, once every example is accounted for."""
         assert self.examples == used + held_out + self.dropped.total(), "every example must be accounted for"
+        self.faults.list_all()
         books = {
             "rows": self.rows,
             "examples": self.examples,

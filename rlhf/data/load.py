@@ -48,6 +48,10 @@ def load(data: DataConfig, kind: Kind, out: Path | None = None) -> Split[Any]:
     parts = [(source, list(intake.take(source))) for source in data.sources.values()]
     apart = list(intake.take(_evaluating(data))) if data.eval_path else None
     intake.check()
+    called = " and ".join(source.called for source in data.sources.values())
+    for name, found in ((called, [record for _, records in parts for record in records]), (data.eval_path, apart)):
+        if found == []:
+            raise DataError(f"{name}: holds no usable row; name a file that does")
     keys = {prompt_key(record) for record in apart or ()}
     train: list[Record] = []
     held_out: list[Record] = apart or []

@@ -72,7 +72,10 @@ def conversation(value: Any, field: str) -> list[Message]:
     if not items:
         raise DataError(f"{field}: is an empty list; at least one message {{role, content}} is needed")
     messages = [message for i, item in enumerate(items) for message in _messages(item, f"{field}[{i}]")]
-    return [m for m in messages if m["role"] != "system" or m["content"].strip()]
+    said = [m for m in messages if m["role"] != "system" or m["content"].strip()]
+    if not said:
+        raise UnusableError("empty prompt")
+    return said
 
 
 def _messages(item: Any, field: str) -> list[Message]:
@@ -91,6 +94,11 @@ def _message(item: Mapping[str, Any], field: str) -> Message:
     by = next((name for name in ("role", "from", "speaker", "author") if name in item), "role")
     said = next((name for name in ("content", "value", "text", "message") if name in item), "content")
     role = item.get(by)
+    for name in ("tool_calls", "function_call"):
+        if item.get(name):
+            raise DataError(
+                f"{field}.{name}: tool calls cannot be read; write them as text in {said}, or leave them out"
+            )
     if not isinstance(role, str) or role.lower() not in ROLES:
         found = f"'{role}'" if isinstance(role, str) else kind_of(role)
         hint = did_you_mean(str(role).lower(), ROLES)
@@ -186,6 +194,8 @@ def preference(
     if len(chosen) == len(rejected) and all(map(_alike, reversed(chosen), reversed(rejected))):
         raise UnusableError("identical")
     shared = _shared(chosen, rejected)
+    if not shared and chosen[:-1] == rejected[:-1]:
+        raise DataError(f"{field}: no turn of the user's comes right before the answer; end the prompt with one")
     if not shared:
         raise UnusableError("prompts differ")
     return Preference(chosen[:shared], chosen[shared:], rejected[shared:], where, margin, tie)

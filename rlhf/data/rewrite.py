@@ -16,7 +16,7 @@ from rlhf.errors import DataError
 
 
 def convert(data: DataConfig, kind: Kind, out: Path) -> dict[str, Any]:
-    """Every usable record of the sources, in their order, to the file `out`, and the books. Raises DataError as `load`."""
+    """Every usable record of the sources, in their order, to the file `out`; the books. Raises DataError as `load`."""
     intake = Intake(data, kind, _list(out))
     with _new(out) as file:
         used = sum(_write(intake.take(source), file) for source in data.sources.values())

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from rlhf.data.formats.table import Row, named
+from rlhf.data.formats.values import listed
 from rlhf.data.messages import conversation, kind_of, text, transcript, turns
 from rlhf.data.records import Message
 from rlhf.errors import DataError
@@ -37,9 +38,11 @@ def instructed(row: Row, name: str = "instruction") -> list[Message]:
     """Alpaca's: an instruction, perhaps an input below it, perhaps earlier questions and answers."""
     given = text(row, "input") if row.get("input") is not None else ""
     order = text(row, name)
-    before = [
-        said(role, content) for pair in row.get("history") or [] for role, content in zip(_ROLES, pair, strict=False)
-    ]
+    before: list[Message] = []
+    for i, pair in enumerate(listed(row.get("history") or [], "history", "[question, answer]", least=0)):
+        if not isinstance(pair, list) or [type(one) for one in pair] != [str, str]:
+            raise DataError(f"history[{i}]: is no [question, answer]; a list of two texts is needed")
+        before += [said(role, one) for role, one in zip(_ROLES, pair, strict=True)]
     return [*system(row), *before, said("user", f"{order}\n\n{given}" if given.strip() else order)]
 
 
@@ -54,13 +57,20 @@ def unpacked(value: Any, field: str) -> Any:
         return value
     try:
         return json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise DataError(f"{field}: is {kind_of(value)} that is no JSON; a list of texts is needed") from None
 
 
-def exchange(questions: list[Any], answers: list[Any], field: str) -> list[Message]:
+def replies_of(node: Row) -> list[Row]:
+    """What was replied in a node of an OpenAssistant tree."""
+    replies = listed(node.get("replies") or [], "replies", "{role, text, rank}", least=0, of=dict)
+    return [reply for reply in replies if not reply.get("deleted")]
+
+
+def exchange(questions: Any, answers: Any, field: str) -> list[Message]:
     """Questions and answers in turn."""
-    if len(questions) != len(answers) or not questions:
+    questions, answers = listed(questions, "prompt", "texts"), listed(answers, field, "texts")
+    if len(questions) != len(answers):
         raise DataError(f"{field}: {len(answers)} answers to {len(questions)} prompts; one for each is needed")
     pairs = zip(questions, answers, strict=True)
     return conversation([said(role, one) for pair in pairs for role, one in zip(_ROLES, pair, strict=True)], field)

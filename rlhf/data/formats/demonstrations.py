@@ -3,9 +3,8 @@
 import re
 
 from rlhf.data import messages as m
-from rlhf.data.formats.asking import PROMPT, asked, instructed, said, system
+from rlhf.data.formats.asking import PROMPT, asked, instructed, replies_of, said, system
 from rlhf.data.formats.table import TURNS, Format, Row, named
-from rlhf.data.formats.values import truth
 from rlhf.data.messages import UnusableError, conversation, kind_of, text, turns
 from rlhf.data.records import Demonstration, Message
 from rlhf.errors import DataError
@@ -85,7 +84,7 @@ def tree_path(row: Row, where: str) -> Demonstration:
     node = row["prompt"]
     while node is not None:
         talk += conversation({"role": node.get("role"), "content": node.get("text")}, "prompt")
-        replies = [reply for reply in node.get("replies") or [] if not reply.get("deleted")]
+        replies = replies_of(node)
         node = min(replies, key=lambda r: r["rank"] if isinstance(r.get("rank"), int) else len(replies), default=None)
     while talk and talk[-1]["role"] != "assistant":
         talk.pop()
@@ -102,7 +101,7 @@ def plain_text(row: Row, where: str) -> Demonstration:
 
 def _not_labelled_bad(row: Row) -> None:
     """KTO's files hold good and bad answers; the bad ones are not to be imitated."""
-    if isinstance(row.get("label"), bool) and not truth(row["label"], "label"):
+    if str(row.get("label")).strip().lower() == "false":  # as text, which is all that CSV has
         raise UnusableError("labelled bad")
 
 

@@ -48,7 +48,8 @@ def _margin(row: Row) -> float | None:
 def implicit_prompt(row: Row, where: str) -> Preference:
     """{chosen, rejected}: two lists of messages with a common beginning."""
     better, worse = named(row, CHOSEN), named(row, REJECTED)
-    return m.preference(conversation(row[better], better), conversation(row[worse], worse), where, field=better)
+    sides = [conversation(row[name], name) for name in (better, worse)]
+    return m.preference(sides[0], sides[1], where, _margin(row), better)
 
 
 def hh(row: Row, where: str) -> Preference:
@@ -56,7 +57,7 @@ def hh(row: Row, where: str) -> Preference:
     sides = [transcript(text(row, name), name) for name in ("chosen", "rejected")]
     if any(side[-1]["role"] != "assistant" for side in sides):
         raise UnusableError("no answer at the end")
-    return m.preference(sides[0], sides[1], where)
+    return m.preference(sides[0], sides[1], where, _margin(row))
 
 
 def common_beginning(row: Row, where: str) -> Preference:
@@ -71,14 +72,14 @@ def common_beginning(row: Row, where: str) -> Preference:
         raise DataError("chosen: has no beginning in common with rejected to be the prompt; add a field `prompt`")
     before = [said("user", better[:start].strip())]
     sides = [[*before, said("assistant", side[start:])] for side in (better, worse)]
-    return m.preference(sides[0], sides[1], where)
+    return m.preference(sides[0], sides[1], where, _margin(row))
 
 
 def llamafactory(row: Row, where: str) -> Preference:
     """{conversations, chosen: {from, value}, rejected: {from, value}, system?}"""
     before = asked(row, "conversations")
     sides = [before + turns(row, name, "assistant") for name in ("chosen", "rejected")]
-    return m.preference(sides[0], sides[1], where)
+    return m.preference(sides[0], sides[1], where, _margin(row))
 
 
 def stack_exchange(row: Row, where: str) -> Preference:
@@ -276,7 +277,12 @@ PREFERENCES = {
     ),
     "implicit_prompt": Format(implicit_prompt, {CHOSEN: list, REJECTED: list}, lambda row: not _lists_of_text(row)),
     "hh": Format(hh, {"chosen": str, "rejected": str}, lambda row: "\n\nAssistant:" in row["chosen"]),
-    "common_beginning": Format(common_beginning, {"chosen": str, "rejected": str}, vague=True),
+    "common_beginning": Format(
+        common_beginning,
+        {"chosen": str, "rejected": str},
+        lambda row: not any(name in row for name in PROMPT.split("|")),  # a prompt that is null is not meant so
+        vague=True,
+    ),
     "stack_exchange": Format(stack_exchange, {"question": str, "response_j": str, "response_k": str}),
     "alpaca_eval": Format(
         alpaca_eval,

@@ -1,13 +1,13 @@
 """Answers with what was said of each: numbers, ranks, labels. Several answers to a prompt make pairs."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from rlhf.data import messages as m
-from rlhf.data.formats.asking import PROMPT, asked, said
+from rlhf.data.formats.asking import PROMPT, asked, replies_of, said
 from rlhf.data.formats.table import TURNS, Format, Row, named
 from rlhf.data.formats.values import listed, number, numbers, truth
-from rlhf.data.messages import UnusableError, conversation, kind_of, text, turns
+from rlhf.data.messages import UnusableError, conversation, text, turns
 from rlhf.data.records import LABEL, Message, Rated
 from rlhf.errors import DataError
 
@@ -23,16 +23,15 @@ def scored(row: Row, where: str) -> Rated:
     """{prompt, completions: [{text, score, …}]}: every answer with every number it has. UltraFeedback's annotations
     (Cui et al. 2023), Nectar's ranks, Stack Exchange's votes and their like; a `rank` of 1 is the best."""
     name = named(row, ANSWERS)
-    answers = listed(row[name], name, "{text, score}")
-    if not all(isinstance(answer, dict) for answer in answers):
-        raise DataError(f"{name}: is {kind_of(row[name])} of other things; a list of {{text, score}} is needed")
+    answers = listed(row[name], name, "{text, score}", of=dict)
     return m.rated(asked(row), [_scored(answer, f"{name}[{i}]") for i, answer in enumerate(answers)], where, name)
 
 
 def _scored(answer: Row, where: str) -> tuple[list[Message], dict[str, float]]:
     name = named(answer, TEXT)
     known = numbers(answer, apart_from=TEXT.split("|"))
-    for aspect, judged in (answer.get("annotations") or {}).items():
+    annotations = answer.get("annotations")
+    for aspect, judged in annotations.items() if isinstance(annotations, dict) else ():
         if isinstance(judged, dict) and "Rating" in judged:  # UltraFeedback; N/A where there is none
             known |= numbers({aspect: judged["Rating"]})
     if "rank" in known:
@@ -51,9 +50,7 @@ def ranked(row: Row, where: str) -> Rated:
         raise DataError(f"{by}: {len(said_of)} numbers for {len(answers)} answers; one for each is needed")
     sign = -1.0 if by.startswith("rank") else 1.0
     values = [sign * number(value, f"{by}[{i}]") for i, value in enumerate(said_of)]
-    both: Answers = [
-        (turns({name: one}, name, "assistant"), {"score": value}) for one, value in zip(answers, values, strict=True)
-    ]
+    both: Answers = [(_answer(one, f"{name}[{i}]"), {"score": values[i]}) for i, one in enumerate(answers)]
     return m.rated(asked(row), both, where, name)
 
 
@@ -61,7 +58,7 @@ def best_first(row: Row, where: str) -> Rated:
     """{prompt, responses: [text]} with a field `ranked` or `best_first` that is true: the best answer first."""
     name = named(row, ANSWERS)
     answers = listed(row[name], name, "texts")
-    both: Answers = [(turns({name: one}, name, "assistant"), {"score": float(-i)}) for i, one in enumerate(answers)]
+    both: Answers = [(_answer(one, f"{name}[{i}]"), {"score": float(-i)}) for i, one in enumerate(answers)]
     return m.rated(asked(row), both, where, name)
 
 
@@ -71,8 +68,12 @@ def rm_bench(row: Row, where: str) -> Rated:
     both: Answers = []
     for name, value in (("chosen", 1.0), ("rejected", 0.0)):
         for i, one in enumerate(listed(row[name], name, "texts")):
-            both.append((turns({f"{name}[{i}]": one}, f"{name}[{i}]", "assistant"), {"score": value, LABEL: value}))
+            both.append((_answer(one, f"{name}[{i}]"), {"score": value, LABEL: value}))
     return m.rated(asked(row), both, where, "chosen")
+
+
+def _answer(value: Any, field: str) -> list[Message]:
+    return turns({field: value}, field, "assistant")
 
 
 def tree(row: Row, where: str) -> list[Rated]:
@@ -84,9 +85,9 @@ def tree(row: Row, where: str) -> list[Rated]:
     return found
 
 
-def _branches(node: Mapping[str, Any], before: list[Message], where: str) -> Iterator[Rated]:
+def _branches(node: Row, before: list[Message], where: str) -> Iterator[Rated]:
     talk = [*before, *conversation({"role": node.get("role"), "content": node.get("text")}, "prompt")]
-    replies = [reply for reply in node.get("replies") or [] if not reply.get("deleted")]
+    replies = replies_of(node)
     if talk[-1]["role"] == "user":
         ranks = [(reply, reply["rank"]) for reply in replies if isinstance(reply.get("rank"), int)]
         both: Answers = [([said("assistant", text(r, "text", "replies.text"))], {"score": -float(n)}) for r, n in ranks]
@@ -100,9 +101,9 @@ def steps(row: Row, where: str) -> list[Rated]:
     """{question: {problem}, label: {steps: [{completions: [{text, rating}], chosen_completion}]}}: PRM800K (Lightman et
     al. 2023). A record for each step, of the solution so far with every step that was tried next: 1 good, -1 bad."""
     asks, so_far, found = asked(row, "question"), [], list[Rated]()
-    for i, step in enumerate(listed(row["label"].get("steps"), "label.steps", "{completions}")):
+    for i, step in enumerate(listed(row["label"].get("steps"), "label.steps", "{completions}", of=dict)):
         place = f"label.steps[{i}].completions"
-        tried = listed(step.get("completions") or [], place, "{text, rating}", least=0)
+        tried = listed(step.get("completions") or [], place, "{text, rating}", least=0, of=dict)
         both: Answers = []
         for j, one in enumerate(tried):
             if one.get("rating") is not None:
@@ -143,7 +144,8 @@ def scored_answer(row: Row, where: str) -> Rated:
     name = named(row, RESPONSE)
     known = numbers(row, apart_from=("prompt", *RESPONSE.split("|")))
     if not known:
-        raise DataError("score: is missing; a field that holds a number, such as score, is needed")
+        found = "missing" if row.get("score") is None else repr(row["score"])
+        raise DataError(f"score: is {found}; a field that holds a number, such as score, is needed")
     return m.rated(asked(row), [(turns(row, name, "assistant"), known)], where, name)
 
 
@@ -162,7 +164,7 @@ def labelled_messages(row: Row, where: str) -> Rated:
 
 def _texts(names: str, row: Row) -> bool:
     values = row[named(row, names)]
-    return bool(values) and all(isinstance(one, str | list) for one in values)
+    return isinstance(values, list) and bool(values) and not any(isinstance(one, dict) for one in values)
 
 
 _LABEL = (bool, int, float, str)

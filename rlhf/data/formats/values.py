@@ -4,6 +4,7 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from rlhf.data.formats.table import Types
 from rlhf.data.messages import kind_of
 from rlhf.errors import DataError
 
@@ -12,7 +13,7 @@ def number(value: Any, name: str) -> float:
     """A finite number."""
     try:
         found = float("nan" if isinstance(value, bool) else value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         found = math.nan
     if not math.isfinite(found):
         raise DataError(f"{name}: is {value!r}; a number is needed")
@@ -45,7 +46,7 @@ def numbers(row: Mapping[str, Any], apart_from: Collection[str] = ()) -> dict[st
         if name not in apart_from and isinstance(value, int | float | str) and not isinstance(value, bool):
             try:
                 one = float(value)
-            except ValueError:
+            except (ValueError, OverflowError):
                 continue  # an id, a source, a comment
             if math.isfinite(one):
                 found[name] = one
@@ -58,8 +59,11 @@ def shared(one: str, other: str) -> int:
     return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
-def listed(value: Any, name: str, what: str, least: int = 1) -> list[Any]:
-    """A list of at least some length."""
+def listed(value: Any, name: str, what: str, least: int = 1, of: Types = object) -> list[Any]:
+    """A list of at least some length, of things of a type."""
     if not isinstance(value, list) or len(value) < least:
-        raise DataError(f"{name}: is {kind_of(value)}; a list of {what} is needed")
+        raise DataError(f"{name}: is {'an empty list' if value == [] else kind_of(value)}; a list of {what} is needed")
+    for i, one in enumerate(value):
+        if not isinstance(one, of):
+            raise DataError(f"{name}[{i}]: is {kind_of(one)}; a list of {what} is needed")
     return value

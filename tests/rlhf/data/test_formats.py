@@ -462,8 +462,8 @@ def test_rated_answers(kind: Kind, name: str, row: dict[str, Any], expected: lis
     [
         ("labels", {"prompt": "a", "completion": "b", "label": "maybe"}, "label: is 'maybe'; true"),
         ("labels", {"messages": [say("b")], "label": True}, "no turn of the user's comes before"),
-        ("scores", {"prompt": "a", "response": "b", "score": "good"}, "score: is missing; a field that holds a number"),
-        ("scores", {"prompt": "a", "completions": []}, "completions: is a list; a list of"),
+        ("scores", {"prompt": "a", "response": "b", "score": "good"}, "score: is 'good'; a field that holds a number"),
+        ("scores", {"prompt": "a", "completions": []}, "completions: is an empty list; a list of"),
     ],
 )
 def test_ratings_that_someone_must_mend(kind: Kind, row: dict[str, Any], says: str) -> None:
