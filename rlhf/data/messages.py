@@ -162,13 +162,14 @@ def prompt(messages: list[Message], where: str, field: str = "prompt") -> Prompt
 def rated(
     prompt: list[Message], answers: list[tuple[list[Message], dict[str, float]]], where: str, field: str
 ) -> Rated:
-    """Checked: the prompt waits for an answer, each answer is one turn of the assistant's, and no turn is empty."""
+    """Checked: the prompt waits for an answer, each answer starts and ends with the assistant's turn, and no turn is
+    empty."""
     if not prompt or prompt[-1]["role"] not in ("user", "tool"):
         raise DataError(f"{field}: no turn of the user's comes before the answer; add it")
     _check_turns(prompt)
     for messages, _ in answers:
-        if [message["role"] for message in messages] != ["assistant"]:
-            raise DataError(f"{field}: one turn of the assistant's is needed as an answer")
+        if not messages[0]["role"] == messages[-1]["role"] == "assistant":
+            raise DataError(f"{field}: a turn of the assistant's is needed as an answer")
         _check_turns(messages)
     return Rated(prompt, answers, where)
 

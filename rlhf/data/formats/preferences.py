@@ -21,11 +21,13 @@ REJECTED = (
 
 
 def pair(row: Row, where: str) -> Preference:
-    """{prompt, chosen, rejected}: strings or messages; answers that repeat the prompt, as UltraFeedback's, are fine."""
+    """{prompt, chosen, rejected}: strings or messages; answers that repeat the prompt, as UltraFeedback's, are fine.
+    With `tie` neither is better."""
     better, worse = named(row, CHOSEN), named(row, REJECTED)
     sides = [turns(row, name, "assistant") for name in (better, worse)]
     before = [] if all(side[0]["role"] != "assistant" for side in sides) else asked(row)
-    return m.preference(before + sides[0], before + sides[1], where, _margin(row), better)
+    tie = row.get("tie") is not None and integer(row["tie"], "tie", (0, 1)) == 1
+    return m.preference(before + sides[0], before + sides[1], where, _margin(row), better, tie)
 
 
 def _margin(row: Row) -> float | None:

@@ -29,16 +29,20 @@ def scored(row: Row, where: str) -> Rated:
 
 def _scored(answer: Row, where: str) -> tuple[list[Message], dict[str, float]]:
     name = named(answer, TEXT)
-    known = numbers(answer, apart_from=TEXT.split("|"))
+    known = _numbers(answer)
     annotations = answer.get("annotations")
     for aspect, judged in annotations.items() if isinstance(annotations, dict) else ():
         if isinstance(judged, dict) and "Rating" in judged:  # UltraFeedback; N/A where there is none
             known |= numbers({aspect: judged["Rating"]})
-    if "rank" in known:
-        known.setdefault("score", -known["rank"])
     if not known:
         raise DataError(f"{where}.score: is {answer.get('score')}; a number is needed")
     return [said("assistant", text(answer, name, f"{where}.{name}"))], known
+
+
+def _numbers(row: Row) -> dict[str, float]:
+    """Every number a row has; a rank of 1 is the best."""
+    known = numbers(row, apart_from=("prompt", *TEXT.split("|")))
+    return {**known, "score": known.get("score", -known["rank"])} if "rank" in known else known
 
 
 def ranked(row: Row, where: str) -> Rated:
@@ -140,9 +144,10 @@ def step_labels(row: Row, where: str) -> Rated:
 
 
 def scored_answer(row: Row, where: str) -> Rated:
-    """{prompt, response or completion, and numbers such as score or helpfulness}: every field that is a number."""
+    """{prompt, response or completion, and numbers such as score or helpfulness}: every field that is a number, and a
+    label that is true or false."""
     name = named(row, RESPONSE)
-    known = numbers(row, apart_from=("prompt", *RESPONSE.split("|")))
+    known = _numbers(row) | ({LABEL: float(row[LABEL])} if isinstance(row.get(LABEL), bool) else {})
     if not known:
         found = "missing" if row.get("score") is None else repr(row["score"])
         raise DataError(f"score: is {found}; a field that holds a number, such as score, is needed")

@@ -18,7 +18,7 @@ import pyarrow.parquet
 import pytest
 
 from rlhf.config import DataConfig
-from rlhf.data.chat import ChatFormat, encode_demonstrations, encode_preferences, encode_prompts
+from rlhf.data.chat import ChatFormat, encode_demonstrations, encode_preferences, encode_prompts, encode_rated
 from rlhf.data.load import load
 from rlhf.data.records import Demonstration, Kind, Message, Preference, Prompt, Rated, Record
 from rlhf.errors import DataError
@@ -305,8 +305,8 @@ OTHERS: list[tuple[Kind, str, Any, Expected]] = [
     ("labels", "empty answer", {"prompt": "q", "completion": " ", "label": True}, Dropped("empty answer")),
     ("labels", "no prompt", {"messages": [say("a")], "label": True},
      Fault("messages: no turn of the user's comes before the")),
-    ("labels", "several turns", {"prompt": "q", "completion": [say("a"), ask("b"), say("c")], "label": 1},
-     Fault("completion: one turn")),
+    ("labels", "answer of the user's", {"prompt": "q", "completion": [say("a"), ask("b")], "label": 1},
+     Fault("completion: a turn of the assistant's is needed as an answer")),
     ("scores", "score in words", {"prompt": "q", "response": "a", "score": "good"},
      Fault("score: is 'good'; a field that holds a")),
     ("scores", "boolean score", {"prompt": "q", "response": "a", "score": True},
@@ -632,6 +632,14 @@ def test_roles_out_of_order_are_the_templates_to_refuse(write: Write, chats: Cha
     assert encode_demonstrations(records, chats("chatml"), 99)[1]["used"] == 1
     with pytest.raises(DataError, match=rf"x\.jsonl:1: the chat template refuses the messages \({roles[0]['role']}, "):
         encode_demonstrations(records, chats("strict"), 99)
+
+
+def test_an_answer_of_several_turns_is_no_answer_to_score(write: Write, chats: Chats) -> None:
+    """The user's turns would be among the tokens that are scored."""
+    row = {"prompt": "q", "completion": [say("a"), ask("b"), say("c")], "label": True}
+    records = load(config(write("x.jsonl", json.dumps(row))), "labels").train
+    rows, ledger = encode_rated(records, chats("chatml"), 99)
+    assert (rows, ledger["dropped"]) == ([], {"parts before the last turn": 1})
 
 
 def controls(chat: ChatFormat, ids: list[int]) -> int:
