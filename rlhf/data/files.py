@@ -153,7 +153,7 @@ def _json_lines(path: Path) -> Rows:
                     continue
                 row = _parse(line)
             else:
-                if raw.count(b'":') + raw.count(b'" :') > _keys(row):  # one may be there twice: the last would be kept
+                if _lossy(raw, row):
                     row = _parse(_decoded(path, number, raw))
             if number == 1 and raw.lstrip().startswith(b"[") and row is not _TOO_DEEP:
                 what = "a JSON array begins; write one object a line, or name the file .json"
@@ -161,11 +161,20 @@ def _json_lines(path: Path) -> Rows:
             yield str(number), row
 
 
-def _keys(value: Any) -> int:
-    """Keys of an object, and of those inside it."""
-    if isinstance(value, dict):
-        return len(value) + sum(_keys(item) for item in value.values() if isinstance(item, dict | list))
-    return sum(_keys(item) for item in value if isinstance(item, dict | list)) if isinstance(value, list) else 0
+def _lossy(raw: bytes, row: Any) -> bool:
+    """Whether a fast parser may have lost something: a key that is there twice, or digits of a long number."""
+    keys, inside = 0, [row] if isinstance(row, dict | list) else []
+    while inside:
+        value = inside.pop()
+        if type(value) is dict:
+            keys += len(value)
+            value = value.values()
+        for item in value:
+            if type(item) is dict or type(item) is list:
+                inside.append(item)
+            elif type(item) is float and abs(item) >= 2**63:
+                return True
+    return raw.count(b'":') + raw.count(b'" :') > keys
 
 
 def _json_array(path: Path) -> Rows:
