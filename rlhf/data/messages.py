@@ -6,6 +6,7 @@ for a well-formed row that teaches nothing (a tie, an empty answer), which is dr
 
 import re
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import Any
 
 from rlhf.data.records import Demonstration, Message, Preference, Prompt, Rated
@@ -40,6 +41,7 @@ NAMES = {
 }
 """Types of JSON values in words."""
 
+_ROLE = itemgetter("role")
 _SPEAKER = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
 
 
@@ -189,7 +191,7 @@ def preference(
     for name, messages in (("chosen", chosen), ("rejected", rejected)):
         if (last := messages[-1]["role"]) != "assistant":
             raise DataError(f"{name}: ends with the {last}'s turn; an answer of the assistant's is needed")
-        if not any(m["role"] == "user" for m in messages):
+        if "user" not in map(_ROLE, messages):
             raise DataError(f"{field}: no turn of the user's comes before the answer; add it, or a field `prompt`")
         _check_turns(messages)
     if len(chosen) == len(rejected) and all(map(_alike, reversed(chosen), reversed(rejected))):
@@ -208,13 +210,14 @@ def _alike(one: Message, other: Message) -> bool:
 
 def _shared(chosen: list[Message], rejected: list[Message]) -> int:
     """Messages in common, fewer where that leaves a side empty or not at the assistant's turn to speak."""
-    most = min(len(chosen), len(rejected)) - 1
-    same = next((i for i in range(most) if chosen[i] != rejected[i]), most)
-    for n in range(same, 0, -1):
-        waits = chosen[n - 1]["role"] in ("user", "tool")
-        if waits and chosen[n]["role"] == rejected[n]["role"] == "assistant":
-            return n
-    return 0
+    same, most = 0, min(len(chosen), len(rejected)) - 1
+    while same < most and chosen[same] == rejected[same]:
+        same += 1
+    while same and not (
+        chosen[same - 1]["role"] in ("user", "tool") and chosen[same]["role"] == rejected[same]["role"] == "assistant"
+    ):
+        same -= 1
+    return same
 
 
 def _check_turns(messages: list[Message]) -> None:

@@ -69,7 +69,7 @@ def identity(record: Record) -> int:
             parts = [record.prompt, *(answer for answer, _ in record.answers)]
         case _:
             parts = [record.messages]
-    return hash(tuple(tuple(message["content"] for message in part) for part in parts))
+    return hash(tuple([message["content"] if message else None for part in parts for message in (*part, None)]))
 
 
 def prompt_of(record: Record) -> list[Message]:

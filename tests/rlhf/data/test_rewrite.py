@@ -1,0 +1,89 @@
+"""Data written anew: convert, split, mix, and the words that say which data."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlhf.data import rewrite
+from rlhf.data.load import load
+from rlhf.data.records import prompt_key
+from rlhf.errors import DataError, RecipeError
+from rlhf.recipe.data import data_block
+
+
+def lay(path: Path, rows: list[Any]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def pairs(count: int, said: str = "question") -> list[dict[str, str]]:
+    return [{"prompt": f"{said} {i}", "chosen": "yes", "rejected": "no"} for i in range(count)]
+
+
+def test_any_format_becomes_canonical_rows(tmp_path: Path) -> None:
+    votes = [{"instruction": "q", "output_1": "a", "output_2": "b", "preference": n} for n in (2, 1, 1.5)]
+    path, out = lay(tmp_path / "votes.jsonl", votes), tmp_path / "out.jsonl"
+    books = rewrite.convert(data_block([str(path)]), "preferences", out)
+    turn = [[{"role": "assistant", "content": word}] for word in "ab"]
+    asked = [{"role": "user", "content": "q"}]
+    assert read(out) == [
+        {"prompt": asked, "chosen": turn[1], "rejected": turn[0]},
+        {"prompt": asked, "chosen": turn[0], "rejected": turn[1]},
+        {"prompt": asked, "chosen": turn[0], "rejected": turn[1], "tie": True},
+    ]
+    assert books["rows"] == books["used"] == 3
+    again = tmp_path / "again.jsonl"
+    rewrite.convert(data_block([str(out)]), "preferences", again)
+    assert again.read_bytes() == out.read_bytes()
+
+
+def test_what_cannot_be_read_leaves_no_file(tmp_path: Path) -> None:
+    path = lay(tmp_path / "x.jsonl", [*pairs(3), {"prompt": "q"}])
+    with pytest.raises(DataError, match=r"x.jsonl:4: "):
+        rewrite.convert(data_block([str(path)]), "preferences", tmp_path / "out.jsonl")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.bad_rows.jsonl", "x.jsonl"]
+    with pytest.raises(DataError, match=r"name a file that ends with \.jsonl"):
+        rewrite.convert(data_block([str(path)]), "preferences", tmp_path / "out.csv")
+
+
+def test_a_split_is_the_one_that_stages_see(tmp_path: Path) -> None:
+    data = data_block([str(lay(tmp_path / "x.jsonl", pairs(80))), "eval_fraction=0.25"])
+    rewrite.split(data, "preferences", tmp_path / "parts")
+    whole = load(data, "preferences")
+    for name, records in (("train", whole.train), ("held_out", whole.held_out)):
+        found = load(data_block([str(tmp_path / "parts" / f"{name}.jsonl"), "eval_fraction=0"]), "preferences").train
+        assert [prompt_key(record) for record in found] == [prompt_key(record) for record in records]
+
+
+def test_a_mix_is_shuffled_by_its_seed(tmp_path: Path) -> None:
+    a, b = lay(tmp_path / "a.jsonl", pairs(10, "a")), lay(tmp_path / "b.jsonl", pairs(30, "b"))
+    data = data_block([f"mix=[{{path: {a}, weight: 3}}, {{path: {b}}}]"])
+    made = []
+    for seed in (0, 0, 1):
+        rewrite.mix(data, "preferences", tmp_path / "out.jsonl", seed)
+        made.append((tmp_path / "out.jsonl").read_text())
+    assert made[0] == made[1] != made[2] and len(made[0].splitlines()) == 60
+    assert '"a ' in "".join(made[0].splitlines()[30:])  # which follow in the order of the sources
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["x.jsonl", "y.jsonl"], "y.jsonl: one path is read, x.jsonl"),
+        (["x.jsonl", "colums.prompt=q"], "override 'colums.prompt=q': colums: unknown key; did you mean 'columns'?"),
+        (["x.jsonl", "eval_fraction=2"], "override 'eval_fraction=2': eval_fraction: "),
+        (["eval_fraction=0"], "name exactly one of"),
+        (["stage=sft"], "only a recipe has stages"),
+    ],
+    ids=["two", "unknown", "bounds", "none", "stage"],
+)
+def test_words_that_are_wrong_are_named(words: list[str], told: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        data_block(words)
+    assert told in str(caught.value)
