@@ -87,7 +87,8 @@ one_question = asked(most=1, heads=False)
 question = asked(most=1)
 in_two = st.tuples(texts, said).map(lambda two: turns("user", "\n\n".join(two)))
 no_transcript = question.filter(lambda talk: "\n\nAssistant:" not in talk[-1]["content"])
-margins = st.none() | st.floats(0, 1e6)
+unsaid = st.none()
+margins = unsaid | st.floats(0, 1e6)
 
 
 @st.composite
@@ -95,7 +96,7 @@ def pairs(
     draw: st.DrawFn,
     prompts: st.SearchStrategy[Talk] = question,
     words: st.SearchStrategy[str] = said,
-    margin: st.SearchStrategy[float | None] = st.none(),  # noqa: B008
+    margin: st.SearchStrategy[float | None] = unsaid,
     ties: bool = False,
     more: bool = False,
 ) -> Preference:
