@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-from rlhf.config import DataConfig
+from rlhf.config.data import DataConfig
 from rlhf.data.chat import ChatFormat
 from rlhf.data.inspect import languages, leaks, lengths, marks, preferences, private, repeats, rows
-from rlhf.data.inspect._shim import survey
 from rlhf.data.inspect.example import examples
 from rlhf.data.inspect.material import Material
 from rlhf.data.inspect.preferences import Judge
 from rlhf.data.inspect.report import LEVELS, Finding, Findings, Report
+from rlhf.data.load import survey
 from rlhf.data.records import Kind
 
 __all__ = ["Finding", "Judge", "Report", "inspect"]
@@ -46,11 +46,12 @@ def inspect(
     }
     long = too_long.get("too_long")
     return Report(
-        source=str(data.path or data.hub),
+        source=leaks.called(data),
         kind=found.kind,
         formats=rows.seen(data, found),
         ledger=found.ledger,
         usable=len(found.records),
+        malformed=rows.malformed(found),
         errors=rows.errors(found),
         dropped=rows.dropped(found),
         lengths=measured,

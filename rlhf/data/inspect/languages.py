@@ -1,6 +1,8 @@
 """Which languages a file is in."""
 
 from collections import Counter
+from functools import cache
+from typing import Any
 
 from rlhf.data.inspect.material import Material, answers_of, said, sample
 from rlhf.data.inspect.report import Finding, Findings
@@ -18,14 +20,20 @@ _NONE = "zxx"
 """The code of what is no language."""
 
 
+@cache
+def _identifier() -> Any:
+    """The model of py3langid, which takes most of a second to read."""
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+
+
 def check(material: Material) -> Findings:
     """Told by langid (Lui and Baldwin 2012) from the letters of the last answer, or of the prompt where there is none.
 
     On 30,000 real English rows it names another language in 1 of 1,000, nearly all of them right.
     """
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
-    identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    identifier = _identifier()
     chosen = list(sample(range(len(material.records)), _MOST))
     languages: dict[int, str] = {}
     for i in chosen:

@@ -2,16 +2,21 @@
 
 from collections.abc import Sequence
 
-from rlhf.config import DataConfig
-from rlhf.data.inspect._shim import survey
+from rlhf.config.data import DataConfig
 from rlhf.data.inspect.material import Material, counted, graded, said
 from rlhf.data.inspect.private import excerpt
 from rlhf.data.inspect.report import Finding, Findings
 from rlhf.data.inspect.similar import LEAST_WORDS, Index, Shingler, Shingles, shingles
+from rlhf.data.load import survey
 from rlhf.data.records import Message, Record, prompt_key, prompt_of
 
 Asked = dict[str, Record]
 """Prompts by their identity, each with a record that has it."""
+
+
+def called(data: DataConfig) -> str:
+    """What a person calls what is read."""
+    return " + ".join(source.called for source in data.sources.values())
 
 
 def check(material: Material, data: DataConfig, against: Sequence[DataConfig]) -> tuple[Findings, dict[str, int]]:
@@ -22,8 +27,8 @@ def check(material: Material, data: DataConfig, against: Sequence[DataConfig]) -
         foreign |= _asked(source, compared)
     own: Asked = {}
     if data.eval_path is not None:
-        apart = {"path": data.eval_path, "format": data.format, "columns": data.columns}
-        own = _asked(DataConfig.model_validate(apart), compared)
+        how = {} if data.mix else {name: getattr(data, name) for name in ("format", "columns", "rows")}
+        own = _asked(DataConfig(path=data.eval_path).model_copy(update=how), compared)
     if not compared:
         return {}, {}
     mine: dict[str, list[int]] = {}
@@ -37,7 +42,7 @@ def check(material: Material, data: DataConfig, against: Sequence[DataConfig]) -
 
 def _asked(source: DataConfig, compared: dict[str, int]) -> Asked:
     found = {prompt_key(record): record for record in survey(source, "prompts").records}
-    compared[str(source.path or source.hub)] = len(found)
+    compared[called(source)] = len(found)
     return found
 
 

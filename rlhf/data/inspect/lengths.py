@@ -77,7 +77,7 @@ def _in_tokens(material: Material, limit: int, chat: ChatFormat) -> tuple[Length
     findings: Findings = {"template_refuses": _refused(material, refused, len(chosen))}
     if not table.columns:
         return None, findings
-    measured = len(chosen) - len(refused)
+    measured = len(table.columns["prompt"])
     lengths = table.lengths("tokens", measured, len(material.records), limit, len(long), books.ledger())
     lost = books.dropped["too long"]
     done = [f"cuts the beginning of {books.cut:,} prompts"] if books.cut else []
@@ -101,7 +101,7 @@ def _encoded(record: Record, chat: ChatFormat, limit: int) -> tuple[list[Any], d
     """The rows that training makes of a record, and the books on it."""
     match record:
         case Preference():
-            return encoding.encode_preferences([record], chat, limit)
+            return encoding.encode_preferences([record], chat, limit, ties=True)
         case Demonstration():
             return encoding.encode_demonstrations([record], chat, limit)
         case Rated():
@@ -174,15 +174,18 @@ class _Books:
     used: int = 0
     cut: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
+    tokens: Counter[str] = field(default_factory=Counter)
 
     def add(self, ledger: dict[str, Any]) -> None:
         self.rows += ledger["rows"]
         self.used += ledger["used"]
         self.cut += ledger["cut"]
         self.dropped.update(ledger["dropped"])
+        self.tokens.update(ledger["tokens"])
 
     def ledger(self) -> dict[str, Any]:
-        return {"rows": self.rows, "used": self.used, "cut": self.cut, "dropped": dict(self.dropped)}
+        books = {"rows": self.rows, "used": self.used, "cut": self.cut, "dropped": dict(self.dropped)}
+        return {**books, "tokens": dict(self.tokens)}
 
 
 # ------------------------------------------------------------------------------------------------ findings

@@ -17,9 +17,8 @@ def html(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    here.filters |= {"number": lambda value: f"{value:,}", "percent": _percent, "line": _line}
+    here.filters |= {"number": lambda value: f"{value:,}", "percent": _percent, "line": report.at}
     lost = sum(one.count for one in report.dropped)
-    broken = next((finding.count for finding in report.findings if finding.name == "malformed_rows"), 0)
     return here.get_template("page.html.jinja").render(
         report=report,
         name=Path(report.source).name,
@@ -27,7 +26,7 @@ def html(report: Report) -> str:
             ("rows", report.ledger["rows"]),
             ("usable examples", report.usable),
             ("dropped", lost),
-            ("malformed", broken),
+            ("malformed", report.malformed),
         ],
         levels=[(level, report.count(level)) for level in ("error", "warning", "note")],
         clean=[TITLES[name] for name in report.clean],
@@ -39,11 +38,6 @@ def html(report: Report) -> str:
 
 def _percent(share: float) -> str:
     return f"{share:.2%}" if share < 0.01 else f"{share:.1%}"
-
-
-def _line(place: str) -> str:
-    """The line of a place; the file's name stands above."""
-    return place.rpartition(":")[2]
 
 
 def _charts(lengths: Lengths) -> list[dict[str, Any]]:

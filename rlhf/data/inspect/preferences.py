@@ -15,7 +15,7 @@ Judge = Callable[[list[list[Message]]], list[float]]
 """Scores conversations that end with an answer; the difference of two is the log-odds that the first is better. `nan`
 for one that it cannot read."""
 
-_MOST_JUDGED = 2_000
+_MOST_JUDGED = 1_000
 _SURE = math.log(0.9 / 0.1)
 """Margin whose sigmoid is 0.9."""
 _BIAS = 0.1
@@ -25,10 +25,14 @@ _LEAST_PAIRS = 20
 
 def check(material: Material, judge: Judge | None) -> tuple[Findings, list[Doubt]]:
     """All that can be said of pairs; what a judge thinks where there is one, with the pairs that it doubts most."""
-    if not material.pairs:
+    if material.kind != "preferences":
         return {}, []
+    ties: Findings = {"ties": _ties(material)}
+    if not material.pairs:
+        return ties, []
     sides = [(said(pair.chosen), said(pair.rejected)) for pair in material.pairs]
     found: Findings = {
+        **ties,
         "swapped": _swapped(material, sides),
         "refusals": _refusals(material, sides),
         "length_bias": _length_bias(material, sides),
@@ -38,6 +42,22 @@ def check(material: Material, judge: Judge | None) -> tuple[Findings, list[Doubt
         return found, []
     found["label_noise"], doubts = _noise(material, judge)
     return found, doubts
+
+
+def _ties(material: Material) -> Finding | None:
+    hits = [i for i, record in enumerate(material.records) if isinstance(record, Preference) and record.tie]
+    if not hits:
+        return None
+    return Finding(
+        name="ties",
+        level="note",
+        count=len(hits),
+        of=len(material.records),
+        unit="pairs",
+        says="Neither answer is better. A reward model learns from them where its stage sets `ties`; else they are "
+        "dropped.",
+        places=material.places(hits),
+    )
 
 
 def _finding(material: Material, name: str, hits: list[int], warn_from: float, says: str) -> Finding:

@@ -94,7 +94,7 @@ _DIGITS = re.compile(r"\d[\d .-]{2,}\d\d")
 
 SECRETS = {
     "key": _Sort(_KEY, "sk- AKIA ghp_ gho_ ghu_ ghs_ ghr_ github_pat_ xox AIza hf_ glpat- PRIVATE"),
-    "card number": _Sort(rf"(?<![\d.,-])(?:{_CARD})(?![\d.,-]?\d)", "", _is_card),
+    "card number": _Sort(rf"(?<![\d.,-])(?<!\d )(?:{_CARD})(?![\d., -]?\d)", "", _is_card),
     "bank account": _Sort(r"\b[A-Z]{2}\d\d(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b", "", _is_account),
 }
 PERSONAL = {

@@ -7,7 +7,7 @@ from rlhf.data.inspect.material import Material, answers_of, graded, said, sampl
 from rlhf.data.inspect.private import excerpt
 from rlhf.data.inspect.report import Finding, Findings
 from rlhf.data.inspect.similar import LEAST_WORDS, Index, Shingler, shingles
-from rlhf.data.records import LABEL, Preference, Rated, prompt_of
+from rlhf.data.records import LABEL, Preference, Rated, Record, prompt_of
 
 _MOST = 50_000
 """Records among which near-duplicates are looked for."""
@@ -17,11 +17,7 @@ _FAVOURITE = 0.1
 
 def check(material: Material) -> Findings:
     """Exact copies are not counted again among the near ones."""
-    whole = [
-        (prompt, *(said(answer) for _, answer in answers_of(record)))
-        for prompt, record in zip(material.prompts, material.records, strict=True)
-    ]
-    groups = _grouped(whole)
+    groups = _grouped(map(_words_of, material.prompts, material.records))
     found: Findings = {
         "exact_duplicates": _exact(material, groups.values()),
         "near_duplicates": _near(material, groups),
@@ -31,6 +27,13 @@ def check(material: Material) -> Findings:
     if material.kind in ("preferences", "labels"):
         found["contradictions"] = _contradictions(material)
     return found
+
+
+def _words_of(prompt: str, record: Record) -> Hashable:
+    """All that a record says; of rated answers with what was said of them."""
+    answers = tuple(said(answer) for _, answer in answers_of(record))
+    numbers = tuple(tuple(sorted(told.items())) for _, told in record.answers) if isinstance(record, Rated) else ()
+    return prompt, answers, numbers
 
 
 def _grouped(keys: Iterable[Hashable]) -> dict[Hashable, list[int]]:

@@ -14,6 +14,7 @@ TITLES = {
     "dropped_rows": "rows that teach nothing",
     "template_refuses": "conversations that the chat template refuses",
     "too_long": "longer than data.max_length",
+    "ties": "ties",
     "parts_early": "pairs that part before the last turn",
     "exact_duplicates": "exact duplicates",
     "near_duplicates": "near-duplicates",
@@ -163,7 +164,9 @@ class Report:
     """Of the rows read: rows, examples, dropped by reason, formats."""
     usable: int
     """Examples that are left to train on."""
-    errors: list[dict[str, Any]]
+    malformed: int
+    """Rows that cannot be read."""
+    errors: list[dict[str, str]]
     """{file, line, field, reason} of the first malformed rows."""
     dropped: list[Dropped]
     lengths: Lengths | None
@@ -180,6 +183,10 @@ class Report:
         """How many findings are of a level."""
         return sum(finding.level == level for finding in self.findings)
 
+    def at(self, place: str) -> str:
+        """A place in short: its line, and its file only where there are several."""
+        return place.rpartition("/" if len(self.ledger["sources"]) > 1 else ":")[2]
+
     def as_json(self) -> dict[str, Any]:
         """Plain values for machines."""
         findings = [{**asdict(one), "title": one.title, "share": one.share} for one in self.findings]
@@ -190,6 +197,7 @@ class Report:
             "formats": [asdict(seen) for seen in self.formats],
             "rows": self.ledger["rows"],
             "usable": self.usable,
+            "malformed": self.malformed,
             "ledger": self.ledger,
             "errors": self.errors,
             "dropped": [asdict(one) for one in self.dropped],
