@@ -1,0 +1,172 @@
+"""Personal data and secrets: found, counted, and shown to nobody in full."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+from rlhf.data.inspect.material import Material, counted
+from rlhf.data.inspect.report import Finding, Findings
+
+_PLACEHOLDER = re.compile(
+    r"(?:your[\w.-]*|my[._-]?(?:e?mail|name|address)|user(?:name)?\d*|name|e?mail|test\d*|foo|sample|example[\w.-]*"
+    r"|recipient|sender|(?:john|jane)[._]?(?:doe|smith))@"
+    r"|.*@(?:.+\.)?(?:example\d*|domain|company|email|mail|test|your\w+|some\w+|.)\.\w+\Z",
+    re.I,
+)
+
+
+def _is_mail(text: str) -> bool:
+    """Whether somebody may read it."""
+    return _PLACEHOLDER.match(text) is None
+
+
+def _is_phone(text: str) -> bool:
+    """As many digits as numbers have, and none of those kept for films (555)."""
+    return 10 <= sum(c.isdigit() for c in text) <= 13 and not re.match(r"\D*(?:1\D)?\d{3}\D+555", text)
+
+
+def _is_address(text: str) -> bool:
+    """An IPv4 address of the open internet: not of a home, a loop, a mask, or documentation."""
+    parts = [int(part) for part in text.split(".")]
+    if max(parts) > 255 or parts[0] in (0, 10, 127) or parts[0] >= 224 or parts[3] == 0 or parts[1:3] == [0, 0]:
+        return False
+    private = (192, 168), (169, 254), (192, 0), (198, 51), (203, 0), *((172, n) for n in range(16, 32))
+    return (parts[0], parts[1]) not in private and text not in ("1.1.1.1", "8.8.8.8", "8.8.4.4", "1.2.3.4")
+
+
+def _is_card(text: str) -> bool:
+    """Digits of a known issuer, the last of which checks the others (Luhn, ISO/IEC 7812-1)."""
+    digits = [int(c) for c in text if c.isdigit()]
+    if len(set(digits)) < 4 or "".join(map(str, digits)) in _KNOWN:
+        return False
+    doubled = sum(sum(divmod(2 * d, 10)) for d in digits[-2::-2])
+    return (sum(digits[-1::-2]) + doubled) % 10 == 0
+
+
+def _is_account(text: str) -> bool:
+    """An IBAN whose check digits are right (ISO 13616: the number, turned round, is 1 modulo 97)."""
+    plain = text.replace(" ", "")
+    number = int("".join(str(int(c, 36)) for c in plain[4:] + plain[:4]))
+    return plain not in _KNOWN and 15 <= len(plain) <= 34 and number % 97 == 1
+
+
+_KNOWN = {
+    *("378282246310005", "371449635398431", "6011111111111117", "6011000990139424", "5105105105105100"),
+    *("GB82WEST12345698765432", "GB29NWBK60161331926819", "DE89370400440532013000", "FR7630006000011234567890189"),
+    *("FR1420041010050500013M02606", "NL91ABNA0417164300", "ES9121000418450200051332"),
+}
+"""Numbers of documentation, which belong to nobody."""
+
+
+def _always(_: str) -> bool:
+    return True
+
+
+_CARD = r"(?:4\d{3}|5[1-5]\d\d|2[2-7]\d\d|6(?:011|5\d\d))([ -]?)\d{4}\1\d{4}\1\d{4}|3[47]\d\d([ -]?)\d{6}\2\d{5}"
+_PHONE = (
+    r"\+(?!0)\d{1,3}[ .-]?\(?\d{2,4}\)?(?:[ .-]?\d{2,4}){2,4}|\([2-9]\d\d\) ?[2-9]\d\d-\d{4}"
+    r"|(?:1-)?[2-9]\d\d-[2-9]\d\d-\d{4}|[2-9]\d\d\.[2-9]\d\d\.\d{4}"
+)
+_KEY = (
+    r"\b(?:sk-(?:proj-|ant-|or-)?[A-Za-z0-9_-]{20,}|AKIA[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{36,}"
+    r"|github_pat_\w{50,}|xox[abprs]-[A-Za-z0-9-]{20,}|AIza[\w-]{35}|hf_[A-Za-z0-9]{30,}|glpat-[\w-]{20})"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----"
+)
+
+
+class _Sort:
+    """One sort of private data."""
+
+    def __init__(self, pattern: str, hints: str, holds: Callable[[str], bool] = _always) -> None:
+        """`hints`: words apart by a space, without one of which no text is searched."""
+        self.pattern, self.hints, self.holds = re.compile(pattern), hints.split(), holds
+
+    def within(self, text: str) -> Iterator[str]:
+        if self.hints and not any(hint in text for hint in self.hints):
+            return
+        for match in self.pattern.finditer(text):
+            if self.holds(match[0]):
+                yield match[0]
+
+
+_DIGITS = re.compile(r"\d[\d .-]{2,}\d\d")
+"""What every number that matters has somewhere; most texts have none."""
+
+SECRETS = {
+    "key": _Sort(_KEY, "sk- AKIA ghp_ gho_ ghu_ ghs_ ghr_ github_pat_ xox AIza hf_ glpat- PRIVATE"),
+    "card number": _Sort(rf"(?<![\d.,-])(?<!\d )(?:{_CARD})(?![\d., -]?\d)", "", _is_card),
+    "bank account": _Sort(r"\b[A-Z]{2}\d\d(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b", "", _is_account),
+}
+PERSONAL = {
+    "e-mail address": _Sort(r"\b[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}\b", "@", _is_mail),
+    "phone number": _Sort(rf"(?<![\w.+/=-])(?:{_PHONE})(?![\w-]|\.\d)", "", _is_phone),
+    "IP address": _Sort(r"(?<![\w./-])\d{1,3}(?:\.\d{1,3}){3}(?![\w/-]|\.\d)", ".", _is_address),
+}
+_UNNUMBERED = ("key", "e-mail address")
+
+
+def within(text: str, sorts: dict[str, _Sort]) -> Iterator[tuple[str, str]]:
+    """Each sort of private data in a text, with what was found."""
+    numbered = _DIGITS.search(text) is not None
+    for name, sort in sorts.items():
+        if numbered or name in _UNNUMBERED:
+            yield from ((name, found) for found in sort.within(text))
+
+
+def masked(text: str) -> str:
+    """A text that may be shown: of private data only the first two letters are left."""
+    for _, found in list(within(text, SECRETS | PERSONAL)):
+        text = text.replace(found, _mask(found))
+    return text
+
+
+def _mask(found: str) -> str:
+    return f"{found[:2]}…" if not found.startswith("-----") else "-----BEGIN …"
+
+
+def excerpt(text: str, most: int = 160) -> str:
+    """The beginning of a text on one line, private data masked."""
+    line = " ".join(masked(text[: 4 * most]).split())
+    return line if len(line) <= most else f"{line[: most - 1].rstrip()}…"
+
+
+def check(material: Material) -> Findings:
+    """Secrets are warned of; personal data is told."""
+    return {
+        "secrets": _found(
+            material,
+            SECRETS,
+            "secrets",
+            "A model can learn to recite them. Take them out, and have what they open changed: whoever has this file "
+            "has them.",
+        ),
+        "personal_data": _found(
+            material,
+            PERSONAL,
+            "personal_data",
+            "Hints by pattern, so some are invented. A model can learn to recite the real ones: take them out, or "
+            "put placeholders in their place.",
+        ),
+    }
+
+
+def _found(material: Material, sorts: dict[str, _Sort], name: str, says: str) -> Finding | None:
+    hits = {passage: found for passage in material.passages if (found := list(dict.fromkeys(within(passage, sorts))))}
+    if not hits:
+        return None
+    where = material.records_with(hits)
+    different = dict.fromkeys(one for found in hits.values() for one in found)
+    kinds = Counter(kind for kind, _ in different)
+    told = ", ".join(counted(count, kind) for kind, count in kinds.most_common())
+    shown = list(dict.fromkeys(f"{kind}: {_mask(text)}" for kind, text in different))
+    return Finding(
+        name=name,
+        level="warning" if sorts is SECRETS else "note",
+        count=material.rows(where),
+        of=material.rows(range(len(material.records))),
+        unit="rows",
+        says=f"Different ones: {told}. {says}",
+        places=material.places(where),
+        quotes=shown[:5],
+        numbers=dict(kinds),
+    )
