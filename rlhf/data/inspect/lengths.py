@@ -15,7 +15,7 @@ from rlhf.errors import DataError
 
 _MOST_TOKENISED = 2_000
 """Records that are turned into tokens."""
-_MOST_WORK = 1_200_000
+_MOST_WORK = 1_000_000
 """Characters among them, each turn counted as 400 more for its template: two to four seconds of a fast tokenizer."""
 _TURN = 400
 _ENDLESS = 1 << 40

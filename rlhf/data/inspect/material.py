@@ -75,6 +75,11 @@ class Material:
         return ["\n".join(f"{m['role']}: {said([m])}" for m in prompt_of(record)) for record in self.records]
 
     @cached_property
+    def answers(self) -> list[list[str]]:
+        """What each answer of each record says."""
+        return [[said(messages) for _, messages in answers_of(record)] for record in self.records]
+
+    @cached_property
     def passages(self) -> dict[str, list[int]]:
         """The content of every message, with the records in which it stands; each text once, however often it is
         said."""

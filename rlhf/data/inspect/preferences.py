@@ -30,7 +30,8 @@ def check(material: Material, judge: Judge | None) -> tuple[Findings, list[Doubt
     ties: Findings = {"ties": _ties(material)}
     if not material.pairs:
         return ties, []
-    sides = [(said(pair.chosen), said(pair.rejected)) for pair in material.pairs]
+    both = zip(material.records, material.answers, strict=True)
+    sides = [(answers[0], answers[1]) for pair, answers in both if isinstance(pair, Preference) and not pair.tie]
     found: Findings = {
         **ties,
         "swapped": _swapped(material, sides),

@@ -1,7 +1,7 @@
 """What a file says twice: duplicates, near-duplicates, prompts with many rows, and verdicts that contradict."""
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
 
 from rlhf.data.inspect.material import Material, answers_of, graded, said, sample
 from rlhf.data.inspect.private import excerpt
@@ -17,7 +17,7 @@ _FAVOURITE = 0.1
 
 def check(material: Material) -> Findings:
     """Exact copies are not counted again among the near ones."""
-    groups = _grouped(map(_words_of, material.prompts, material.records))
+    groups = _grouped(map(_words_of, material.prompts, material.answers, material.records))
     found: Findings = {
         "exact_duplicates": _exact(material, groups.values()),
         "near_duplicates": _near(material, groups),
@@ -29,11 +29,10 @@ def check(material: Material) -> Findings:
     return found
 
 
-def _words_of(prompt: str, record: Record) -> Hashable:
+def _words_of(prompt: str, answers: list[str], record: Record) -> Hashable:
     """All that a record says; of rated answers with what was said of them."""
-    answers = tuple(said(answer) for _, answer in answers_of(record))
     numbers = tuple(tuple(sorted(told.items())) for _, told in record.answers) if isinstance(record, Rated) else ()
-    return prompt, answers, numbers
+    return prompt, tuple(answers), numbers
 
 
 def _grouped(keys: Iterable[Hashable]) -> dict[Hashable, list[int]]:
@@ -97,7 +96,7 @@ def _near(material: Material, groups: dict[Hashable, list[int]]) -> Finding | No
 
 def _shown(material: Material, i: int) -> str:
     record = material.records[i]
-    return excerpt(said(prompt_of(record)[-1:]) or said(answers_of(record)[0][1]), 100)
+    return excerpt(said(prompt_of(record)[-1:]) or material.answers[i][0], 100)
 
 
 def _prompts(material: Material) -> Finding | None:
@@ -147,20 +146,25 @@ def _contradictions(material: Material) -> Finding | None:
 
 def _preferred(material: Material) -> list[set[int]]:
     verdicts: dict[Hashable, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
-    for i, (prompt, record) in enumerate(zip(material.prompts, material.records, strict=True)):
+    for i, (prompt, answers, record) in enumerate(_all(material)):
         if isinstance(record, Preference) and not record.tie:
-            chosen, rejected = said(record.chosen), said(record.rejected)
+            chosen, rejected = answers
             verdicts[prompt, frozenset((chosen, rejected))][chosen].add(i)
     return _divided(verdicts)
 
 
 def _labelled(material: Material) -> list[set[int]]:
     verdicts: dict[Hashable, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
-    for i, (prompt, record) in enumerate(zip(material.prompts, material.records, strict=True)):
-        for answer, numbers in record.answers if isinstance(record, Rated) else []:
+    for i, (prompt, answers, record) in enumerate(_all(material)):
+        told = [numbers for _, numbers in record.answers] if isinstance(record, Rated) else []
+        for answer, numbers in zip(answers, told, strict=True):
             if LABEL in numbers:
-                verdicts[prompt, said(answer)][str(numbers[LABEL])].add(i)
+                verdicts[prompt, answer][str(numbers[LABEL])].add(i)
     return _divided(verdicts)
+
+
+def _all(material: Material) -> Iterator[tuple[str, list[str], Record]]:
+    return zip(material.prompts, material.answers, material.records, strict=True)
 
 
 def _divided(verdicts: dict[Hashable, dict[str, set[int]]]) -> list[set[int]]:
