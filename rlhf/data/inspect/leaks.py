@@ -64,7 +64,7 @@ def _exact(material: Material, mine: dict[str, list[int]], foreign: Asked, own: 
         count=len(shared),
         of=len(foreign.keys() | own.keys()),
         unit="evaluation prompts",
-        says=f"{counted(len(where), 'example')} here with them. {says}",
+        says=f"They are asked in {counted(len(where), 'example')} here. {says}",
         places=material.places(where),
         numbers={"examples": len(where)},
     )
@@ -92,8 +92,8 @@ def _near(material: Material, mine: dict[str, list[int]], prompts: Asked) -> Fin
         count=reached,
         of=len(prompts),
         unit="evaluation prompts",
-        says=f"{counted(len(where), 'example')} here with nearly the same (four fifths of all three-word runs are "
-        "shared). Training leaves out only exact copies: look at these, and take out those that give an answer away.",
+        says=f"Nearly the same is asked in {counted(len(where), 'example')} here: four fifths of the three-word runs "
+        "are shared. Training leaves out only exact copies; look at these, and take out those that give answers away.",
         places=material.places(where),
         quotes=[excerpt(said(_opening(material.records[mine[key][0]])), 100) for key in list(twins)[:3]],
         numbers={"examples": len(where)},

@@ -55,7 +55,7 @@ def _bars(column: Column, first: int, last: int, limit: int) -> list[dict[str, A
     return [
         {
             "height": round(100 * count / max(bins), 1),
-            "over": count > 0 and _edge(first + n) > limit,
+            "over": count > 0 and _edge(first + n) >= limit,
             "says": f"{_edge(first + n):,} to {_edge(first + n + 1) - 1:,}: {count:,}",
         }
         for n, count in enumerate(bins)

@@ -229,7 +229,7 @@ def _parts_early(material: Material) -> Finding | None:
 # ------------------------------------------------------------------------------------------------ a judge
 
 
-def _noise(material: Material, judge: Judge) -> tuple[Finding | None, list[Doubt]]:
+def _noise(material: Material, judge: Judge) -> tuple[Finding, list[Doubt]]:
     """Pairs that a judge sees the other way round although it is sure."""
     places = list(sample(range(len(material.pairs)), _MOST_JUDGED))
     asked = [material.pairs[i] for i in places]
@@ -239,11 +239,9 @@ def _noise(material: Material, judge: Judge) -> tuple[Finding | None, list[Doubt
     pairs, margins = [pair for pair, _ in judged], [margin for _, margin in judged]
     sure = sum(abs(margin) > _SURE for margin in margins)
     wrong = sorted((n for n, margin in enumerate(margins) if margin < -_SURE), key=lambda n: margins[n])
-    if not sure:
-        return None, []
-    accuracy = sum(0.5 if margin == 0 else margin > 0 for margin in margins) / len(margins)
-    share = len(wrong) / sure
-    error = math.sqrt(share * (1 - share) / sure)
+    accuracy = sum(0.5 if margin == 0 else margin > 0 for margin in margins) / max(len(margins), 1)
+    share = len(wrong) / max(sure, 1)
+    error = math.sqrt(share * (1 - share) / max(sure, 1))
     looked = f" of {'a sample of ' * (len(pairs) < len(material.pairs))}{len(pairs):,}"
     finding = Finding(
         name="label_noise",

@@ -35,7 +35,7 @@ def malformed(survey: Survey) -> int:
 def _malformed(survey: Survey) -> Finding:
     alike = {fault.said for fault in survey.faults}
     first = masked(survey.faults[0].said)
-    which = "All say" if len(alike) == 1 else f"{len(alike):,} different faults; the first"
+    which = f"{len(alike):,} different faults; the first" if len(alike) > 1 else "What is wrong"
     return Finding(
         name="malformed_rows",
         level="error",

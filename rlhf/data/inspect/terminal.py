@@ -7,6 +7,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from rlhf.data.inspect.material import counted
 from rlhf.data.inspect.report import LEVELS, TITLES, Column, Doubt, Example, Finding, Lengths, Piece, Report
 
 _LEVELS = {"error": "bold red", "warning": "bold yellow", "note": "cyan"}
@@ -71,7 +72,7 @@ class _Sheet:
             self.say(Text(safe(f"{report.kind} in the format {seen.name} ({seen.rows:,} rows{fields})")))
         lost = ", ".join(f"{one.count:,} {one.reason}" for one in report.dropped)
         dropped = f"{sum(one.count for one in report.dropped):,} dropped{f' ({lost})' if lost else ''}"
-        rows = f"{report.ledger['rows']:,} rows: {report.usable:,} usable examples"
+        rows = f"{report.ledger['rows']:,} rows: {counted(report.usable, 'usable example')}"
         self.say(Text(safe(f"{rows}, {dropped}, {report.malformed:,} malformed")))
         for name, prompts in report.compared.items():
             self.say(Text(safe(f"compared with {prompts:,} prompts of {name}")))

@@ -125,8 +125,10 @@ def test_what_the_judge_cannot_read_is_left_out(look: Look) -> None:
 
     finding = find(look(pairs(10), judge=judge), "label_noise")
     assert (finding.level, finding.count, finding.of) == ("note", 0, 9)
-    report = look(pairs(10), judge=lambda talks: [0.0] * len(talks))
-    assert "label_noise" in report.clean and report.doubts == []
+    for score in (0.0, math.nan):  # sure about none, and none to be sure about
+        report = look(pairs(10), judge=lambda talks, score=score: [score] * len(talks))
+        assert (find(report, "label_noise").level, find(report, "label_noise").of) == ("note", 0)
+        assert report.doubts == []
 
 
 def test_ties_are_no_verdicts(look: Look) -> None:
