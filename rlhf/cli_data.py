@@ -62,7 +62,7 @@ def inspect(
         from rlhf.reward_model import RewardModel
         from rlhf.runner import ready
 
-        judge = RewardModel.load(ready(reward_model)).score
+        judge = RewardModel.load(ready(reward_model)).score_what_fits
     others = [DataConfig(path=path) for path in against or ()]
     report = look(data_block(words), _kind(kind), chat=chat, against=others, judge=judge)
     if html is not None:

@@ -1,5 +1,6 @@
 """A reward model by itself, with its own text format: conversations in, scores out."""
 
+import math
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -35,6 +36,15 @@ class RewardModel:
     def score(self, conversations: Sequence[list[dict[str, str]]]) -> list[float]:
         """One score a conversation; the last message is the assistant's."""
         return self.score_ids(encode_conversations(self.chat, conversations)).tolist()
+
+    def score_what_fits(self, conversations: Sequence[list[dict[str, str]]]) -> list[float]:
+        """As `score`; `nan` for a conversation that is longer than it reads."""
+        rows = encode_conversations(self.chat, conversations)
+        fitting = [i for i, row in enumerate(rows) if self.longest is None or len(row) <= self.longest]
+        scores = [math.nan] * len(rows)
+        for i, score in zip(fitting, self.score_ids([rows[i] for i in fitting]).tolist(), strict=True):
+            scores[i] = score
+        return scores
 
     def score_ids(self, rows: Sequence[list[int]]) -> Tensor:
         """One score for each row of token ids, (N,) float32 on the CPU. Raises RewardError for a row that is longer

@@ -100,6 +100,19 @@ def test_a_score_does_not_depend_on_its_batch(finished) -> None:
     assert together == pytest.approx(alone, abs=1e-5)
 
 
+def test_what_is_too_long_has_no_score(finished) -> None:
+    _, _, made = finished
+    judge = RewardModel.load(Weights.of(made["reward"]))
+    talks = [
+        [{"role": "user", "content": "Where is my lamp?"}, {"role": "assistant", "content": words}]
+        for words in ("Sorry. " * 50, "Sorry.")
+    ]
+    judge.longest = 60
+    long, short = judge.score_what_fits(talks)
+    assert math.isnan(long) and short == pytest.approx(judge.score(talks[1:])[0], abs=1e-5)
+    assert math.isnan(judge.score_what_fits(talks[:1])[0])
+
+
 def test_evaluation_says_what_it_found(finished) -> None:
     _, _, made = finished
     metrics = made["evaluate"].metrics
