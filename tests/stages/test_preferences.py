@@ -233,7 +233,7 @@ def test_kto_sets_no_row_beyond_the_room(tmp_path: Path) -> None:
     raw = small_recipe(tmp_path, "lora")
     data = DataConfig.model_validate({"path": tmp_path / "rows.jsonl", "max_length": 48, "eval_fraction": 0})
     config = KTOConfig.model_validate({"name": "kto", "model": "tiny", "data": data, "backend": raw["backend"]})
-    job = Job.start(config, {"model": find(config.model, {})}, "labels")
+    job = Job.start(config, {"model": find(config.model, {})}, "labels", tmp_path)
     encoded, ledger = encode_rated(job.split.train, job.chat, job.max_length)
     assert ledger["dropped"] == {"parts before the last turn": 1}
     model = job.how.load(job.weights, job.chat)
