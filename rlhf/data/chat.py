@@ -19,7 +19,13 @@ from rlhf.data.records import Demonstration, Message, Preference, Prompt, Rated
 from rlhf.errors import DataError
 
 _MARK = "\ufdd0"
-"""A noncharacter, which Unicode leaves to programs: neither texts nor chat templates have it."""
+"""A noncharacter, which Unicode leaves to programs: no chat template has it, and hardly a text."""
+
+
+def _unused(messages: Sequence[Message]) -> str:
+    """The first noncharacter that the messages do not hold; where they hold every one, the first, which is lost."""
+    marks = map(chr, range(ord(_MARK), 0xFDF0))
+    return next((mark for mark in marks if all(mark not in m["content"] for m in messages)), _MARK)
 
 
 class Encoded(NamedTuple):
@@ -99,23 +105,24 @@ class ChatFormat:
     def _pieces(self, messages: Sequence[Message], generation: bool) -> Iterator[tuple[list[int], int]]:
         """`(ids, answered)` of each piece; its first `answered` tokens are the assistant's."""
         first = True
-        messages = [self._unforged(message) for message in messages]
+        mark = _unused(messages)
+        messages = [self._unforged(message, mark) for message in messages]
         for text, answer in self._cut(messages, self.render(messages, generation)):
             ids: list[int] = []
-            for part in text.split(_MARK):
+            for part in text.split(mark):
                 ids += self.text_ids(part) if first else self._ids_within(part)
                 first = first and not part
             if ids or answer:
                 yield ids, self._answered(ids) if answer else 0
 
-    def _unforged(self, message: Message) -> Message:
-        """A message whose text cannot end its turn and open another: a mark splits the names of the template's tokens.
+    def _unforged(self, message: Message, mark: str) -> Message:
+        """A message whose text cannot end its turn and open another: `mark` splits the names of the template's tokens.
 
         Not so the assistant's: what a policy wrote is encoded as it was sampled.
         """
         if message["role"] == "assistant" or not self._inside_names:
             return message
-        return {**message, "content": self._inside_names.sub(_MARK, message["content"])}
+        return {**message, "content": self._inside_names.sub(mark, message["content"])}
 
     @cached_property
     def _inside_names(self) -> re.Pattern[str] | None:
