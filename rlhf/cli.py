@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rlhf import cli_data
+from rlhf.cli_data import AsJson
 
 if TYPE_CHECKING:
     from rlhf.artifact import Artifact
@@ -26,7 +27,6 @@ app = typer.Typer(
 
 app.add_typer(cli_data.app, name="data")
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder that holds the run folders.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Run finished stages again.")]
 Model = Annotated[str, typer.Argument(help="Registry name, folder, a run's stage (runs/…/stages/ppo), or hub id.")]

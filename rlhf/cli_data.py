@@ -126,32 +126,25 @@ def mix(
     A weight says how often each example is there: 2 twice, 0.5 a half of them.
     """
     from rlhf.data import rewrite
-    from rlhf.recipe.data import data_block
 
     blocks: list[dict[str, Any]] = []
     for source in sources:
         path, colon, weight = source.rpartition(":")
         blocks.append({"path": path, "weight": weight} if colon and not Path(source).exists() else {"path": source})
-    data = data_block([f"mix={json.dumps(blocks)}"])
-    of = _kind(kind) or _seen(data)
+    data, of = _read([f"mix={json.dumps(blocks)}"], kind)
     _tell(of, rewrite.mix(data, of, out, seed), as_json, out)
 
 
 def _read(words: list[str], kind: Kinds | None) -> "tuple[DataConfig, Kind]":
+    from rlhf.data.load import kind_of_source
     from rlhf.recipe.data import data_block
 
     data = data_block(words)
-    return data, _kind(kind) or _seen(data)
+    return data, _kind(kind) or kind_of_source(data)
 
 
 def _kind(kind: Kinds | None) -> "Kind | None":
     return kind.value if kind is not None else None  # type: ignore[return-value]
-
-
-def _seen(data: "DataConfig") -> "Kind":
-    from rlhf.data.load import kind_of_source
-
-    return kind_of_source(data)
 
 
 def _tell(kind: str, books: dict[str, Any], as_json: bool, out: Path | None = None) -> None:

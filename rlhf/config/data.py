@@ -110,6 +110,18 @@ class DataConfig(Source):
     """Examples that are equal to an earlier one: used again, or dropped. Counted either way."""
 
     @property
+    def called(self) -> str:
+        """What a person calls it; of a mix all of its sources."""
+        return " and ".join(source.called for source in self.mix) or super().called
+
+    def evaluating(self) -> "DataConfig":
+        """The files of `eval_path`, read as the others are where those are of one source."""
+        assert self.eval_path is not None
+        kept = () if self.mix else ("format", "columns", "rows", "pairs", "rank_by")
+        how = {name: getattr(self, name) for name in kept}
+        return DataConfig(path=self.eval_path, max_rows=self.max_rows).model_copy(update=how)
+
+    @property
     def sources(self) -> Mapping[str, Source]:
         """Every source by the key it stands under; the block itself where it is one."""
         return {f"mix.{i}": source for i, source in enumerate(self.mix)} or {"": self}

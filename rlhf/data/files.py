@@ -119,6 +119,11 @@ def _open(path: Path) -> IO[bytes]:
     return _UNPACKED[path.suffix](path) if path.suffix in _UNPACKED else path.open("rb")
 
 
+def read_source(source: Source) -> Rows:
+    """The rows of local files, or of a dataset on the hub."""
+    return read(source.path) if source.path else read_hub(source)
+
+
 def read_hub(data: Source) -> Rows:
     """The rows of a hub dataset. `subset` is its configuration of that name if it has one, else a folder in it."""
     import datasets

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +40,15 @@ class Intake:
         self.faults = Faults(faults_in)
         self._seen: set[int] = set()
 
-    def take(self, source: Source, most: int | None = None) -> Iterator[Any]:
-        """The usable records of a source, the first `most` of them (`max_rows` when None)."""
+    def take(self, source: Source) -> Iterator[Any]:
+        """The usable records of a source, as many as its `max_rows` says."""
         reader = formats.Reader(self.kind, source.format, source.pairs, source.rank_by)
-        make = usercode.function(source.rows, "data.rows") if source.rows else None
-        most, handed = most or source.max_rows, 0
+        prepare, handed = preparer(source), 0
         self.read += _named(source)
-        for where, row in files.read(source.path) if source.path else files.read_hub(source):
+        for where, row in files.read_source(source):
             self.rows += 1
             try:
-                rows = [row] if make is None else _made(make, row)
-                found = [example for one in rows for example in reader.read(_columns(one, source), where)]
+                found = [example for one in prepare(row) for example in reader.read(one, where)]
             except UnusableError as reason:
                 found = [reason]
             except DataError as fault:
@@ -59,13 +57,13 @@ class Intake:
             for example in found:
                 self.examples += 1
                 if isinstance(example, UnusableError):
-                    self._lose(where, str(example))
+                    self.lose(where, str(example))
                 elif self._is_new(example) or self.data.duplicates == "keep":
                     handed += 1
                     yield example
                 else:
-                    self._lose(where, "duplicate")
-            if most is not None and handed >= most:
+                    self.lose(where, "duplicate")
+            if source.max_rows is not None and handed >= source.max_rows:
                 break
         self.formats += reader.seen
         if self.kind == "preferences" and not reader.ranked and not self.faults.count:
@@ -83,9 +81,8 @@ class Intake:
         if self.examples == self.dropped.total():
             dropped = ", ".join(f"{count} × {reason}" for reason, count in self.dropped.items())
             reasons = dropped or "the file is empty, or has nothing but a header"
-            called = " and ".join(source.called for source in self.data.sources.values())
             told = f":\n{self.faults.told()}" if self.faults.count else ""
-            raise DataError(f"{called}: no usable row among {self.rows} ({reasons}){told}")
+            raise DataError(f"{self.data.called}: no usable row among {self.rows} ({reasons}){told}")
 
     def ledger(self, used: int, held_out: int, repeated: int = 0) -> dict[str, Any]:
         """The books, once every example is accounted for."""
@@ -111,7 +108,8 @@ class Intake:
         self.examples += 1
         self.dropped[UNREADABLE] += 1
 
-    def _lose(self, where: str, reason: str) -> None:
+    def lose(self, where: str, reason: str) -> None:
+        """Count an example that is not used."""
         self.dropped[reason] += 1
         if len(self.lost) < 1000:
             self.lost.append((where, reason))
@@ -125,9 +123,20 @@ class Intake:
         return False
 
 
-def _columns(row: Any, source: Source) -> formats.Row:
-    if isinstance(row, DataError):
-        raise row
+def preparer(source: Source) -> Callable[[Any], list[formats.Row]]:
+    """What makes rows that formats can know out of a source's own: by its function, then by its columns. That raises
+    DataError for a row that someone must mend, and UnusableError where none is left."""
+    make = usercode.function(source.rows, "data.rows") if source.rows else None
+
+    def prepare(row: Any) -> list[formats.Row]:
+        if isinstance(row, DataError):
+            raise row
+        return [_fields(one, source) for one in ([row] if make is None else _made(make, row))]
+
+    return prepare
+
+
+def _fields(row: Any, source: Source) -> formats.Row:
     if isinstance(row, str):
         row = {"text": row}
     if not isinstance(row, dict):
@@ -136,9 +145,7 @@ def _columns(row: Any, source: Source) -> formats.Row:
 
 
 def _made(make: Any, row: Any) -> Sequence[Any]:
-    """Rows that a user's function makes of one. Raises DataError where it fails, UnusableError where it makes none."""
-    if isinstance(row, DataError):
-        raise row
+    """Rows that a user's function makes of one."""
     try:
         made = make(row)
     except (Exception, SystemExit) as error:

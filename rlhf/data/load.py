@@ -2,15 +2,18 @@
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, overload
 
-from rlhf.config.data import DataConfig, MixedSource, Source
+from rlhf.config.data import DataConfig, MixedSource
 from rlhf.data import files, formats
 from rlhf.data.faults import Fault
-from rlhf.data.intake import Intake
+from rlhf.data.intake import Intake, preparer
+from rlhf.data.messages import UnusableError
 from rlhf.data.records import Demonstration, Kind, Message, Preference, Prompt, Rated, Record, prompt_key
 from rlhf.errors import DataError
 
@@ -44,40 +47,65 @@ def load(data: DataConfig, kind: Kind, out: Path | None = None) -> Split[Any]:
     All malformed rows are listed in the folder `out`. Raises DataError that names the first 20 as
     `file:line: field: what; what would work`.
     """
-    intake = Intake(data, kind, out / f"bad_rows.{kind}.jsonl" if out else None)
-    parts = [(source, list(intake.take(source))) for source in data.sources.values()]
-    apart = list(intake.take(_evaluating(data))) if data.eval_path else None
-    intake.check()
-    called = " and ".join(source.called for source in data.sources.values())
-    for name, found in ((called, [record for _, records in parts for record in records]), (data.eval_path, apart)):
-        if found == []:
-            raise DataError(f"{name}: holds no usable row; name a file that does")
-    keys = {prompt_key(record) for record in apart or ()}
+    intake = Intake(data, kind, _listing(out, kind))
     train: list[Record] = []
-    held_out: list[Record] = apart or []
+    held_out: list[Record] = []
     used = 0
-    for source, records in parts:
-        if apart is None:
-            kept, out_of_it = split_by_prompt(records, data.eval_fraction)
-            held_out += out_of_it
-        else:
-            kept = [record for record in records if prompt_key(record) not in keys]
-            intake.dropped["prompt is in eval_path"] += len(records) - len(kept)
-        weighted = _weighted(kept, source.weight) if isinstance(source, MixedSource) else kept
-        once = min(len(weighted), len(kept))
-        intake.dropped["left out by weight"] += len(kept) - once
-        train, used = train + weighted, used + once
-    if apart is not None and not used:
-        raise DataError("data.eval_path: holds every prompt of the training file; name a file with other prompts")
-    intake.dropped = +intake.dropped
-    return Split(train, held_out, intake.ledger(used, len(held_out), len(train) - used))
+    for record, times in _placed(intake, data):
+        train += [record] * times
+        used += times > 0
+        if not times:
+            held_out.append(record)
+    return Split(train, held_out, _checked(intake, data, used, len(held_out), len(train) - used))
 
 
-def _evaluating(data: DataConfig) -> Source:
-    """The files of `eval_path`, read as the others are where those are of one source."""
-    assert data.eval_path is not None
-    how = {} if data.mix else {name: getattr(data, name) for name in ("format", "columns", "rows", "pairs", "rank_by")}
-    return Source(path=data.eval_path, max_rows=data.max_rows).model_copy(update=how)
+def validate(data: DataConfig, kind: Kind, out: Path | None = None) -> dict[str, Any]:
+    """The ledger of `load`, which keeps no record here, and its errors."""
+    intake = Intake(data, kind, _listing(out, kind))
+    seen = Counter(times for _, times in _placed(intake, data))
+    held_out, used = seen.pop(0, 0), seen.total()
+    return _checked(intake, data, used, held_out, sum(times * n for times, n in seen.items()) - used)
+
+
+def _placed(intake: Intake, data: DataConfig) -> Iterator[tuple[Record, int]]:
+    """Every usable record, and how many times it is trained on: never where it is held out."""
+    keys: set[str] = set()
+    if data.eval_path is not None:
+        for record in intake.take(data.evaluating()):
+            keys.add(prompt_key(record))
+            yield record, 0
+    for source in data.sources.values():
+        whole, rest = divmod(source.weight, 1) if isinstance(source, MixedSource) else (1, 0)
+        for record in intake.take(source):
+            if data.eval_path is None and share(record) < data.eval_fraction:
+                yield record, 0
+            elif keys and prompt_key(record) in keys:
+                intake.lose(record.where, _ASKED)
+            elif times := int(whole) + (rest > 0 and share(record, 8) < rest):
+                yield record, times
+            else:
+                intake.lose(record.where, _UNWEIGHTED)
+
+
+_ASKED, _UNWEIGHTED = "prompt is in eval_path", "left out by weight"
+
+
+def _checked(intake: Intake, data: DataConfig, used: int, held_out: int, repeated: int) -> dict[str, Any]:
+    """The ledger. Raises DataError for malformed rows, and where a side that was named is empty."""
+    intake.check()
+    if data.eval_path is not None:
+        if not held_out:
+            raise DataError(f"{data.eval_path}: holds no usable row; name a file that does")
+        if not used and intake.dropped[_ASKED]:
+            raise DataError("data.eval_path: holds every prompt of the training file; name a file with other prompts")
+        if not used and not intake.dropped[_UNWEIGHTED]:
+            raise DataError(f"{data.called}: holds no usable row; name a file that does")
+    return intake.ledger(used, held_out, repeated)
+
+
+def _listing(out: Path | None, kind: Kind) -> Path | None:
+    """Where malformed rows are listed."""
+    return out / f"bad_rows.{kind}.jsonl" if out else None
 
 
 @dataclass(frozen=True)
@@ -99,34 +127,22 @@ def survey(data: DataConfig, kind: Kind | None = None, out: Path | None = None) 
     Raises DataError for files that cannot be opened.
     """
     kind = kind or kind_of_source(data)
-    intake = Intake(data.model_copy(update={"bad_rows": "drop"}), kind, out / f"bad_rows.{kind}.jsonl" if out else None)
+    intake = Intake(data.model_copy(update={"bad_rows": "drop"}), kind, _listing(out, kind))
     records = [record for source in data.sources.values() for record in intake.take(source)]
     return Survey(kind, records, intake.lost, intake.faults.first, intake.ledger(len(records), 0))
-
-
-def validate(data: DataConfig, kind: Kind, out: Path | None = None) -> dict[str, Any]:
-    """Read everything as `load` does, and keep no record: the ledger of the first of several passes. Raises as it."""
-    intake = Intake(data, kind, out / f"bad_rows.{kind}.jsonl" if out else None)
-    held_out = used = 0
-    for source in data.sources.values():
-        for record in intake.take(source):
-            if share(record) < data.eval_fraction:
-                held_out += 1
-            else:
-                used += 1
-    intake.check()
-    return intake.ledger(used, held_out)
 
 
 def kind_of_source(data: DataConfig) -> Kind:
     """The kind of record that most of the first rows were written as. Raises DataError where they are none."""
     source = next(iter(data.sources.values()))
-    read = files.read(source.path) if source.path else files.read_hub(source)
-    first = [row for _, row in islice(read, 100) if isinstance(row, dict | str)]
-    rows = [row if isinstance(row, dict) else {"text": row} for row in first]
-    found: Counter[Kind] = Counter(kind for row in rows if (kind := formats.kind_of_row(row)))
+    prepare = preparer(source)
+    first: list[formats.Row] = []
+    for _, row in islice(files.read_source(source), 100):
+        with suppress(DataError, UnusableError):
+            first += prepare(row)
+    found: Counter[Kind] = Counter(kind for row in first if (kind := formats.kind_of_row(row)))
     if not found:
-        formats.recognise(rows[0] if rows else {}, "preferences")  # which tells why
+        formats.recognise(first[0] if first else {}, "preferences")  # which tells why
         raise DataError(f"{source.called}: none of its first rows is of a known format")
     return found.most_common(1)[0][0]
 
@@ -165,25 +181,10 @@ def _sides(record: Record) -> dict[str, list[Message]]:
     return {"": record.messages}
 
 
-# ------------------------------------------------------------------------------------------------ shares
-
-
-def split_by_prompt(records: list[R], fraction: float) -> tuple[list[R], list[R]]:
-    """`(train, held_out)`. A prompt's side follows from its text alone: the same in every file, order and run."""
-    train: list[R] = []
-    held_out: list[R] = []
-    for record in records:
-        (held_out if share(record) < fraction else train).append(record)
-    return train, held_out
-
-
-def _weighted(records: list[Record], weight: float) -> list[Record]:
-    """Each record as often as `weight` says; of a part of a time, those of which their prompt's hash says so."""
-    whole, rest = divmod(weight, 1)
-    return records * int(whole) + [record for record in records if share(record, 8) < rest]
-
-
 def share(record: Record, at: int = 0) -> float:
-    """A number in [0, 1) that follows from a record's prompt alone, as if drawn at random; another at byte 8."""
+    """A number in [0, 1) that follows from a record's prompt alone, as if drawn at random; another at byte 8.
+
+    Its side follows from it: the same in every file, order and run.
+    """
     digest = hashlib.sha256(prompt_key(record).encode("utf-8", "replace")).digest()
     return int.from_bytes(digest[at : at + 8], "big") / 2**64

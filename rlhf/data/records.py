@@ -1,5 +1,6 @@
 """What a row becomes, whatever format it was written in. All text, no tokens."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -79,6 +80,11 @@ def prompt_of(record: Record) -> list[Message]:
     return record.messages[:-1] if isinstance(record, Demonstration) else record.messages
 
 
+def opening(messages: Sequence[Message]) -> Sequence[Message]:
+    """What stands before the assistant's first turn."""
+    return messages[: next((i for i, message in enumerate(messages) if message["role"] == "assistant"), len(messages))]
+
+
 def prompt_key(record: Record) -> str:
     """Identity of the conversation's opening: what stands before the assistant's first turn, white space normalised.
 
@@ -86,6 +92,5 @@ def prompt_key(record: Record) -> str:
     that part at an early turn, and demonstrations that end at the last. What the assistant opens is its own prompt.
     """
     messages = prompt_of(record) or (record.messages if isinstance(record, Demonstration) else [])
-    first = next((i for i, message in enumerate(messages) if message["role"] == "assistant"), len(messages))
-    opening = messages[:first] or messages
-    return "\n".join(f"{message['role']}: {' '.join(message['content'].split())}" for message in opening)
+    first = opening(messages) or messages
+    return "\n".join(f"{message['role']}: {' '.join(message['content'].split())}" for message in first)

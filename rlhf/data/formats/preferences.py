@@ -37,14 +37,21 @@ def _margin(row: Row) -> float | None:
         if margin < 0:
             raise DataError(f"margin: is {margin:g}; how much better the chosen answer is, 0 or more, is needed")
         return margin
-    for name in ("score", "rating"):
-        for better, worse in ((f"{name}_chosen", f"{name}_rejected"), (f"chosen_{name}", f"rejected_{name}")):
-            if row.get(better) is not None and row.get(worse) is not None:
-                scores = number(row[better], better), number(row[worse], worse)
-                if scores[0] < scores[1]:
-                    raise DataError(f"{worse}: is {scores[1]:g}, above {better}'s {scores[0]:g}; swap the two answers")
-                return scores[0] - scores[1]
+    for better, worse in _SCORES:
+        if row.get(better) is not None and row.get(worse) is not None:
+            scores = number(row[better], better), number(row[worse], worse)
+            if scores[0] < scores[1]:
+                raise DataError(f"{worse}: is {scores[1]:g}, above {better}'s {scores[0]:g}; swap the two answers")
+            return scores[0] - scores[1]
     return None
+
+
+_SCORES = (
+    ("score_chosen", "score_rejected"),
+    ("chosen_score", "rejected_score"),
+    ("rating_chosen", "rating_rejected"),
+    ("chosen_rating", "rejected_rating"),
+)
 
 
 def implicit_prompt(row: Row, where: str) -> Preference:

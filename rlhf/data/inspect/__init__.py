@@ -46,7 +46,7 @@ def inspect(
     }
     long = too_long.get("too_long")
     return Report(
-        source=leaks.called(data),
+        source=data.called,
         kind=found.kind,
         formats=rows.seen(data, found),
         ledger=found.ledger,

@@ -8,15 +8,10 @@ from rlhf.data.inspect.private import excerpt
 from rlhf.data.inspect.report import Finding, Findings
 from rlhf.data.inspect.similar import LEAST_WORDS, Index, Shingler, Shingles, shingles
 from rlhf.data.load import survey
-from rlhf.data.records import Message, Record, prompt_key, prompt_of
+from rlhf.data.records import Message, Record, opening, prompt_key, prompt_of
 
 Asked = dict[str, Record]
 """Prompts by their identity, each with a record that has it."""
-
-
-def called(data: DataConfig) -> str:
-    """What a person calls what is read."""
-    return " + ".join(source.called for source in data.sources.values())
 
 
 def check(material: Material, data: DataConfig, against: Sequence[DataConfig]) -> tuple[Findings, dict[str, int]]:
@@ -27,8 +22,7 @@ def check(material: Material, data: DataConfig, against: Sequence[DataConfig]) -
         foreign |= _asked(source, compared)
     own: Asked = {}
     if data.eval_path is not None:
-        how = {} if data.mix else {name: getattr(data, name) for name in ("format", "columns", "rows")}
-        own = _asked(DataConfig(path=data.eval_path).model_copy(update=how), compared)
+        own = _asked(data.evaluating().model_copy(update={"max_rows": None}), compared)
     if not compared:
         return {}, {}
     mine: dict[str, list[int]] = {}
@@ -42,7 +36,7 @@ def check(material: Material, data: DataConfig, against: Sequence[DataConfig]) -
 
 def _asked(source: DataConfig, compared: dict[str, int]) -> Asked:
     found = {prompt_key(record): record for record in survey(source, "prompts").records}
-    compared[called(source)] = len(found)
+    compared[source.called] = len(found)
     return found
 
 
@@ -108,6 +102,4 @@ def _parts(shingler: Shingler, record: Record) -> tuple[Shingles] | None:
 
 def _opening(record: Record) -> list[Message]:
     """What the user says before the assistant first does."""
-    messages = prompt_of(record)
-    first = next((i for i, message in enumerate(messages) if message["role"] == "assistant"), len(messages))
-    return [message for message in messages[:first] if message["role"] != "system"]
+    return [message for message in opening(prompt_of(record)) if message["role"] != "system"]

@@ -13,8 +13,9 @@ T = TypeVar("T")
 
 _FEW = 5
 """Places that a finding names."""
-_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
+UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 """Letters of scripts that put no space between words: Thai, Lao, Burmese, Khmer, Chinese, Japanese."""
+_UNSPACED = re.compile(f"[{UNSPACED}]")
 
 
 def answers_of(record: Record) -> list[tuple[str, list[Message]]]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from rlhf.data.inspect.report import TITLES, Column, Lengths, Report
+from rlhf.data.inspect.report import LEVELS, TITLES, Column, Lengths, Report, edge, percent
 
 
 def html(report: Report) -> str:
@@ -17,7 +17,7 @@ def html(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    here.filters |= {"number": lambda value: f"{value:,}", "percent": _percent, "line": report.at}
+    here.filters |= {"number": lambda value: f"{value:,}", "percent": percent, "line": report.at}
     lost = sum(one.count for one in report.dropped)
     return here.get_template("page.html.jinja").render(
         report=report,
@@ -28,7 +28,7 @@ def html(report: Report) -> str:
             ("dropped", lost),
             ("malformed", report.malformed),
         ],
-        levels=[(level, report.count(level)) for level in ("error", "warning", "note")],
+        levels=[(level, report.count(level)) for level in LEVELS],
         clean=[TITLES[name] for name in report.clean],
         charts=_charts(report.lengths) if report.lengths else [],
         books=_books(report.lengths) if report.lengths else [],
@@ -36,14 +36,9 @@ def html(report: Report) -> str:
     )
 
 
-def _percent(share: float) -> str:
-    return f"{share:.2%}" if share < 0.01 else f"{share:.1%}"
-
-
 def _charts(lengths: Lengths) -> list[dict[str, Any]]:
     """Bars of each column on one logarithmic axis, in percent of the highest; and where the limit is."""
-    filled = [i for column in lengths.columns.values() for i, count in enumerate(column.bins) if count]
-    first, last = min(filled, default=0), max(filled, default=0) + 1
+    first, last = lengths.span
     return [
         {"name": name, "column": column, "bars": _bars(column, first, last, lengths.limit)}
         for name, column in lengths.columns.items()
@@ -51,20 +46,15 @@ def _charts(lengths: Lengths) -> list[dict[str, Any]]:
 
 
 def _bars(column: Column, first: int, last: int, limit: int) -> list[dict[str, Any]]:
-    bins = [*column.bins, *[0] * (last - len(column.bins))][first:last]
+    bins = column.between(first, last)
     return [
         {
             "height": round(100 * count / max(bins), 1),
-            "over": count > 0 and _edge(first + n) >= limit,
-            "says": f"{_edge(first + n):,} to {_edge(first + n + 1) - 1:,}: {count:,}",
+            "over": count > 0 and edge(first + n) >= limit,
+            "says": f"{edge(first + n):,} to {edge(first + n + 1) - 1:,}: {count:,}",
         }
         for n, count in enumerate(bins)
     ]
-
-
-def _edge(i: int) -> int:
-    """The least length in a bin: 0, 1, 2, 2, 3, 4, 6, 8, …"""
-    return -int(-(2 ** ((i - 1) / 2)) // 1) if i else 0
 
 
 def _books(lengths: Lengths) -> list[tuple[str, int, float]]:

@@ -100,6 +100,20 @@ class Column:
     bins: list[int]
     """How many are shorter than √2, 2, 2√2, 4, …, each counted once."""
 
+    def between(self, first: int, last: int) -> list[int]:
+        """The bins from `first` up to `last`; those past its own are empty."""
+        return [*self.bins, *[0] * (last - len(self.bins))][first:last]
+
+
+def edge(i: int) -> int:
+    """The least length in a bin: 0, 1, 2, 2, 3, 4, 6, 8, …"""
+    return -int(-(2 ** ((i - 1) / 2)) // 1) if i else 0
+
+
+def percent(share: float) -> str:
+    """With a digit more where it is small."""
+    return f"{share:.2%}" if share < 0.01 else f"{share:.1%}"
+
 
 @dataclass(frozen=True)
 class Lengths:
@@ -116,6 +130,12 @@ class Lengths:
     """Of the prompt, of each answer, and of the `whole`: the prompt with its longest answer."""
     ledger: dict[str, Any] | None = None
     """What training keeps, cuts and drops of the measured ones; only where tokens are counted."""
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """The first bin of all columns that is not empty, and the one after the last."""
+        filled = [i for column in self.columns.values() for i, count in enumerate(column.bins) if count]
+        return (min(filled), max(filled) + 1) if filled else (0, 0)
 
 
 State = Literal["context", "trained", "stop", "cut", "text"]

@@ -4,18 +4,16 @@ from itertools import islice
 
 from rlhf.config.data import DataConfig, Source
 from rlhf.data import files, formats
-from rlhf.data.columns import renamed
+from rlhf.data.faults import TOLD
 from rlhf.data.formats.table import named
 from rlhf.data.inspect.material import graded
 from rlhf.data.inspect.private import masked
 from rlhf.data.inspect.report import Dropped, Finding, Findings, Seen
-from rlhf.data.intake import UNREADABLE
+from rlhf.data.intake import UNREADABLE, preparer
 from rlhf.data.load import Survey
 from rlhf.data.records import Kind
 from rlhf.errors import DataError
 
-_TOLD = 20
-"""Malformed rows that are told."""
 _LOOKED_AT = 1_000
 """Rows among which an example of each format is looked for."""
 
@@ -73,7 +71,7 @@ def dropped(survey: Survey) -> list[Dropped]:
 
 def errors(survey: Survey) -> list[dict[str, str]]:
     """The first malformed rows: file, line, field, reason."""
-    told = [fault.as_json() for fault in survey.faults[:_TOLD]]
+    told = [fault.as_json() for fault in survey.faults[:TOLD]]
     return [{**one, "field": masked(one["field"]), "reason": masked(one["reason"])} for one in told]
 
 
@@ -93,12 +91,10 @@ def _fields(source: Source, kind: Kind, names: set[str]) -> dict[str, list[str]]
     if source.path is None or source.rows is not None:  # not to be fetched, or to pass somebody's code, a second time
         return {name: list(known[name].needs) for name in names}
     found: dict[str, list[str]] = {}
-    for _, row in islice(files.read(source.path), _LOOKED_AT):
-        row = {"text": row} if isinstance(row, str) else row
-        if not isinstance(row, dict):
-            continue
+    prepare = preparer(source)
+    for _, raw in islice(files.read_source(source), _LOOKED_AT):
         try:
-            row = renamed(row, source.columns) if source.columns else row
+            (row,) = prepare(raw)
             name = formats.recognise(row, kind) if source.format == "auto" else source.format
         except DataError:
             continue

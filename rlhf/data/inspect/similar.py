@@ -14,14 +14,15 @@ from typing import Any
 
 import numpy as np
 
+from rlhf.data.inspect.material import UNSPACED
+
 SHINGLE = 3
 THRESHOLD = 0.8
 LEAST_WORDS = 6
 _BANDS, _ROWS = 16, 8
 _MOST_CANDIDATES = 50
 """Texts that one is compared with: templates make thousands alike, of which the first few will do."""
-_ALONE = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
-_WORD = re.compile(rf"[{_ALONE}]|[^\W{_ALONE}]+")
+_WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
 """A run of letters and digits; a letter where a script puts no space between words."""
 
 _SPACES = {code: " " for code in range(128) if not re.match(r"\w", chr(code))}

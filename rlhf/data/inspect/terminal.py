@@ -1,14 +1,24 @@
 """The report on a terminal: one screen, and as readable without colour."""
 
-from collections.abc import Sequence
-
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from rlhf.data.inspect.material import counted
-from rlhf.data.inspect.report import LEVELS, TITLES, Column, Doubt, Example, Finding, Lengths, Piece, Report
+from rlhf.data.inspect.report import (
+    LEVELS,
+    TITLES,
+    Column,
+    Doubt,
+    Example,
+    Finding,
+    Lengths,
+    Piece,
+    Report,
+    edge,
+    percent,
+)
 
 _LEVELS = {"error": "bold red", "warning": "bold yellow", "note": "cyan"}
 _STATES = {"trained": "green", "stop": "bold magenta", "context": "", "cut": "strike dim", "text": ""}
@@ -82,7 +92,7 @@ class _Sheet:
         self.console.print()
 
     def in_full(self, finding: Finding) -> None:
-        figures = f"{finding.count:,} of {finding.of:,} {finding.unit} ({_percent(finding)})"
+        figures = f"{finding.count:,} of {finding.of:,} {finding.unit} ({percent(finding.share)})"
         level = f"{finding.level:8}", _LEVELS[finding.level]
         self.say(Text.assemble(level, (f"{finding.title}: ", "bold"), figures))
         self.say(Text(safe(finding.says)), 8)
@@ -101,7 +111,7 @@ class _Sheet:
         table.add_column(no_wrap=True)
         table.add_column(style="dim", overflow="ellipsis", no_wrap=True)
         for finding in notes:
-            figures = f"{finding.count:,} of {finding.of:,} ({_percent(finding)})"
+            figures = f"{finding.count:,} of {finding.of:,} ({percent(finding.share)})"
             table.add_row("note", finding.title, figures, Text(self.places(finding)))
         self.console.print(table, width=self.width)
         self.console.print()
@@ -138,10 +148,6 @@ class _Sheet:
         self.console.print(grid, width=self.width)
 
 
-def _percent(finding: Finding) -> str:
-    return f"{finding.share:.2%}" if finding.share < 0.01 else f"{finding.share:.1%}"
-
-
 def _clipped(piece: Piece) -> Text:
     """The beginning and the end of a piece, on few lines."""
     text = safe(piece.text.strip("\n")).replace("\n", "⏎ ")
@@ -160,8 +166,8 @@ def _lengths(lengths: Lengths) -> Table:
     table.add_column(f"Lengths in {lengths.unit}{part}", min_width=24)
     for name in ("p50", "p95", "max"):
         table.add_column(name, justify="right")
-    first, last = _span(list(lengths.columns.values()))
-    table.add_column(f"{_edge(first):,} to {_edge(last):,}" if last else "")
+    first, last = lengths.span
+    table.add_column(f"{edge(first):,} to {edge(last):,}" if last else "")
     for name, column in lengths.columns.items():
         figures = (f"{figure:,}" for figure in (column.p50, column.p95, column.most))
         table.add_row(f"  {name}", *figures, _bars(column, first, last))
@@ -179,17 +185,6 @@ def _fitting(lengths: Lengths) -> list[str]:
     return [f"{over}; {used}", "tokens: " + ", ".join(f"{n:,} {name}" for name, n in lengths.ledger["tokens"].items())]
 
 
-def _span(columns: Sequence[Column]) -> tuple[int, int]:
-    """The first bin that is not empty, and the one after the last."""
-    filled = [i for column in columns for i, count in enumerate(column.bins) if count]
-    return (min(filled), max(filled) + 1) if filled else (0, 0)
-
-
-def _edge(i: int) -> int:
-    """Where a bin begins: 0, 1, √2, 2, …"""
-    return round(2 ** ((i - 1) / 2)) if i else 0
-
-
 def _bars(column: Column, first: int, last: int) -> str:
-    bins = [*column.bins, *[0] * (last - len(column.bins))][first:last]
+    bins = column.between(first, last)
     return "".join(_BARS[-(-8 * count // max(bins))] for count in bins)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlhf.config import DataConfig
-from rlhf.data.load import load, scorable, split_by_prompt
+from rlhf.data.load import load, scorable, share
 from rlhf.data.records import Kind, Prompt, prompt_key
 from rlhf.errors import DataError
 
@@ -156,6 +156,10 @@ def test_what_can_be_scored(write: Write) -> None:
 @given(st.lists(st.text(max_size=6), max_size=40), st.floats(0, 1))
 def test_no_prompt_is_on_both_sides(texts: list[str], fraction: float) -> None:
     records = [Prompt([{"role": "user", "content": text}], str(i)) for i, text in enumerate(texts)]
+
+    def split_by_prompt(records: list[Prompt], fraction: float) -> tuple[list[Prompt], list[Prompt]]:
+        return [r for r in records if share(r) >= fraction], [r for r in records if share(r) < fraction]
+
     train, held_out = split_by_prompt(records, fraction)
     assert not {prompt_key(r) for r in train} & {prompt_key(r) for r in held_out}
     assert sorted((r.where for r in train + held_out), key=int) == [r.where for r in records]

@@ -200,7 +200,22 @@ def test_equal_examples_are_counted_and_may_be_dropped(tmp_path: Path) -> None:
 
 def test_validating_keeps_the_same_books_as_loading(tmp_path: Path) -> None:
     path = lay(tmp_path, "x.jsonl", [*pairs(50), {"prompt": "a", "chosen": "b", "rejected": "b"}])
-    assert validate(config(path=path), "preferences") == load(config(path=path), "preferences").ledger
+    other = lay(tmp_path, "y.jsonl", [*pairs(5), *pairs(5, "new")])
+    for data in (
+        config(path=path),
+        config(path=path, eval_path=other),
+        config(mix=[{"path": path, "weight": 0.5}, {"path": other, "weight": 2.5}]),
+    ):
+        assert validate(data, "preferences") == load(data, "preferences").ledger
+    lay(tmp_path, "y.jsonl", [{"prompt": "q"}])
+    with pytest.raises(DataError, match=r"y.jsonl:1: "):
+        validate(config(path=path, eval_path=other), "preferences")
+
+
+def test_an_example_that_is_evaluated_on_is_no_copy_of_one_to_train_on(tmp_path: Path) -> None:
+    path, other = lay(tmp_path, "x.jsonl", pairs(9)), lay(tmp_path, "y.jsonl", pairs(4))
+    split = load(config(path=path, eval_path=other, duplicates="drop"), "preferences")
+    assert (len(split.train), len(split.held_out)) == (5, 4)
 
 
 def test_a_survey_reads_what_a_stage_would_refuse(tmp_path: Path) -> None:
@@ -222,3 +237,12 @@ def test_a_survey_reads_what_a_stage_would_refuse(tmp_path: Path) -> None:
 )
 def test_the_kind_of_a_file_is_seen_from_its_rows(tmp_path: Path, row: dict[str, Any], kind: str) -> None:
     assert survey(config(path=lay(tmp_path, "x.jsonl", [row]))).kind == kind
+
+
+def test_the_kind_is_seen_through_columns_and_functions(tmp_path: Path) -> None:
+    path = lay(tmp_path, "x.jsonl", [{"q": "a", "good": "b", "bad": "c"}])
+    columns = {"prompt": "q", "chosen": "good", "rejected": "bad"}
+    assert survey(config(path=path, columns=columns)).kind == "preferences"
+    (tmp_path / "mine.py").write_text("def row(row):\n    return {'instruction': row['q'], 'output': row['good']}")
+    rows = {"file": tmp_path / "mine.py", "trust_code": True}
+    assert survey(config(path=path, rows=rows)).kind == "demonstrations"
