@@ -5,10 +5,8 @@ of a file's faults are told at once.
 """
 
 import csv
-import gzip
 import io
-import json
-import os
+import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -18,15 +16,14 @@ from typing import IO, Any
 import zstandard
 
 from rlhf.config import DataConfig
+from rlhf.data.jsons import json_file, json_lines
+from rlhf.data.lines import UNPACKED, Rows, lines, opened, short
 from rlhf.errors import DataError, did_you_mean
-
-Rows = Iterator[tuple[str, Any]]
-Lines = Iterator[tuple[int, str]]
 
 
 def read(path: Path) -> Rows:
     """The rows of a file. Raises DataError when there is no such file or no reader for its ending."""
-    name = _short(path)
+    name = short(path)
     if path.is_dir():
         raise DataError(f"data.path: {name} is a folder, not a file")
     reader = READERS[ending(path)]
@@ -44,23 +41,11 @@ _DAMAGED = (OSError, EOFError, zlib.error, zstandard.ZstdError, zipfile.BadZipFi
 
 def ending(path: Path) -> str:
     """`.jsonl`, `.csv`, …: the ending that says how to read a file, whatever its compression."""
-    suffix = Path(path.name.removesuffix(path.suffix) if path.suffix in _UNPACKED else path.name).suffix
+    suffix = Path(path.name.removesuffix(path.suffix) if path.suffix in UNPACKED else path.name).suffix
     if suffix not in READERS:
-        known = f"{', '.join(READERS)} ({' and '.join(_UNPACKED)} too)"
-        raise DataError(f"data.path: {_short(path)} ends with '{suffix}'; readable: {known}")
+        known = f"{', '.join(READERS)} ({' and '.join(UNPACKED)} too)"
+        raise DataError(f"data.path: {short(path)} ends with '{suffix}'; readable: {known}")
     return suffix
-
-
-def _zstd(path: Path) -> IO[bytes]:
-    return io.BufferedReader(zstandard.open(path, "rb"))  # which knows lines
-
-
-_UNPACKED: dict[str, Callable[[Path], Any]] = {".gz": gzip.open, ".zst": _zstd}
-"""Endings of compressed files, and what opens them."""
-
-
-def _open(path: Path) -> IO[bytes]:
-    return _UNPACKED[path.suffix](path) if path.suffix in _UNPACKED else path.open("rb")
 
 
 def read_hub(data: DataConfig) -> Rows:
@@ -87,42 +72,11 @@ def read_hub(data: DataConfig) -> Rows:
 # ------------------------------------------------------------------------------------------------ readers
 
 
-def _json_lines(path: Path) -> Rows:
-    for number, line in _lines(path):
-        yield str(number), _parse(line)
-
-
-def _json_array(path: Path) -> Rows:
-    """An array of rows; a file of one object a line is read as that."""
-    content = "\n".join(line for _, line in _lines(path, keep_blank=True))
-    if not content.lstrip().startswith("["):
-        first = content.lstrip().partition("\n")[0]
-        if isinstance(_parse(first), DataError) and first.strip() != content.strip():
-            raise DataError(f"{_short(path)}: holds one value; an array of rows, or one object a line, is needed")
-        yield from _json_lines(path)
-        return
-    decoder, at, count = json.JSONDecoder(), content.index("[") + 1, 0
-    line = 1 + content.count("\n", 0, at)
-    while True:
-        start = _skip(content, at, " \t\r\n," if count else " \t\r\n")
-        line += content.count("\n", at, start)
-        if content.startswith("]", start):
-            return
-        count += 1
-        try:
-            row, at = decoder.raw_decode(content, start)
-        except json.JSONDecodeError as error:
-            yield f"{error.lineno} (row {count})", _broken(error)
-            return
-        except RecursionError:
-            yield f"{line} (row {count})", _TOO_DEEP
-            return
-        yield f"{line} (row {count})", row
-        line += content.count("\n", start, at)
-
-
 def _csv(path: Path) -> Rows:
-    return _table(path, delimiter=",", quoting=csv.QUOTE_MINIMAL)
+    """Comma-separated; by semicolons or tabs where the columns' names are, as Excel saves it in many countries."""
+    _, header = next(lines(path), (0, ""))
+    split = re.fullmatch(r"""[\w "'.-]+([;\t])[\w "'.;\t-]+""", header)
+    return _table(path, delimiter=split[1] if split else ",", quoting=csv.QUOTE_MINIMAL)
 
 
 def _tsv(path: Path) -> Rows:
@@ -131,7 +85,7 @@ def _tsv(path: Path) -> Rows:
 
 
 def _text(path: Path) -> Rows:
-    for number, line in _lines(path):
+    for number, line in lines(path):
         yield str(number), line
 
 
@@ -174,7 +128,7 @@ def _batches(path: Path, read: Callable[[], Iterator[Any]]) -> Rows:
                 yield str(number), row
     except pyarrow.ArrowException as error:
         reason = str(error).splitlines()[0]
-        raise DataError(f"{_short(path)}: cannot be read ({reason}); a truncated download?") from None
+        raise DataError(f"{short(path)}: cannot be read ({reason}); a truncated download?") from None
 
 
 def _excel(path: Path) -> Rows:
@@ -185,7 +139,7 @@ def _excel(path: Path) -> Rows:
         try:
             book = openpyxl.load_workbook(file, read_only=True, data_only=True)
         except (KeyError, ValueError) as error:
-            raise DataError(f"{_short(path)}: is no workbook ({error}); save it as .xlsx or .csv") from None
+            raise DataError(f"{short(path)}: is no workbook ({error}); save it as .xlsx or .csv") from None
         header: list[str] | None = None
         for number, cells in enumerate(book.worksheets[0].iter_rows(values_only=True), 1):
             if header is None:
@@ -202,15 +156,15 @@ def _plain(cell: Any) -> Any:
 
 def _seekable(path: Path) -> IO[bytes]:
     """A file that can be read from any place; what is compressed is unpacked into memory."""
-    if path.suffix not in _UNPACKED:
+    if path.suffix not in UNPACKED:
         return path.open("rb")
-    with _open(path) as file:
+    with opened(path) as file:
         return io.BytesIO(file.read())
 
 
 READERS: dict[str, Callable[[Path], Rows]] = {
-    ".jsonl": _json_lines,
-    ".json": _json_array,
+    ".jsonl": json_lines,
+    ".json": json_file,
     ".csv": _csv,
     ".tsv": _tsv,
     ".txt": _text,
@@ -221,7 +175,7 @@ READERS: dict[str, Callable[[Path], Rows]] = {
 
 
 def _table(path: Path, delimiter: str, quoting: Any) -> Rows:
-    numbered = _lines(path, keep_blank=True)
+    numbered = lines(path, keep_blank=True)
     reader = csv.reader((f"{line}\n" for _, line in numbered), delimiter=delimiter, quoting=quoting, strict=True)
     header: list[str] | None = None
     while True:
@@ -245,52 +199,11 @@ def _table(path: Path, delimiter: str, quoting: Any) -> Rows:
         yield str(start), dict(zip(header, cells, strict=True))
 
 
-def _lines(path: Path, keep_blank: bool = False) -> Lines:
-    """Lines and their numbers. A line ends with \\n and nothing else: U+2028 and U+0085 occur inside rows."""
-    with _open(path) as file:
-        for number, raw in enumerate(file, 1):
-            try:
-                line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-            except UnicodeDecodeError as error:
-                what = f"byte {error.start} of the line is not UTF-8; save the file as UTF-8"
-                raise DataError(f"{_short(path)}:{number}: {what}") from None
-            if keep_blank or line.strip():
-                yield number, line
-
-
-def _parse(line: str) -> Any:
-    try:
-        return json.loads(line)
-    except json.JSONDecodeError as error:
-        return _broken(error)
-    except RecursionError:
-        return _TOO_DEEP
-
-
-_TOO_DEEP = DataError("row: JSON nested too deeply; an object of plain fields is needed")
-
-
-def _broken(error: json.JSONDecodeError) -> DataError:
-    return DataError(f"row: broken JSON, {error.msg} at column {error.colno}; one complete object is needed")
-
-
-def _skip(content: str, at: int, characters: str) -> int:
-    while at < len(content) and content[at] in characters:
-        at += 1
-    return at
-
-
 def nearby(path: Path) -> str:
     """What else is in the folder, if it is one and is not full."""
     if not path.parent.is_dir():
-        return f"; there is no folder {_short(path.parent)}"
+        return f"; there is no folder {short(path.parent)}"
     siblings = [p.name for p in path.parent.iterdir() if p.is_file()]
     hint = did_you_mean(path.name, siblings)
     alike = [name for name in siblings if name.endswith(path.suffix)]
     return hint if "did you mean" in hint else did_you_mean(path.name, alike) if len(alike) <= 12 else ""
-
-
-def _short(path: Path) -> str:
-    """As seen from the working directory when it is below it."""
-    here = Path.cwd()
-    return os.path.relpath(path, here) if path.is_absolute() and path.is_relative_to(here) else str(path)
