@@ -9,6 +9,7 @@ from typing import Any, Generic, Literal, TypeVar, overload
 
 from rlhf.config import DataConfig
 from rlhf.data import files, formats
+from rlhf.data.arrange import arranged
 from rlhf.data.columns import renamed
 from rlhf.data.messages import UnusableError, kind_of
 from rlhf.data.records import Demonstration, Kind, Message, Preference, Prompt, Rated, Record, prompt_key
@@ -44,7 +45,8 @@ def load(data: DataConfig, kind: Kind) -> Split[Any]:
 
     Raises DataError that names the first 20 wrong rows as `file:line: field: what; what would work`.
     """
-    intake = _Intake(formats.Reader(kind, data.format, data.pairs, data.rank_by), data.columns, sources=_sources(data))
+    reader = formats.Reader(kind, data.format, data.pairs, data.rank_by)
+    intake = _Intake(reader, data.columns, sources=_sources(data))
     records = intake.take(files.read(data.path) if data.path else files.read_hub(data), data.max_rows)
     apart = intake.take(files.read(data.eval_path), data.max_rows) if data.eval_path else None
     intake.check(data)
@@ -86,7 +88,7 @@ class Scorable:
 def scorable(path: Path) -> Scorable:
     """Every conversation of a file, both sides of a pair. Raises DataError as `load` does."""
     data = DataConfig.model_validate({"path": path})
-    first = next((row for _, row in files.read(path)), None)
+    first = next((row for _, row in arranged(files.read(path), "demonstrations")), None)
     try:
         formats.recognise(first if isinstance(first, dict) else {}, "preferences")
         kind: Kind = "preferences"
@@ -133,7 +135,7 @@ class _Intake:
     def take(self, rows: files.Rows, most: int | None) -> list[Any]:
         """The usable records among rows, the first `most` of them."""
         records: list[Record] = []
-        for where, row in rows:
+        for where, row in rows if self.columns else arranged(rows, self.reader.kind, self.reader.format):
             self.rows += 1
             try:
                 for example in self._examples(row, where):
@@ -152,7 +154,7 @@ class _Intake:
         return records
 
     def _examples(self, row: Any, where: str) -> list[Record | UnusableError]:
-        if isinstance(row, DataError):
+        if isinstance(row, DataError | UnusableError):
             raise row
         if isinstance(row, str):
             row = {"text": row}
