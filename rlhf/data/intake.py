@@ -9,6 +9,7 @@ from typing import Any
 from rlhf import usercode
 from rlhf.config.data import DataConfig, Source
 from rlhf.data import files, formats
+from rlhf.data.arrange import arranged
 from rlhf.data.columns import renamed
 from rlhf.data.faults import Faults
 from rlhf.data.messages import UnusableError, kind_of
@@ -45,8 +46,7 @@ class Intake:
         reader = formats.Reader(self.kind, source.format, source.pairs, source.rank_by)
         prepare, handed = preparer(source), 0
         self.read += _named(source)
-        for where, row in files.read_source(source):
-            self.rows += 1
+        for where, row in arranged(self._counted(files.read_source(source)), source, self.kind):
             try:
                 found = [example for one in prepare(row) for example in reader.read(one, where)]
             except UnusableError as reason:
@@ -70,6 +70,11 @@ class Intake:
             for name in ("pairs", "rank_by"):
                 if getattr(source, name) != Source.model_fields[name].default:
                     raise DataError(f"data.{name}: does nothing, for no row has several rated answers; leave it out")
+
+    def _counted(self, rows: files.Rows) -> files.Rows:
+        for item in rows:
+            self.rows += 1
+            yield item
 
     def check(self) -> None:
         """Raises DataError for malformed rows that may not be dropped, or when no row is left."""
@@ -129,7 +134,7 @@ def preparer(source: Source) -> Callable[[Any], list[formats.Row]]:
     make = usercode.function(source.rows, "data.rows") if source.rows else None
 
     def prepare(row: Any) -> list[formats.Row]:
-        if isinstance(row, DataError):
+        if isinstance(row, DataError | UnusableError):
             raise row
         return [_fields(one, source) for one in ([row] if make is None else _made(make, row))]
 

@@ -11,6 +11,7 @@ from typing import Any, Generic, Literal, TypeVar, overload
 
 from rlhf.config.data import DataConfig, MixedSource
 from rlhf.data import files, formats
+from rlhf.data.arrange import arranged
 from rlhf.data.faults import Fault
 from rlhf.data.intake import Intake, preparer
 from rlhf.data.messages import UnusableError
@@ -28,9 +29,9 @@ class Split(Generic[R]):
     """Those of a mix as often as its weights say."""
     held_out: list[R]
     ledger: dict[str, Any]
-    """examples = used + held_out + the sum of `dropped` (by reason), as many as rows unless rows hold several; `train`
-    holds `repeated` more than are used. `duplicates` counts examples equal to an earlier one, `formats` the rows of
-    each format, `sources` says what was read."""
+    """examples = used + held_out + the sum of `dropped` (by reason), as many as rows unless a row holds
+    several, or several rows make one; `train` holds `repeated` more than are used. `duplicates` counts examples equal
+    to an earlier one, `formats` the rows of each format, `sources` says what was read."""
 
 
 @overload
@@ -137,7 +138,7 @@ def kind_of_source(data: DataConfig) -> Kind:
     source = next(iter(data.sources.values()))
     prepare = preparer(source)
     first: list[formats.Row] = []
-    for _, row in islice(files.read_source(source), 100):
+    for _, row in islice(arranged(files.read_source(source), source, None), 100):
         with suppress(DataError, UnusableError):
             first += prepare(row)
     found: Counter[Kind] = Counter(kind for row in first if (kind := formats.kind_of_row(row)))
@@ -160,7 +161,7 @@ class Scorable:
 def scorable(path: Path) -> Scorable:
     """Every conversation of a file, both sides of a pair. Raises DataError as `load` does."""
     data = DataConfig(path=path)
-    first = next((row for _, row in files.read(path)), None)
+    first = next((row for _, row in arranged(files.read(path), data, "demonstrations")), None)
     try:
         formats.recognise(first if isinstance(first, dict) else {}, "preferences")
         kind: Kind = "preferences"

@@ -28,6 +28,9 @@ ROLES = {
     "tool": "tool",
     "function": "tool",
     "observation": "tool",
+    "function_response": "tool",
+    "function_call": "assistant",
+    "tool_call": "assistant",
 }
 """Names that data sets give to the four roles."""
 
@@ -80,15 +83,21 @@ def conversation(value: Any, field: str) -> list[Message]:
     return said
 
 
+_EXCHANGES = (("human", "assistant"), ("input", "output"), ("user", "assistant"))
+"""Names of a question and its answer where they are one item; the second is Capybara's."""
+
+
 def _messages(item: Any, field: str) -> list[Message]:
-    """One message; two of a question and its answer, {human, assistant}."""
+    """One message; two of a question and its answer, such as {human, assistant}."""
     if not isinstance(item, dict):
         raise DataError(f"{field}: is {kind_of(item)}; a message {{role, content}} is needed")
-    if item.keys() >= {"human", "assistant"}:
-        return [
-            {"role": role, "content": text(item, name, f"{field}.{name}")}
-            for name, role in (("human", "user"), ("assistant", "assistant"))
-        ]
+    if "role" not in item and "from" not in item:
+        for names in _EXCHANGES:
+            if item.keys() >= set(names):
+                return [
+                    {"role": role, "content": text(item, name, f"{field}.{name}")}
+                    for name, role in zip(names, ("user", "assistant"), strict=True)
+                ]
     return [_message(item, field)]
 
 
@@ -105,6 +114,8 @@ def _message(item: Mapping[str, Any], field: str) -> Message:
         found = f"'{role}'" if isinstance(role, str) else kind_of(role)
         hint = did_you_mean(str(role).lower(), ROLES)
         raise DataError(f"{field}.{by}: is {found}; user, assistant, system or tool is needed{hint}")
+    if item.get(said) is None and (item.get("tool_calls") or item.get("function_call")):
+        raise DataError(f"{field}.tool_calls: calls a tool; only text can be read: write the call into content")
     return {"role": ROLES[role.lower()], "content": _words(item.get(said), f"{field}.{said}")}
 
 
@@ -165,7 +176,9 @@ def rated(
     prompt: list[Message], answers: list[tuple[list[Message], dict[str, float]]], where: str, field: str
 ) -> Rated:
     """Checked: the prompt waits for an answer, each answer starts and ends with the assistant's turn, and no turn is
-    empty."""
+    empty. Raises UnusableError where there is no answer."""
+    if not answers:
+        raise UnusableError("no answers")
     if not prompt or prompt[-1]["role"] not in ("user", "tool"):
         raise DataError(f"{field}: no turn of the user's comes before the answer; add it")
     _check_turns(prompt)

@@ -10,11 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from rlhf.data.formats.asking import right_answer
 from rlhf.data.formats.convert import Pairs, as_kind
 from rlhf.data.formats.demonstrations import DEMONSTRATIONS
+from rlhf.data.formats.nearest import other_kind, shown, unknown
 from rlhf.data.formats.preferences import PREFERENCES
-from rlhf.data.formats.prompts import PROMPTS
+from rlhf.data.formats.prompts import LATER, PROMPTS
 from rlhf.data.formats.ratings import LABELS, LISTS, SCORED
+from rlhf.data.formats.refusals import REFUSED
+from rlhf.data.formats.steps import STEPS
 from rlhf.data.formats.table import Format, Row, Types
 from rlhf.data.messages import NAMES, UnusableError, kind_of
 from rlhf.data.records import Kind, Prompt, Rated, Record
@@ -22,16 +26,16 @@ from rlhf.errors import DataError, did_you_mean
 
 __all__ = ["FORMATS", "Format", "Reader", "Row", "named", "recognise"]
 
-_PARTIAL = ("tree", "steps", "step_labels")
-"""Lists whose best answer is part of a conversation or of a solution: nothing to imitate."""
-_WHOLE = {name: one for name, one in LISTS.items() if name not in _PARTIAL}
+_WHOLE = {name: one for name, one in LISTS.items() if name not in (*STEPS, "tree")}
+"""Lists whose best answer is no part of a conversation or of a solution, which would be nothing to imitate."""
+_OTHERS = {name: one for name, one in (PREFERENCES | LISTS | DEMONSTRATIONS).items() if name not in PROMPTS}
 
 FORMATS: dict[Kind, dict[str, Format]] = {
-    "preferences": PREFERENCES | LISTS,
-    "demonstrations": PREFERENCES | _WHOLE | DEMONSTRATIONS,
-    "prompts": PROMPTS | {k: f for k, f in (PREFERENCES | LISTS | DEMONSTRATIONS).items() if k not in PROMPTS},
-    "labels": LABELS | PREFERENCES | LISTS,
-    "scores": LISTS | SCORED,
+    "preferences": REFUSED | PREFERENCES | LISTS,
+    "demonstrations": REFUSED | PREFERENCES | _WHOLE | DEMONSTRATIONS,
+    "prompts": REFUSED | PROMPTS | _OTHERS | LATER,
+    "labels": REFUSED | LABELS | PREFERENCES | LISTS,
+    "scores": REFUSED | LISTS | SCORED,
 }
 """Every format of every kind, in the order in which they are tried."""
 
@@ -74,7 +78,8 @@ class Reader:
         made = using.read(row, where)
         self.ranked = self.ranked or isinstance(made, Rated | Sequence)
         if not isinstance(made, Sequence):
-            return [self._with_answer(one, row) for one in as_kind(made, self.kind, self.pairs, self.rank_by)]
+            records = as_kind(made, self.kind, self.pairs, self.rank_by)
+            return [replace(one, answer=right_answer(row)) if isinstance(one, Prompt) else one for one in records]
         examples: list[Record | UnusableError] = []
         for record in made:
             try:
@@ -97,18 +102,12 @@ class Reader:
             name = recognise(row, self.kind)
         self.seen[name] += 1
         for names in formats[name].lacks(row):
-            wanted, found = _shown(names), ", ".join(row) or "none"
+            wanted, found = shown(names), ", ".join(row) or "none"
             raise DataError(f"{wanted}: is missing (fields found: {found}); add it, or use another format")
         for names, types in formats[name].mistyped(row):
             field = next(name for name in names.split("|") if name in row)
             raise DataError(f"{field}: is {kind_of(row[field])}; {_in_words(types)} is needed")
         return formats[name]
-
-    def _with_answer(self, record: Record | UnusableError, row: Row) -> Record | UnusableError:
-        """What the row says is right, for rules to compare with."""
-        if isinstance(record, Prompt) and isinstance(row.get("answer"), str | int | float):
-            return replace(record, answer=str(row["answer"]))
-        return record
 
 
 def kind_of_row(row: Row) -> Kind | None:
@@ -127,7 +126,7 @@ def kind_of_row(row: Row) -> Kind | None:
 def recognise(row: Row, kind: Kind) -> str:
     """Name of the first format that fits a row; failing that, one whose fields are all there, to say what is wrong.
 
-    Raises DataError with the row's fields and what the nearest formats lack.
+    Raises DataError with the row's fields, what the nearest formats lack, and what may be wrong with the file.
     """
     formats = FORMATS[kind]
     for name, candidate in formats.items():
@@ -135,27 +134,13 @@ def recognise(row: Row, kind: Kind) -> str:
             return name
     for name, candidate in formats.items():
         if candidate.has_fields(row) and not candidate.vague and not candidate.has_types(row):
+            if any(other_kind(row, kind, FORMATS, len(candidate.needs))):
+                break
             return name
-    found = ", ".join(f"{name} ({kind_of(value)})" for name, value in row.items()) or "none"
-    nearest = sorted(
-        ((name, one) for name, one in formats.items() if not one.vague), key=lambda item: _missing_share(item[1], row)
-    )
-    wanted = "; ".join(f"'{name}' needs {' and '.join(map(_shown, f.needs))}" for name, f in nearest[:3])
-    named_so = "; or say which column is which, such as data.columns.prompt=NAME"
-    raise DataError(f"fields: found {found}, which no format of {kind} reads; {wanted}{named_so}")
-
-
-def _shown(names: str) -> str:
-    """Two names as they are; of many like names the first."""
-    choice = names.split("|")
-    return " or ".join(choice) if len(choice) < 3 else choice[0]
+    raise unknown(row, kind, FORMATS)
 
 
 def _in_words(types: Types) -> str:
     """`a string or a list`"""
     kinds = dict.fromkeys(NAMES[one] for one in (types if isinstance(types, tuple) else (types,)) if one in NAMES)
     return " or ".join(kinds)
-
-
-def _missing_share(candidate: Format, row: Row) -> float:
-    return len(list(candidate.lacks(row))) / len(candidate.needs)

@@ -4,13 +4,23 @@ import json
 from typing import Any
 
 from rlhf.data.formats.table import Row, named
-from rlhf.data.formats.values import listed
-from rlhf.data.messages import conversation, kind_of, text, transcript, turns
+from rlhf.data.formats.values import listed, objects
+from rlhf.data.messages import UnusableError, conversation, kind_of, text, transcript, turns
 from rlhf.data.records import Message
 from rlhf.errors import DataError
 
-PROMPT = "prompt|instruction|question|query|conversations|messages|context|history|input|post|problem|user"
+PROMPT = (
+    "prompt|instruction|question|query|conversations|conversation|messages|context_messages|trajectory|context|"
+    "history|input|inputs|user_input|post|problem|user|usermsg"
+)
 """Fields that data sets keep a prompt in, in the order in which they are looked for."""
+RESPONSE = (
+    "response|completion|output|solution|generated_solution|answer|target|targets|canonical_solution|generation|"
+    "demonstration|code|reply|summary|highlights|target_output|RESPONSE"
+)
+"""Fields that data sets keep an answer in; a whole solution goes before the bare result."""
+_BEFORE = {"question": "context|article|passage", "inputs": "definition"}
+"""What is to be read before a question, beside it."""
 SYSTEM = "system|system_prompt|system_message"
 _ROLES = ("user", "assistant")
 
@@ -28,10 +38,29 @@ def asked(row: Row, names: str = PROMPT) -> list[Message]:
     if isinstance(value, dict):  # WebGPT and PRM800K keep more about a question beside its text
         inner = named(value, "full_text|text|problem|content")
         return [*system(row), said("user", text(value, inner, f"{name}.{inner}"))]
-    if isinstance(value, str) and value.lstrip().startswith("Human:") and "\n\nAssistant:" in value:
+    if not isinstance(value, str):
+        return opened(row, turns(row, name, "user"))
+    if is_transcript(value):
         talk = transcript(value, name)
         return [*system(row), *(talk[:-1] if not talk[-1]["content"] else talk)]
-    return [*system(row), *turns(row, name, "user")]
+    before = row.get(named(row, _BEFORE[name])) if name in _BEFORE else None
+    return [*system(row), said("user", f"{before}\n\n{value}" if before and isinstance(before, str) else value)]
+
+
+def is_transcript(value: str) -> bool:
+    """Whether a text is turns as Anthropic's data sets write them."""
+    return value.lstrip().startswith("Human:") and "\n\nAssistant:" in value
+
+
+def right_answer(row: Row) -> str | None:
+    """What the row says is right, for rules to compare with: verl's, OpenRLHF's and others' names for it."""
+    judge = row.get("reward_model")
+    places = (row, judge) if isinstance(judge, dict) else (row,)
+    found = (place.get(name) for place in places for name in _RIGHT)
+    return next((str(one) for one in found if isinstance(one, str | int | float)), None)
+
+
+_RIGHT = ("answer", "ground_truth", "expected_answer", "final_answer", "solution")
 
 
 def instructed(row: Row, name: str = "instruction") -> list[Message]:
@@ -48,7 +77,18 @@ def instructed(row: Row, name: str = "instruction") -> list[Message]:
 
 def system(row: Row) -> list[Message]:
     name = named(row, SYSTEM)
-    return [said("system", text(row, name))] if row.get(name) else []
+    content = text(row, name) if row.get(name) else ""
+    return [said("system", content)] if content.strip() else []
+
+
+def opened(row: Row, talk: list[Message]) -> list[Message]:
+    """A conversation with the row's system message, where it has none of its own."""
+    return talk if talk[0]["role"] == "system" else [*system(row), *talk]
+
+
+def replies_to(node: Row) -> list[Row]:
+    """What was said after a message of a tree, and not taken back."""
+    return [one for one in objects(node.get("replies"), "replies", "{role, text, replies}") if not one.get("deleted")]
 
 
 def unpacked(value: Any, field: str) -> Any:
@@ -61,16 +101,12 @@ def unpacked(value: Any, field: str) -> Any:
         raise DataError(f"{field}: is {kind_of(value)} that is no JSON; a list of texts is needed") from None
 
 
-def replies_of(node: Row) -> list[Row]:
-    """What was replied in a node of an OpenAssistant tree."""
-    replies = listed(node.get("replies") or [], "replies", "{role, text, rank}", least=0, of=dict)
-    return [reply for reply in replies if not reply.get("deleted")]
-
-
 def exchange(questions: Any, answers: Any, field: str) -> list[Message]:
     """Questions and answers in turn."""
     questions, answers = listed(questions, "prompt", "texts"), listed(answers, field, "texts")
     if len(questions) != len(answers):
         raise DataError(f"{field}: {len(answers)} answers to {len(questions)} prompts; one for each is needed")
+    if None in answers:
+        raise UnusableError("empty answer")
     pairs = zip(questions, answers, strict=True)
     return conversation([said(role, one) for pair in pairs for role, one in zip(_ROLES, pair, strict=True)], field)

@@ -1,36 +1,64 @@
-"""Answers to imitate."""
+"""Answers to imitate. Conversations that are written as one text are in texts.py."""
 
-import re
+from collections.abc import Callable
+from functools import wraps
 
 from rlhf.data import messages as m
-from rlhf.data.formats.asking import PROMPT, asked, instructed, replies_of, said, system
+from rlhf.data.formats.asking import PROMPT, RESPONSE, asked, instructed, opened, replies_to, said
 from rlhf.data.formats.table import TURNS, Format, Row, named
+from rlhf.data.formats.texts import TEXTS
+from rlhf.data.formats.values import LABELS, listed
 from rlhf.data.messages import UnusableError, conversation, kind_of, text, turns
 from rlhf.data.records import Demonstration, Message
 from rlhf.errors import DataError
 
 TALK = "messages|conversations|conversation|dialogue|dialog|chat|turns|data"
 _PROMPT = f"{PROMPT}|article|document|INSTRUCTION"
-RESPONSE = "response|completion|answer|output|target|reply|summary|RESPONSE"
 
 
-def messages(row: Row, where: str) -> Demonstration:
+Reads = Callable[[Row, str], Demonstration]
+
+
+def unless_bad(read: Reads) -> Reads:
+    """KTO's files, BeaverTails and others hold good and bad answers; the bad ones are not to be imitated."""
+
+    @wraps(read)
+    def reading(row: Row, where: str) -> Demonstration:
+        for name in _LABELS:
+            if name in row and str(row[name]).lower() == "false":
+                raise UnusableError("labelled bad")
+        return read(row, where)
+
+    return reading
+
+
+_LABELS = LABELS.split("|")
+
+
+def talk(row: Row) -> list[Message]:
     """{messages: [{role, content}]}, also called `conversations` with {from, value} (ShareGPT), `dialogue` or `data`;
-    a list of texts is the user's and the assistant's in turn (UltraChat)."""
-    _not_labelled_bad(row)
+    a list of texts is the user's and the assistant's in turn (UltraChat, LIMA)."""
     name = named(row, TALK)
     value = row[name]
     if isinstance(value, list) and value and all(isinstance(one, str) for one in value):
         value = [said(("user", "assistant")[i % 2], one) for i, one in enumerate(value)]
-    return m.demonstration(system(row) + conversation(value, name), where, name)
+    return opened(row, conversation(value, name))
 
 
+@unless_bad
+def messages(row: Row, where: str) -> Demonstration:
+    """A conversation that ends with an answer."""
+    return m.demonstration(talk(row), where, named(row, TALK))
+
+
+@unless_bad
 def prompt_completion(row: Row, where: str) -> Demonstration:
     """{prompt, completion}: strings or messages."""
-    _not_labelled_bad(row)
-    return m.demonstration(turns(row, "prompt", "user") + turns(row, "completion", "assistant"), where, "completion")
+    before = opened(row, turns(row, "prompt", "user"))
+    return m.demonstration(before + turns(row, "completion", "assistant"), where, "completion")
 
 
+@unless_bad
 def alpaca(row: Row, where: str) -> Demonstration:
     """{instruction, output or response, input?, system?, history?: [[question, answer]]}"""
     answer = named(row, "output|response")
@@ -50,31 +78,29 @@ def self_instruct(row: Row, where: str) -> Demonstration:
     return alpaca({"instruction": row["instruction"], **instances[0]}, where)
 
 
-def question_answer(row: Row, where: str) -> Demonstration:
-    """{question, answer}, as in GSM8K."""
-    talk = [*system(row), said("user", text(row, "question")), said("assistant", text(row, "answer"))]
-    return m.demonstration(talk, where, "answer")
+def squad(row: Row, where: str) -> Demonstration:
+    """{context, question, answers: {text: [text, …]}}: the first answer (Rajpurkar et al. 2016)."""
+    known = listed(row["answers"].get("text"), "answers.text", "texts", 0)
+    if not known:
+        raise UnusableError("no answers")
+    answer = text({"": known[0]}, "", "answers.text")
+    return m.demonstration([*asked(row, "question"), said("assistant", answer)], where, "answers")
 
 
-def prompt_response(row: Row, where: str) -> Demonstration:
-    """{a prompt, an answer} under other names of the kind: query and response, post and summary, input and target."""
-    _not_labelled_bad(row)
-    name = named(row, RESPONSE)
-    return m.demonstration(asked(row, _PROMPT) + turns(row, name, "assistant"), where, name)
+def answered(prompts: str, answers: str) -> Reads:
+    """Reads rows of a prompt and an answer under one of several names each."""
+
+    @unless_bad
+    def read(row: Row, where: str) -> Demonstration:
+        name = named(row, answers, TURNS)
+        return m.demonstration(asked(row, prompts) + turns(row, name, "assistant"), where, name)
+
+    return read
 
 
-_SPEAKER = re.compile(r"### (Human|User|Instruction|Assistant|Response):")
-
-
-def guanaco(row: Row, where: str) -> Demonstration:
-    """{text: "### Human: … ### Assistant: …"} (Dettmers et al. 2023)."""
-    before, *parts = _SPEAKER.split(row["text"])
-    if before.strip():
-        raise DataError("text: does not open with '### Human:'")
-    talk: list[Message] = []
-    for speaker, content in zip(parts[::2], parts[1::2], strict=True):
-        talk.append(said("assistant" if speaker in ("Assistant", "Response") else "user", content.strip()))
-    return m.demonstration(talk, where, "text")
+def exchanged(row: Row, where: str) -> Demonstration:
+    """{message_1, message_2}: Camel-AI's."""
+    return m.demonstration([said("user", row["message_1"]), said("assistant", row["message_2"])], where, "message_2")
 
 
 def tree_path(row: Row, where: str) -> Demonstration:
@@ -84,7 +110,7 @@ def tree_path(row: Row, where: str) -> Demonstration:
     node = row["prompt"]
     while node is not None:
         talk += conversation({"role": node.get("role"), "content": node.get("text")}, "prompt")
-        replies = replies_of(node)
+        replies = replies_to(node)
         node = min(replies, key=lambda r: r["rank"] if isinstance(r.get("rank"), int) else len(replies), default=None)
     while talk and talk[-1]["role"] != "assistant":
         talk.pop()
@@ -93,17 +119,7 @@ def tree_path(row: Row, where: str) -> Demonstration:
     return m.demonstration(talk, where, "prompt")
 
 
-def plain_text(row: Row, where: str) -> Demonstration:
-    """{text}, or a line of a .txt file: text without a prompt."""
-    name = named(row, "text|story|content|document")
-    return m.demonstration([said("assistant", text(row, name))], where, name)
-
-
-def _not_labelled_bad(row: Row) -> None:
-    """KTO's files hold good and bad answers; the bad ones are not to be imitated."""
-    if str(row.get("label")).strip().lower() == "false":  # as text, which is all that CSV has
-        raise UnusableError("labelled bad")
-
+_GIVEN, _MADE_OF_IT = "text|dialogue", "summary|highlights|code"
 
 DEMONSTRATIONS = {
     "messages": Format(messages, {"messages": list}),
@@ -112,10 +128,14 @@ DEMONSTRATIONS = {
     "dolly": Format(dolly, {"instruction": str, "context": str, "response": str}),
     "alpaca": Format(alpaca, {"instruction": str, "output|response": str}),
     "self_instruct": Format(self_instruct, {"instruction": str, "instances": list}),
-    "question_answer": Format(question_answer, {"question": str, "answer": str}),
+    "question_answer": Format(
+        answered("question", "answer"), {"question": str, "answer": str}, lambda row: "solution" not in row
+    ),
+    "squad": Format(squad, {"question": str, "answers": dict}),
     "tree_path": Format(tree_path, {"prompt": dict}, lambda row: "replies" in row["prompt"], vague=True),
-    "prompt_response": Format(prompt_response, {_PROMPT: TURNS, RESPONSE: TURNS}),
+    "prompt_response": Format(answered(_PROMPT, RESPONSE), {_PROMPT: TURNS, RESPONSE: TURNS}),
+    "text_response": Format(answered(_GIVEN, _MADE_OF_IT), {_GIVEN: str, _MADE_OF_IT: str}),
+    "exchanged": Format(exchanged, {"message_1": str, "message_2": str}),
     "dialogue": Format(messages, {TALK: list}),
-    "guanaco": Format(guanaco, {"text": str}, lambda row: "### Assistant:" in row["text"]),
-    "text": Format(plain_text, {"text|story|content|document": str}),
+    **TEXTS,
 }

@@ -1,20 +1,19 @@
 """Prompts without answers."""
 
+from collections.abc import Iterator
+
 from rlhf.data import messages as m
-from rlhf.data.formats.asking import asked, instructed, said
-from rlhf.data.formats.table import TURNS, Format, Row, named
-from rlhf.data.messages import conversation, text
-from rlhf.data.records import Prompt
+from rlhf.data.formats.asking import asked, instructed, replies_to
+from rlhf.data.formats.demonstrations import TALK, talk
+from rlhf.data.formats.table import TURNS, Format, Read, Row, named
+from rlhf.data.formats.texts import PROMPT_TEXTS
+from rlhf.data.messages import conversation
+from rlhf.data.records import Message, Prompt
 
 
 def prompt_messages(row: Row, where: str) -> Prompt:
-    """{messages}: answers at the end are taken off."""
-    return m.prompt(conversation(row["messages"], "messages"), where, "messages")
-
-
-def prompt(row: Row, where: str) -> Prompt:
-    """{prompt}: a string or messages."""
-    return m.prompt(asked(row, "prompt"), where)
+    """{messages}, also called conversations and the like: answers at the end are taken off."""
+    return m.prompt(talk(row), where, named(row, TALK))
 
 
 def instruction(row: Row, where: str) -> Prompt:
@@ -22,23 +21,43 @@ def instruction(row: Row, where: str) -> Prompt:
     return m.prompt(instructed(row), where, "instruction")
 
 
-def question(row: Row, where: str) -> Prompt:
-    """{question}, also called query, problem, goal or task."""
-    name = named(row, _QUESTION)
-    return m.prompt(asked(row, name), where, name)
+def one_of(names: str) -> Read:
+    """Reads a prompt under one of several names: a string or messages."""
+
+    def read(row: Row, where: str) -> Prompt:
+        name = named(row, names)
+        return m.prompt(asked(row, name), where, name)
+
+    return read
 
 
-def prompt_text(row: Row, where: str) -> Prompt:
-    """{text}, or a line of a .txt file."""
-    return m.prompt([said("user", text(row, "text"))], where, "text")
+def prompt_tree(row: Row, where: str) -> list[Prompt]:
+    """{prompt: {role, text, replies: […]}}: everything that a person says in an OpenAssistant tree."""
+    return [m.prompt(talk, where) for talk in _said(row["prompt"], [])]
 
 
-_QUESTION = "question|query|problem|goal|task"
+def _said(node: Row, before: list[Message]) -> Iterator[list[Message]]:
+    talk = [*before, *conversation({"role": node.get("role"), "content": node.get("text")}, "prompt")]
+    if talk[-1]["role"] == "user":
+        yield talk
+    for reply in replies_to(node):
+        yield from _said(reply, talk)
+
+
+_QUESTION = "question|query|problem"
+_INPUT = "input|inputs|context_messages|user_input|goal|task"
 
 PROMPTS = {
     "messages": Format(prompt_messages, {"messages": list}),
-    "prompt": Format(prompt, {"prompt": TURNS}),
+    "prompt": Format(one_of("prompt"), {"prompt": TURNS}),
     "instruction": Format(instruction, {"instruction": str}, lambda row: "instances" not in row),
-    "question": Format(question, {_QUESTION: TURNS}),
-    "text": Format(prompt_text, {"text": str}),
+    "question": Format(one_of(_QUESTION), {_QUESTION: TURNS}),
+    **PROMPT_TEXTS,
 }
+LATER = {
+    "sharegpt": Format(prompt_messages, {"conversations": list}),
+    "dialogue": Format(prompt_messages, {TALK: list}),
+    "tree": Format(prompt_tree, {"prompt": dict}, lambda row: "replies" in row["prompt"], vague=True),
+    "input": Format(one_of(_INPUT), {_INPUT: TURNS}),
+}
+"""Whose fields other formats have too, and so they are tried after them or in their place."""

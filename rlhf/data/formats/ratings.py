@@ -1,60 +1,66 @@
-"""Answers with what was said of each: numbers, ranks, labels. Several answers to a prompt make pairs."""
+"""Answers with what was said of each: numbers, ranks, labels. Several answers to a prompt make pairs. Solutions that
+are rated step by step are in steps.py."""
 
 from collections.abc import Iterator
 from typing import Any
 
 from rlhf.data import messages as m
-from rlhf.data.formats.asking import PROMPT, asked, replies_of, said
-from rlhf.data.formats.table import TURNS, Format, Row, named
-from rlhf.data.formats.values import listed, number, numbers, truth
+from rlhf.data.formats.asking import PROMPT, RESPONSE, asked, opened, replies_to, said
+from rlhf.data.formats.preferences import to_summarise
+from rlhf.data.formats.steps import STEPS
+from rlhf.data.formats.table import TURNS, Answers, Format, Row, named
+from rlhf.data.formats.values import LABELS as LABEL_NAMES
+from rlhf.data.formats.values import listed, number, numbers, objects, truth
 from rlhf.data.messages import UnusableError, conversation, text, turns
 from rlhf.data.records import LABEL, Message, Rated
 from rlhf.errors import DataError
 
-ANSWERS = "completions|responses|answers|generations|outputs|candidates|replies"
+ANSWERS = (
+    "completions|responses|responses_and_scores|answers|generations|outputs|candidates|candidates_completions|replies"
+)
 TEXT = "text|response|content|answer|completion|output|body"
 SCORES = "scores|ratings|rewards|rating|score|reward|ranks|ranking|rank"
-RESPONSE = "response|completion|answer|output"
-
-Answers = list[tuple[list[Message], dict[str, float]]]
 
 
 def scored(row: Row, where: str) -> Rated:
     """{prompt, completions: [{text, score, …}]}: every answer with every number it has. UltraFeedback's annotations
-    (Cui et al. 2023), Nectar's ranks, Stack Exchange's votes and their like; a `rank` of 1 is the best."""
+    (Cui et al. 2023), Nectar's and NeMo-RL's ranks, Stack Exchange's votes; the lowest `rank` is the best."""
     name = named(row, ANSWERS)
-    answers = listed(row[name], name, "{text, score}", of=dict)
+    answers = objects(row[name], name, "{text, score}")
     return m.rated(asked(row), [_scored(answer, f"{name}[{i}]") for i, answer in enumerate(answers)], where, name)
 
 
 def _scored(answer: Row, where: str) -> tuple[list[Message], dict[str, float]]:
     name = named(answer, TEXT)
-    known = _numbers(answer)
-    annotations = answer.get("annotations")
-    for aspect, judged in annotations.items() if isinstance(annotations, dict) else ():
+    known = _numbers(answer, TEXT)
+    judgements = answer.get("annotations")
+    for aspect, judged in judgements.items() if isinstance(judgements, dict) else ():
         if isinstance(judged, dict) and "Rating" in judged:  # UltraFeedback; N/A where there is none
             known |= numbers({aspect: judged["Rating"]})
     if not known:
         raise DataError(f"{where}.score: is {answer.get('score')}; a number is needed")
-    return [said("assistant", text(answer, name, f"{where}.{name}"))], known
+    return turns({f"{where}.{name}": answer.get(name)}, f"{where}.{name}", "assistant"), known
 
 
-def _numbers(row: Row) -> dict[str, float]:
-    """Every number a row has; a rank of 1 is the best."""
-    known = numbers(row, apart_from=("prompt", *TEXT.split("|")))
+def _numbers(row: Row, texts: str = "") -> dict[str, float]:
+    """Every number a row has, but in fields that are to be texts; a rank of 1 is the best."""
+    known = numbers(row, apart_from=("prompt", *texts.split("|")))
     return {**known, "score": known.get("score", -known["rank"])} if "rank" in known else known
 
 
 def ranked(row: Row, where: str) -> Rated:
-    """{prompt, responses: [text], scores or ratings: [number]}, or `ranks`, of which 1 is the best; as distilabel and
-    Argilla write them."""
+    """{prompt, responses: [text], scores or ratings: [number]}, or `ranks`, of which 1 is the best; as distilabel
+    writes them, with null where an answer or its rating did not come about."""
     name, by = named(row, ANSWERS), named(row, SCORES)
-    answers, said_of = listed(row[name], name, "texts"), listed(row[by], by, "numbers, one for each answer")
+    answers, said_of = listed(row[name], name, "texts", 0), listed(row[by], by, "numbers, one for each answer", 0)
     if len(answers) != len(said_of):
         raise DataError(f"{by}: {len(said_of)} numbers for {len(answers)} answers; one for each is needed")
     sign = -1.0 if by.startswith("rank") else 1.0
-    values = [sign * number(value, f"{by}[{i}]") for i, value in enumerate(said_of)]
-    both: Answers = [(_answer(one, f"{name}[{i}]"), {"score": values[i]}) for i, one in enumerate(answers)]
+    both: Answers = [
+        (_answer(one, f"{name}[{i}]"), {"score": sign * number(value, f"{by}[{i}]")})
+        for i, (one, value) in enumerate(zip(answers, said_of, strict=True))
+        if one is not None and value is not None
+    ]
     return m.rated(asked(row), both, where, name)
 
 
@@ -91,7 +97,7 @@ def tree(row: Row, where: str) -> list[Rated]:
 
 def _branches(node: Row, before: list[Message], where: str) -> Iterator[Rated]:
     talk = [*before, *conversation({"role": node.get("role"), "content": node.get("text")}, "prompt")]
-    replies = replies_of(node)
+    replies = replies_to(node)
     if talk[-1]["role"] == "user":
         ranks = [(reply, reply["rank"]) for reply in replies if isinstance(reply.get("rank"), int)]
         both: Answers = [([said("assistant", text(r, "text", "replies.text"))], {"score": -float(n)}) for r, n in ranks]
@@ -101,78 +107,64 @@ def _branches(node: Row, before: list[Message], where: str) -> Iterator[Rated]:
         yield from _branches(reply, talk, where)
 
 
-def steps(row: Row, where: str) -> list[Rated]:
-    """{question: {problem}, label: {steps: [{completions: [{text, rating}], chosen_completion}]}}: PRM800K (Lightman et
-    al. 2023). A record for each step, of the solution so far with every step that was tried next: 1 good, -1 bad."""
-    asks, so_far, found = asked(row, "question"), [], list[Rated]()
-    for i, step in enumerate(listed(row["label"].get("steps"), "label.steps", "{completions}", of=dict)):
-        place = f"label.steps[{i}].completions"
-        tried = listed(step.get("completions") or [], place, "{text, rating}", least=0, of=dict)
-        both: Answers = []
-        for j, one in enumerate(tried):
-            if one.get("rating") is not None:
-                rating = number(one["rating"], f"{place}[{j}].rating")
-                label = {LABEL: float(rating > 0)} if rating else {}
-                whole = "\n".join([*so_far, text(one, "text", f"{place}[{j}].text")])
-                both.append(([said("assistant", whole)], {"score": rating, **label}))
-        if both:
-            found.append(m.rated(asks, both, where, place))
-        human, taken = step.get("human_completion"), step.get("chosen_completion")
-        if isinstance(human, dict) and isinstance(human.get("text"), str):
-            so_far.append(human["text"])
-        elif isinstance(taken, int) and 0 <= taken < len(tried):
-            so_far.append(text(tried[taken], "text", f"{place}[{taken}].text"))
-        else:
-            break  # nothing was built on any of them
-    if not found:
-        raise UnusableError("no rated step")
-    return found
-
-
-def step_labels(row: Row, where: str) -> Rated:
-    """{prompt, completions: [step], labels: [true, …]}, as TRL has stepwise supervision: the solution after each step
-    is good or bad."""
-    parts, labels = listed(row["completions"], "completions", "texts"), listed(row["labels"], "labels", "truths")
-    if len(parts) != len(labels):
-        raise DataError(f"labels: {len(labels)} for {len(parts)} completions; one for each is needed")
-    both: Answers = []
-    for i, label in enumerate(labels):
-        whole = "\n".join(text({"": part}, "", f"completions[{j}]") for j, part in enumerate(parts[: i + 1]))
-        value = truth(label, f"labels[{i}]")
-        both.append(([said("assistant", whole)], {"score": value, LABEL: value}))
-    return m.rated(asked(row), both, where, "completions")
-
-
 def scored_answer(row: Row, where: str) -> Rated:
     """{prompt, response or completion, and numbers such as score or helpfulness}: every field that is a number, and a
     label that is true or false."""
-    name = named(row, RESPONSE)
-    known = _numbers(row) | ({LABEL: float(row[LABEL])} if isinstance(row.get(LABEL), bool) else {})
+    name = named(row, RESPONSE, TURNS)
+    known = _numbers(row, RESPONSE) | ({LABEL: float(row[LABEL])} if isinstance(row.get(LABEL), bool) else {})
+    return m.rated(asked(row), [(turns(row, name, "assistant"), _some(known, row))], where, name)
+
+
+def scored_messages(row: Row, where: str) -> Rated:
+    """{messages, and numbers such as score}: of the last answer."""
+    talk = _talk(row)
+    return m.rated(talk[:-1], [(talk[-1:], _some(_numbers(row), row))], where, "messages")
+
+
+def _some(known: dict[str, float], row: Row) -> dict[str, float]:
     if not known:
         found = "missing" if row.get("score") is None else repr(row["score"])
         raise DataError(f"score: is {found}; a field that holds a number, such as score, is needed")
-    return m.rated(asked(row), [(turns(row, name, "assistant"), known)], where, name)
+    return known
+
+
+def scored_summary(row: Row, where: str) -> Rated:
+    """{info: {post, title?}, summary: {text, axes: {overall, accuracy, …}}}: the axes of summaries of Stiennon et al.
+    (2020)."""
+    summary = row["summary"]
+    axes = summary.get("axes")
+    known = numbers(axes) if isinstance(axes, dict) else {}
+    if not known:
+        raise UnusableError("no judgement")
+    answer = said("assistant", text(summary, "text", "summary.text"))
+    return m.rated(to_summarise(row), [([answer], known)], where, "summary")
 
 
 def labelled(row: Row, where: str) -> Rated:
-    """{prompt, completion, label}: label true for a good answer, false for a bad one."""
-    name = named(row, RESPONSE)
-    return m.rated(asked(row), [(turns(row, name, "assistant"), {LABEL: truth(row["label"], "label")})], where, name)
+    """{prompt, completion, label}: label true for a good answer, false for a bad one. Also called `kto_tag`, `is_safe`
+    (BeaverTails) or `is_correct`."""
+    name, by = named(row, RESPONSE, TURNS), named(row, LABEL_NAMES)
+    return m.rated(asked(row), [(turns(row, name, "assistant"), {LABEL: truth(row[by], by)})], where, name)
 
 
 def labelled_messages(row: Row, where: str) -> Rated:
-    """{messages, label}: of the last answer, as LLaMA-Factory writes it."""
-    name = named(row, "messages|conversations")
-    talk = conversation(row[name], name)
-    return m.rated(talk[:-1], [(talk[-1:], {LABEL: truth(row["label"], "label")})], where, name)
+    """{messages, label or kto_tag}: of the last answer, as LLaMA-Factory writes it."""
+    talk, by = _talk(row), named(row, LABEL_NAMES)
+    return m.rated(talk[:-1], [(talk[-1:], {LABEL: truth(row[by], by)})], where, "messages")
+
+
+def _talk(row: Row) -> list[Message]:
+    name = named(row, _TALK)
+    return opened(row, conversation(row[name], name))
 
 
 def _texts(names: str, row: Row) -> bool:
     values = row[named(row, names)]
-    return isinstance(values, list) and bool(values) and not any(isinstance(one, dict) for one in values)
+    return isinstance(values, list) and bool(values) and all(isinstance(one, str | list | None) for one in values)
 
 
 _LABEL = (bool, int, float, str)
+_TALK = "messages|conversations|conversation"
 
 LISTS = {
     "rm_bench": Format(
@@ -180,20 +172,23 @@ LISTS = {
         {PROMPT: TURNS, "chosen": list, "rejected": list},
         lambda row: bool(row["chosen"]) and isinstance(row["chosen"][0], str),
     ),
-    "step_labels": Format(step_labels, {"prompt": TURNS, "completions": list, "labels": list}),
+    **STEPS,
     "scored": Format(scored, {PROMPT: (*TURNS, dict), ANSWERS: list}, lambda row: not _texts(ANSWERS, row)),
     "ranked": Format(ranked, {PROMPT: TURNS, ANSWERS: list, SCORES: list}, lambda row: _texts(ANSWERS, row)),
     "best_first": Format(
         best_first, {PROMPT: TURNS, ANSWERS: list, "ranked|best_first": bool}, lambda row: _texts(ANSWERS, row)
     ),
     "tree": Format(tree, {"prompt": dict}, lambda row: "replies" in row["prompt"], vague=True),
-    "steps": Format(steps, {"question": dict, "label": dict}),
 }
 """Several answers to a prompt."""
 
 LABELS = {
-    "labelled": Format(labelled, {PROMPT: TURNS, RESPONSE: TURNS, "label": _LABEL}),
-    "labelled_messages": Format(labelled_messages, {"messages|conversations": list, "label": _LABEL}),
+    "labelled": Format(labelled, {PROMPT: TURNS, RESPONSE: TURNS, LABEL_NAMES: _LABEL}),
+    "labelled_messages": Format(labelled_messages, {_TALK: list, LABEL_NAMES: _LABEL}),
 }
 
-SCORED = {"scored_answer": Format(scored_answer, {PROMPT: TURNS, RESPONSE: TURNS})}
+SCORED = {
+    "scored_answer": Format(scored_answer, {PROMPT: TURNS, RESPONSE: TURNS}),
+    "scored_messages": Format(scored_messages, {_TALK: list, "score|rating|reward|helpfulness|quality": _LABEL[1:]}),
+    "scored_summary": Format(scored_summary, {"info": dict, "summary": dict}),
+}

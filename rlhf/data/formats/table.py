@@ -5,11 +5,14 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from rlhf.data.records import Record
+from rlhf.data.records import Message, Record
 
 Row = dict[str, Any]
 Types = type | tuple[type, ...]
 Read = Callable[[Row, str], Record | Sequence[Record]]
+
+Answers = list[tuple[list[Message], dict[str, float]]]
+"""What was answered, each with what was said of it."""
 
 TURNS = (str, list)
 """Text that may be one turn or several."""
@@ -50,13 +53,14 @@ class Format:
         return self.has_types(row) and self.only_if(row)
 
 
-def named(row: Row, names: str) -> str:
-    """Which of the names `a|b|c` the row has, the first that is not null; the first of all where it has none."""
+def named(row: Row, names: str, types: Types | None = None) -> str:
+    """Which of the names `a|b|c` the row has, the first that is not null and of the types; without one, of any; the
+    first of all where the row has none."""
     choice = _choice(names)
     for name in choice:
-        if row.get(name) is not None:
+        if row.get(name) is not None and (types is None or isinstance(row[name], types)):
             return name
-    return choice[0]
+    return choice[0] if types is None else named(row, names)
 
 
 @cache

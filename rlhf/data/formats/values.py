@@ -28,7 +28,11 @@ def integer(value: Any, name: str, known: Collection[int]) -> int:
     return int(found)
 
 
-_TRUTHS = {"true": 1.0, "1": 1.0, "1.0": 1.0, "false": 0.0, "0": 0.0, "0.0": 0.0, "-1": 0.0}
+_GOOD = "true 1 1.0 yes good desirable correct safe positive thumbs_up"
+_BAD = "false 0 0.0 no bad undesirable incorrect unsafe negative thumbs_down -1 -1.0"
+_TRUTHS = dict.fromkeys(_GOOD.split(), 1.0) | dict.fromkeys(_BAD.split(), 0.0)
+LABELS = "label|kto_tag|desirable|is_safe|is_correct"
+"""Fields that say whether an answer is good: KTO's files, LLaMA-Factory's, BeaverTails', OpenMathInstruct's."""
 
 
 def truth(value: Any, name: str) -> float:
@@ -57,6 +61,11 @@ def shared(one: str, other: str) -> int:
     """Characters that two texts begin with alike."""
     pairs = enumerate(zip(one, other, strict=False))
     return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
+def objects(value: Any, name: str, what: str) -> list[dict[str, Any]]:
+    """A list of objects; null is an empty one."""
+    return listed([] if value is None else value, name, what, 0, dict)
 
 
 def listed(value: Any, name: str, what: str, least: int = 1, of: Types = object) -> list[Any]:

@@ -4,6 +4,7 @@ from itertools import islice
 
 from rlhf.config.data import DataConfig, Source
 from rlhf.data import files, formats
+from rlhf.data.arrange import arranged
 from rlhf.data.faults import TOLD
 from rlhf.data.formats.table import named
 from rlhf.data.inspect.material import graded
@@ -11,6 +12,7 @@ from rlhf.data.inspect.private import masked
 from rlhf.data.inspect.report import Dropped, Finding, Findings, Seen
 from rlhf.data.intake import UNREADABLE, preparer
 from rlhf.data.load import Survey
+from rlhf.data.messages import UnusableError
 from rlhf.data.records import Kind
 from rlhf.errors import DataError
 
@@ -92,11 +94,11 @@ def _fields(source: Source, kind: Kind, names: set[str]) -> dict[str, list[str]]
         return {name: list(known[name].needs) for name in names}
     found: dict[str, list[str]] = {}
     prepare = preparer(source)
-    for _, raw in islice(files.read_source(source), _LOOKED_AT):
+    for _, raw in islice(arranged(files.read_source(source), source, kind), _LOOKED_AT):
         try:
             (row,) = prepare(raw)
             name = formats.recognise(row, kind) if source.format == "auto" else source.format
-        except DataError:
+        except (DataError, UnusableError):
             continue
         if name not in found:
             found[name] = [named(row, field) for field in known[name].needs]

@@ -1,6 +1,7 @@
 import gzip
 import io
 import json
+import math
 import sys
 from collections.abc import Callable
 from datetime import date
@@ -53,8 +54,77 @@ def test_broken_json_array(write: Write) -> None:
         "1 (row 2)",
         "row: broken JSON, Expecting value at column 3; one complete object is needed",
     )
-    with pytest.raises(DataError, match=r"z\.json: holds one value; an array of rows"):
-        places(write("z.json", '{\n "a": 1\n}'))
+    assert places(write("z.json", '{\n "a": 1\n}')) == [("1", {"a": 1})]
+
+
+WRAPPED = [
+    ({"data": [{"a": 1}, {"a": 2}], "version": "1.1"}, [("data[0]", {"a": 1}), ("data[1]", {"a": 2})]),
+    ({"train": [{"input": "a", "output": "b"}]}, [("train[0]", {"input": "a", "output": "b"})]),
+    ({"alpaca": [{"a": 1}]}, [("alpaca[0]", {"a": 1})]),
+    ({"features": [{"name": "a"}], "rows": [{"row_idx": 0, "row": {"a": 1}}]}, [("rows[0]", {"a": 1})]),
+    ({"prompts": ["x", "y"]}, [("prompts[0]", "x"), ("prompts[1]", "y")]),
+    ({"a": ["x", "y"], "b": [1, 2]}, [("row 1", {"a": "x", "b": 1}), ("row 2", {"a": "y", "b": 2})]),
+    (
+        {"a": {"0": "x", "7": "y"}, "b": {"0": 1, "7": 2}},
+        [("row 0", {"a": "x", "b": 1}), ("row 7", {"a": "y", "b": 2})],
+    ),
+    ({"0": {"a": 1}, "1": {"a": 2}}, [("row 0", {"a": 1}), ("row 1", {"a": 2})]),
+]
+TALK = [{"role": "user", "content": "x"}]
+ONE_ROW = [
+    {"data": ["x", "y"]},
+    {"data": TALK},
+    {"chosen": TALK, "rejected": TALK},
+    {"a": {"b": 1}},
+    {"a": [1], "b": []},
+]
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+@pytest.mark.parametrize(("value", "rows"), WRAPPED, ids=range(len(WRAPPED)))
+def test_one_object_that_holds_rows(write: Write, value: Any, rows: list[Any], indent: int | None) -> None:
+    assert places(write("x.json", json.dumps(value, indent=indent))) == rows
+
+
+@pytest.mark.parametrize("value", ONE_ROW, ids=range(len(ONE_ROW)))
+def test_one_object_that_is_a_row(write: Write, value: Any) -> None:
+    assert places(write("x.json", json.dumps(value))) == [("1", value)]
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (
+            {"train": [{"a": 1}], "test": [{"a": 2}]},
+            r"x\.json: holds several lists of rows \(train, test\); write the one",
+        ),
+        ({"citation": "", "features": {"a": {}}}, "describes a data set and holds no rows; name the .arrow"),
+        ({"_data_files": [{"filename": "data-0.arrow"}]}, "holds no rows; name one of them: data-0.arrow"),
+        ({"x": {"file_name": "x.json"}, "y": {"hf_hub_url": "a/y"}}, "for LLaMA-Factory .* name a file of it: x.json"),
+    ],
+    ids=["several", "dataset_info", "state", "llama_factory"],
+)
+def test_one_object_without_rows(write: Write, value: Any, says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        places(write("x.json", json.dumps(value)))
+
+
+def test_json_under_the_other_ending(write: Write) -> None:
+    assert places(write("x.jsonl", '[\n{"a": 1},\n{"a": 2}\n]')) == [("2 (row 1)", {"a": 1}), ("3 (row 2)", {"a": 2})]
+    assert places(write("y.jsonl", '{\n"data": [{"a": 1}]}')) == [("data[0]", {"a": 1})]
+    with pytest.raises(DataError, match=r"z\.json: holds objects of several lines; .* jq -c \. FILE"):
+        places(write("z.json", '{\n"a": 1\n}\n{\n"a": 2\n}'))
+
+
+def test_not_a_number_is_missing(write: Write) -> None:
+    assert places(write("x.jsonl", '{"a": NaN, "b": [Infinity]}')) == [("1", {"a": None, "b": [math.inf]})]
+
+
+@pytest.mark.parametrize("sign", [",", ";", "\t"], ids=["comma", "semicolon", "tab"])
+def test_csv_by_another_sign(write: Write, sign: str) -> None:
+    path = write("x.csv", f'"prompt"{sign}n\n"one; two, three"{sign}1\n')
+    assert places(path) == [("2", {"prompt": "one; two, three", "n": "1"})]
+    assert places(write("y.csv", "prompt\none; two\n")) == [("2", {"prompt": "one; two"})]
 
 
 def test_csv(write: Write) -> None:

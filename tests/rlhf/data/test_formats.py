@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from rlhf.data.formats import FORMATS, Reader, named, recognise
+from rlhf.data.formats.refusals import REFUSED
+from rlhf.data.formats.steps import STEPS
 from rlhf.data.messages import UnusableError
 from rlhf.data.records import Demonstration, Kind, Message, Preference, Prompt, Rated
 from rlhf.errors import DataError
@@ -68,6 +70,12 @@ DEMONSTRATIONS: list[tuple[str, dict[str, Any], list[Message]]] = [
     ("dialogue", {"conversation": [{"human": "a", "assistant": "b"}]}, [ask("a"), say("b")]),
     ("guanaco", {"text": "### Human: a### Assistant: b"}, [ask("a"), say("b")]),
     ("tree_path", {"message_tree_id": "1", "prompt": TREE}, [ask("a"), say("b")]),
+    ("squad", {"context": "x", "question": "a", "answers": {"text": ["b"]}}, [ask("x\n\na"), say("b")]),
+    ("text_response", {"text": "a", "summary": "b"}, [ask("a"), say("b")]),
+    ("exchanged", {"message_1": "a", "message_2": "b"}, [ask("a"), say("b")]),
+    ("chatml", {"text": "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nb<|im_end|>"}, [ask("a"), say("b")]),
+    ("llama2", {"text": "<s>[INST] a [/INST] b </s><s>[INST] c [/INST]"}, [ask("a"), say("b")]),
+    ("transcript", {"text": "\n\nHuman: a\n\nAssistant: b"}, [ask("a"), say("b")]),
 ]
 
 HH = "\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant:"
@@ -97,6 +105,11 @@ PREFERENCES: list[tuple[str, dict[str, Any], tuple[list[Message], list[Message],
         "llamafactory",
         {"conversations": [human("a")], "chosen": gpt("b"), "rejected": gpt("c"), "system": "s"},
         ([sys("s"), ask("a")], [say("b")], [say("c")], None),
+    ),
+    (
+        "next_step",  # Step-DPO
+        {"prompt": "a", "initial_reason_steps": "1. ", "chosen": "b", "rejected": "c"},
+        ([ask("a")], [say("1. b")], [say("1. c")], None),
     ),
     (
         "stack_exchange",
@@ -253,9 +266,14 @@ PREFERENCES: list[tuple[str, dict[str, Any], tuple[list[Message], list[Message],
         {"prompt": "a", "completions": ["b", "c"], "labels": [True, False]},
         ([ask("a")], [say("b")], [say("b\nc")], 1.0),
     ),
+    (
+        "math_shepherd",
+        {"input": "a Step 1: b ки\nStep 2: c ки", "label": "a Step 1: b +\nStep 2: c -", "task": "GSM8K"},
+        ([ask("a")], [say("Step 1: b")], [say("Step 1: b\nStep 2: c")], 1.0),
+    ),
 ]
 
-PARTIAL = {"tree", "steps", "step_labels"}
+PARTIAL = {"tree", *STEPS}
 
 PROMPTS: list[tuple[str, dict[str, Any], list[Message]]] = [
     ("messages", {"messages": [ask("a"), say("b"), ask("c"), say("d")]}, [ask("a"), say("b"), ask("c")]),
@@ -343,8 +361,8 @@ def test_a_prompt_keeps_the_right_answer_for_rules() -> None:
 
 def test_every_format_has_an_example() -> None:
     pairs = {name for name, *_ in PREFERENCES}
-    assert pairs == set(FORMATS["preferences"])
-    assert (pairs - PARTIAL) | {name for name, *_ in DEMONSTRATIONS} == set(FORMATS["demonstrations"])
+    assert pairs == FORMATS["preferences"].keys() - REFUSED
+    assert (pairs - PARTIAL) | {name for name, *_ in DEMONSTRATIONS} == FORMATS["demonstrations"].keys() - REFUSED
     assert {name for name, *_ in PROMPTS} >= {"messages", "prompt", "instruction", "question", "text"}
 
 
@@ -360,6 +378,8 @@ def test_every_format_has_an_example() -> None:
         ("demonstrations", {"instruction": "a", "output": ""}, "empty answer"),
         ("prompts", {"text": " "}, "empty prompt"),
         ("preferences", {"prompt": "a", "completions": [{"text": "b", "score": 1}]}, "fewer than two answers"),
+        ("scores", {"prompt": "a", "completions": []}, "no answers"),
+        ("scores", {"prompt": "a", "responses": ["b"], "scores": [None]}, "no answers"),
     ],
 )
 def test_unusable_rows(kind: Kind, row: dict[str, Any], reason: str) -> None:
@@ -403,7 +423,7 @@ def test_unusable_rows(kind: Kind, row: dict[str, Any], reason: str) -> None:
             "preferences",
             {"prompt": "a", "chosen": "b"},
             r"found prompt \(a string\), chosen \(a string\), which no format of preferences reads; "
-            "'pair' needs prompt and chosen and rejected;",
+            r"'pair' needs prompt and chosen and rejected \(rejected is missing\);",
         ),
         ("demonstrations", {}, "found none, which no format of demonstrations reads"),
     ],
@@ -463,7 +483,7 @@ def test_rated_answers(kind: Kind, name: str, row: dict[str, Any], expected: lis
         ("labels", {"prompt": "a", "completion": "b", "label": "maybe"}, "label: is 'maybe'; true"),
         ("labels", {"messages": [say("b")], "label": True}, "no turn of the user's comes before"),
         ("scores", {"prompt": "a", "response": "b", "score": "good"}, "score: is 'good'; a field that holds a number"),
-        ("scores", {"prompt": "a", "completions": []}, "completions: is an empty list; a list of"),
+        ("scores", {"prompt": "a", "completions": [{"text": "b"}, 1]}, r"completions\[1\]: is a number; a list of"),
     ],
 )
 def test_ratings_that_someone_must_mend(kind: Kind, row: dict[str, Any], says: str) -> None:

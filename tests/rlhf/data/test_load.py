@@ -128,6 +128,30 @@ def test_explicit_format(write: Write) -> None:
         load(config(path, format="txt"), "demonstrations")
 
 
+def test_rows_that_belong_together(write: Write) -> None:
+    """What shares a prompt is compared where it stands together; its parts are told by the first one's place."""
+    scored = [{"prompt": p, "response": r, "score": s} for p, r, s in (("a", "b", 1), ("a", "c", 2), ("x", "y", 1))]
+    path = write("x.jsonl", lines(*scored[:2]) + "\n{broken\n" + lines(*scored[2:]))
+    with pytest.raises(DataError, match=r"1 of 4 rows cannot be read as preferences:\n.*x\.jsonl:3: row: broken JSON"):
+        load(config(path), "preferences")
+    split = load(config(write("y.jsonl", lines(*scored)), eval_fraction=0), "preferences")
+    assert [(pair.where[-2:], pair.chosen[0]["content"]) for pair in split.train] == [(":1", "c")]
+    assert split.ledger["dropped"] == {"fewer than two answers": 1}
+    assert (split.ledger["rows"], split.ledger["examples"]) == (3, 2)
+    assert split.ledger["formats"] == {"scored": 2}
+
+
+def test_rows_stay_as_they_are_where_the_user_says_how_to_read_them(write: Write) -> None:
+    messages = [
+        {"message_id": i, "parent_id": above, "role": role, "text": text}
+        for i, above, role, text in (("1", None, "prompter", "a"), ("2", "1", "assistant", "b"))
+    ]
+    path = write("x.jsonl", lines(*messages))
+    assert load(config(path, eval_fraction=0), "demonstrations").ledger["formats"] == {"tree_path": 1}
+    assert load(config(path, eval_fraction=0, format="text"), "demonstrations").ledger["formats"] == {"text": 2}
+    assert load(config(path, eval_fraction=0, columns={"text": "text"}), "demonstrations").ledger["rows"] == 2
+
+
 @pytest.mark.parametrize("settings", [{"rank_by": "score"}, {"pairs": "all"}])
 def test_a_choice_that_no_row_offers_is_refused(write: Write, settings: dict[str, str]) -> None:
     path = write("x.jsonl", lines(*pairs(9)))

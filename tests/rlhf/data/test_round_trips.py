@@ -85,6 +85,7 @@ def any_asked(draw: st.DrawFn) -> Talk:
 
 one_question = asked(most=1, heads=False)
 question = asked(most=1)
+below_a_text = st.tuples(plain, said).map(lambda two: turns("user", "\n\n".join(two)))
 in_two = st.tuples(texts, said).map(lambda two: turns("user", "\n\n".join(two)))
 no_transcript = question.filter(lambda talk: "\n\nAssistant:" not in talk[-1]["content"])
 unsaid = st.none()
@@ -302,6 +303,53 @@ def step_labels(record: Rated) -> Row:
     return {"prompt": record.prompt, "completions": parts, "labels": [by[LABEL] == 1 for _, by in record.answers]}
 
 
+def math_shepherd(record: Rated) -> Row:
+    """Of answers that each go on from the one before."""
+    row = step_labels(record)
+    head, asks = head_and(record.prompt)
+    signs = ["+" if good else "-" for good in row["labels"]]
+    begin, *rest = [f"{content(asks)} {row['completions'][0]} ", *(f"\n{step} " for step in row["completions"][1:])]
+    marked = {
+        name: "".join(map("".join, zip([begin, *rest], ends, strict=True)))
+        for name, ends in (("input", ["ки"] * len(signs)), ("label", signs))
+    }
+    return {**head, **marked}
+
+
+def next_step(record: Preference) -> Row:
+    """Answers that go on from a beginning that they have in common."""
+    so_far = content(record.chosen)[:2]
+    sides = {name: content(getattr(record, name))[2:] for name in ("chosen", "rejected")}
+    return {"prompt": record.prompt, "initial_reason_steps": so_far, **sides}
+
+
+def begun(record: Preference) -> Preference:
+    first, second = (turns("assistant", f"1.{content(side)}") for side in (record.chosen, record.rejected))
+    return replace(record, chosen=first, rejected=second)
+
+
+def chatml(talk: Talk) -> Row:
+    return {"text": "".join(f"<|im_start|>{one['role']}\n{one['content']}<|im_end|>\n" for one in talk)}
+
+
+def llama2(talk: Talk) -> Row:
+    head, rest = head_and(talk)
+    system = f"<<SYS>>\n{head['system']}\n<</SYS>>\n\n" if head else ""
+    said = [
+        f"<s>[INST] {system if i == 0 else ''}{one['content']} [/INST]"
+        if one["role"] == "user"
+        else f" {one['content']} </s>"
+        for i, one in enumerate(rest)
+    ]
+    return {"text": "".join(said)}
+
+
+def summary(record: Rated) -> Row:
+    ((answer, numbers),) = record.answers
+    post = content(record.prompt).removesuffix("\n\nTL;DR:")
+    return {"info": {"post": post}, "summary": {"text": content(answer), "axes": numbers}}
+
+
 # ------------------------------------------------------------------------------------------------ the ways
 
 
@@ -335,6 +383,17 @@ def going_on(draw: st.DrawFn) -> Rated:
 
 
 @st.composite
+def in_steps(draw: st.DrawFn) -> Rated:
+    """A solution after each step; the steps are numbered, and trimmed."""
+    made = draw(st.lists(st.tuples(plain, st.booleans()), min_size=1, max_size=3))
+    parts = [(f"Step {i}: {text}", good) for i, (text, good) in enumerate(made, 1)]
+    so_far = ["\n".join(text for text, _ in parts[: i + 1]) for i in range(len(parts))]
+    goods = [{"score": float(good), LABEL: float(good)} for _, good in parts]
+    both = [(turns("assistant", text), by) for text, by in zip(so_far, goods, strict=True)]
+    return m.rated(draw(asked(plain, most=1, heads=False)), both, "", "")
+
+
+@st.composite
 def good_and_bad(draw: st.DrawFn) -> Rated:
     good, bad = draw(st.lists(said, min_size=1, max_size=2)), draw(st.lists(said, min_size=1, max_size=2))
     both = [(turns("assistant", s), {"score": by, LABEL: by}) for side, by in ((good, 1.0), (bad, 0.0)) for s in side]
@@ -356,9 +415,19 @@ def with_labels(record: Rated) -> Rated:
     return replace(record, answers=said_of)
 
 
+def stepped(record: Preference) -> Preference:
+    """A good first step, and a bad one after it."""
+    first, second = content(record.chosen), content(record.rejected)
+    chosen = turns("assistant", f"Step 1: {first}")
+    return replace(record, chosen=chosen, rejected=turns("assistant", f"{content(chosen)}\nStep 2: {second}"))
+
+
+def to_summarise(asks: Talk) -> Talk:
+    return turns("user", f"{content(asks)}\n\nTL;DR:")
+
+
 def summarised(record: Preference) -> Preference:
-    asks = turns("user", f"{content(record.prompt)}\n\nTL;DR:")
-    return replace(record, prompt=asks)
+    return replace(record, prompt=to_summarise(record.prompt))
 
 
 def stepwise(record: Preference) -> Preference:
@@ -403,6 +472,9 @@ WAYS = [
     Way("preferences", "best_first", by_one, lambda r: best_first(as_rated(r))),
     Way("preferences", "tree", whole, lambda r: tree_of(as_rated(r))),
     Way("preferences", "steps", measured, lambda r: steps(as_rated(r))),
+    Way("preferences", "next_step", pairs(any_asked()).map(begun), next_step),
+    Way("preferences", "math_shepherd", pairs(asked(plain, 1, False), plain, margin=st.just(1.0)).map(stepped),
+        lambda r: math_shepherd(Rated(r.prompt, [(r.chosen, {LABEL: 1.0}), (r.rejected, {LABEL: 0.0})], ""))),
     Way("demonstrations", "messages", demonstrations(any_asked() | st.just([])), row_of),
     Way("demonstrations", "sharegpt", demonstrations(any_asked()), lambda r: {"conversations": human(r.messages)}),
     Way("demonstrations", "prompt_completion", demonstrations(any_asked()),
@@ -422,6 +494,17 @@ WAYS = [
         lambda r: {"dialogue": [message["content"] for message in r.messages]}),
     Way("demonstrations", "guanaco", demonstrations(asked(plain, heads=False), plain),
         lambda r: {"text": transcript(r.messages, "### ")}),
+    Way("demonstrations", "chatml", demonstrations(asked(plain), plain), lambda r: chatml(r.messages)),
+    Way("demonstrations", "llama2", demonstrations(asked(plain), plain), lambda r: llama2(r.messages)),
+    Way("demonstrations", "transcript", demonstrations(asked(plain, heads=False), plain),
+        lambda r: {"text": transcript(r.messages)}),
+    Way("demonstrations", "squad", demonstrations(below_a_text),
+        lambda r: {"context": dolly(r)["instruction"], "question": dolly(r)["context"],
+                   "answers": {"text": [content(r.messages[1:])], "answer_start": [0]}}),
+    Way("demonstrations", "text_response", demonstrations(one_question),
+        lambda r: {"dialogue": content(r.messages[:1]), "summary": content(r.messages[1:])}),
+    Way("demonstrations", "exchanged", demonstrations(one_question),
+        lambda r: {"message_1": content(r.messages[:1]), "message_2": content(r.messages[1:])}),
     Way("demonstrations", "text", demonstrations(st.just([])).filter(lambda r: "###" not in content(r.messages)),
         lambda r: {"text": content(r.messages)}),
     Way("prompts", "messages", prompts(any_asked()), lambda r: {"messages": r.messages} | right(r)),
@@ -429,12 +512,23 @@ WAYS = [
     Way("prompts", "instruction", prompts(asked()), lambda r: instructed(r.messages) | right(r)),
     Way("prompts", "question", prompts(no_transcript), lambda r: field("question", r.messages) | right(r)),
     Way("prompts", "text", prompts(one_question), lambda r: {"text": content(r.messages)} | right(r)),
+    Way("prompts", "chatml", prompts(asked(plain)),
+        lambda r: {"text": chatml(r.messages)["text"] + "<|im_start|>assistant\n"} | right(r)),
+    Way("prompts", "llama2", prompts(asked(plain)), lambda r: llama2(r.messages) | right(r)),
+    Way("prompts", "guanaco", prompts(asked(plain, heads=False)),
+        lambda r: {"text": transcript([*r.messages, *turns("assistant", "")], "### ")} | right(r)),
+    Way("prompts", "transcript", prompts(asked(plain, heads=False)),
+        lambda r: {"text": transcript([*r.messages, *turns("assistant", "")])} | right(r)),
     Way("labels", "labelled", rated(labels, any_asked(), most=1), lambda r: rows_of(r)[0]),
     Way("labels", "labelled_messages", rated(labels, any_asked(), most=1),
         lambda r: {"messages": r.prompt + r.answers[0][0], "label": r.answers[0][1][LABEL] == 1}),
     Way("scores", "scored", rated(by_names, any_asked()), lambda r: row_of(r)),
     Way("scores", "scored_answer", rated(by_names, any_asked(), most=1),
         lambda r: {"prompt": r.prompt, "response": content(r.answers[0][0]), **r.answers[0][1]}),
+    Way("scores", "scored_messages", rated(by_score, any_asked(), most=1),
+        lambda r: {"messages": r.prompt + r.answers[0][0], **r.answers[0][1]}),
+    Way("scores", "scored_summary", rated(by_names, one_question.map(to_summarise), most=1), summary),
+    Way("scores", "math_shepherd", in_steps(), math_shepherd),
     Way("scores", "ranked", rated(by_score), ranked),
     Way("scores", "best_first", rated(by_score).map(in_order), best_first),
     Way("scores", "tree", rated(by_score, asked()).map(whole_numbers), tree_of),

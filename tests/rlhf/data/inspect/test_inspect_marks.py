@@ -62,9 +62,10 @@ def test_other_speakers(look: Look) -> None:
 
 
 def test_transcripts_among_prompts(look: Look) -> None:
-    whole = {"text": "\n\nHuman: Is it open?\n\nAssistant:"}
-    report = look([whole, {"text": "Write a play with a Human: and an Assistant: in it."}], "prompts")
-    assert find(report, "speaker_marks").count == 1
+    whole = "\n\nHuman: Is it open?\n\nAssistant:"
+    talks = [[{"role": "user", "content": text}] for text in (whole, "A play with a Human: and an Assistant: in it.")]
+    assert find(look([{"messages": talk} for talk in talks], "prompts"), "speaker_marks").count == 1
+    assert "speaker_marks" in look([{"text": whole}], "prompts").clean  # which is read as turns
 
 
 def test_control_characters(look: Look) -> None:

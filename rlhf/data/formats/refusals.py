@@ -1,0 +1,32 @@
+"""Formats that are known, and cannot be read: rows of them are told what would do instead."""
+
+from rlhf.data.formats.table import Format, Read, Row
+from rlhf.data.records import Record
+from rlhf.errors import DataError
+
+
+def refused(message: str) -> Read:
+    def read(row: Row, where: str) -> Record:
+        raise DataError(message)
+
+    return read
+
+
+REFUSED = {
+    "tokens": Format(
+        refused("input_ids: are tokens of one tokenizer; text is needed, as messages or prompt and completion"),
+        {"input_ids": list},
+        vague=True,
+    ),
+    "segments": Format(
+        refused("segments: are pieces of rendered text without roles; messages {role, content} are needed"),
+        {"segments": list},
+        vague=True,
+    ),
+    "images": Format(
+        refused("images: hold pictures; only text can be read: leave such rows out"),
+        {"images|image": (list, dict)},
+        lambda row: any(bool(row.get(name)) for name in ("images", "image")),
+        vague=True,
+    ),
+}

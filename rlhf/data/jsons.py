@@ -1,0 +1,161 @@
+"""Rows out of JSON: one object a line, an array of objects, or one object that holds them."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from rlhf.data.lines import Rows, decoded, lines, opened, raw_lines, short
+from rlhf.data.wrapped import rows_of
+from rlhf.errors import DataError
+
+
+def json_lines(path: Path) -> Rows:
+    """One object a line; a file that opens an array, or an object of several lines, is read whole."""
+    with opened(path) as file:
+        for number, raw in enumerate(raw_lines(file), 1):
+            try:
+                row = orjson.loads(raw)
+            except orjson.JSONDecodeError:  # blank, or read again to be told what is wrong
+                if not (line := decoded(path, number, raw)).strip():
+                    continue
+                row = _parse(line)
+            else:
+                if _lossy(raw, row):
+                    row = _parse(decoded(path, number, raw))
+            if number == 1 and (isinstance(row, list) or (raw.strip() in (b"[", b"{"))):
+                yield from _whole(path)
+                return
+            yield str(number), row
+
+
+def json_file(path: Path) -> Rows:
+    """An array of rows, or one object that holds them; a file of one object a line is read as that."""
+    two = [line for _, line in zip(range(2), (line for _, line in lines(path)), strict=False)]
+    if len(two) == 2 and isinstance(_parse(two[0]), dict):
+        return json_lines(path)
+    return _whole(path)
+
+
+def _lossy(raw: bytes, row: Any) -> bool:
+    """Whether a fast parser may have lost something: a key that is there twice, or digits of a long number."""
+    keys, inside = 0, [row] if isinstance(row, dict | list) else []
+    while inside:
+        value = inside.pop()
+        if type(value) is dict:
+            keys += len(value)
+            value = value.values()
+        for item in value:
+            if type(item) is dict or type(item) is list:
+                inside.append(item)
+            elif type(item) is float and abs(item) >= 2**63:
+                return True
+    return raw.count(b'":') + raw.count(b'" :') > keys
+
+
+# ------------------------------------------------------------------------------------------------ whole files
+
+
+def _whole(path: Path) -> Rows:
+    """The rows of a file that is one value."""
+    content = "\n".join(line for _, line in lines(path, keep_blank=True))
+    opens = content.lstrip()[:1]
+    if opens == "[":
+        yield from _array(content)
+        return
+    value = _parse(content)
+    if not isinstance(value, dict):
+        yield from _not_one(path, content, value)
+        return
+    try:
+        rows = rows_of(value)
+    except DataError as error:
+        raise DataError(f"{short(path)}: {error}") from None
+    yield from rows or [("1", value)]
+
+
+def _not_one(path: Path, content: str, value: Any) -> Rows:
+    """What to say of a file that is neither an array nor one object."""
+    if "Extra data" in str(value):
+        told = "holds objects of several lines; one object a line is needed: jq -c . FILE > FILE.jsonl"
+        raise DataError(f"{short(path)}: {told}")
+    yield from ((str(number), _parse(line)) for number, line in enumerate(content.split("\n"), 1) if line.strip())
+
+
+def _array(content: str) -> Rows:
+    at, count = content.index("[") + 1, 0
+    line = 1 + content.count("\n", 0, at)
+    while True:
+        start = _skip(content, at, " \t\r\n," if count else " \t\r\n")
+        line += content.count("\n", at, start)
+        if content.startswith("]", start):
+            rest = _skip(content, start + 1, " \t\r\n")
+            if rest < len(content):
+                line += content.count("\n", start, rest)
+                yield str(line), DataError("row: comes after the end of the array; one array of all rows is needed")
+            return
+        count += 1
+        try:
+            row, at = _DECODER.raw_decode(content, start)
+        except json.JSONDecodeError as error:
+            yield f"{error.lineno} (row {count})", _broken(error)
+            return
+        except (ValueError, RecursionError, DataError) as error:
+            yield f"{line} (row {count})", _refused(error)
+            return
+        yield f"{line} (row {count})", row
+        line += content.count("\n", start, at)
+
+
+def _skip(content: str, at: int, characters: str) -> int:
+    while at < len(content) and content[at] in characters:
+        at += 1
+    return at
+
+
+# ------------------------------------------------------------------------------------------------ one value
+
+
+def _parse(line: str) -> Any:
+    try:
+        return _DECODER.decode(line.removeprefix("\ufeff"))  # which joined files have in their midst
+    except json.JSONDecodeError as error:
+        return _broken(error)
+    except (ValueError, RecursionError, DataError) as error:
+        return _refused(error)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, of whose fields none may be lost. Raises DataError for one that occurs twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise DataError(f"{twice}: occurs twice in one object; leave one of them out")
+    return found
+
+
+def _constant(name: str) -> float | None:
+    """NaN, as pandas writes a missing value, is missing."""
+    return None if name == "NaN" else float(name)
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)
+
+
+def _refused(error: Exception) -> DataError:
+    """What is JSON, and yet is not taken."""
+    if isinstance(error, DataError):
+        return error
+    if isinstance(error, RecursionError):
+        return _TOO_DEEP
+    return DataError("row: holds a number of thousands of digits; write it as text")
+
+
+_TOO_DEEP = DataError("row: JSON nested too deeply; an object of plain fields is needed")
+
+
+def _broken(error: json.JSONDecodeError) -> DataError:
+    what = error.msg.removesuffix(" at")
+    return DataError(f"row: broken JSON, {what} at column {error.colno}; one complete object is needed")

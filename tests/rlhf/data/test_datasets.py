@@ -1,0 +1,629 @@
+"""Rows as public data sets write them, by the data set's name: every field that it has, and what is read of it.
+
+`u:a | b > c @1` is a pair with its margin, `u:a a:b` a conversation, `u:a = 2` a prompt with its right answer.
+"""
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlhf.config.data import Source
+from rlhf.data.arrange import arranged
+from rlhf.data.formats import Reader
+from rlhf.data.messages import UnusableError
+from rlhf.data.records import Demonstration, Kind, Message, Preference, Prompt, Record
+from rlhf.errors import DataError
+
+P: Kind = "preferences"
+D: Kind = "demonstrations"
+Q: Kind = "prompts"
+L: Kind = "labels"
+S: Kind = "scores"
+SOURCE = Source(path=Path("f"))
+
+
+def turn(role: str, content: str) -> Message:
+    return {"role": role, "content": content}
+
+
+def share(by: str, value: str) -> dict[str, str]:
+    return {"from": by, "value": value}
+
+
+ASK, SAY, NO = turn("user", "a"), turn("assistant", "b"), turn("assistant", "c")
+GOOD, BAD = [ASK, SAY], [ASK, NO]
+HUMAN, GPT, WORSE = share("human", "a"), share("gpt", "b"), share("gpt", "c")
+
+
+def talk(messages: list[Message]) -> str:
+    return " ".join(f"{message['role'][0]}:{message['content']}" for message in messages)
+
+
+def answer(messages: list[Message]) -> str:
+    return messages[0]["content"] if len(messages) == 1 else talk(messages)
+
+
+def told(record: Record | UnusableError) -> str:
+    """A record on one line."""
+    match record:
+        case UnusableError():
+            return str(record)
+        case Preference():
+            margin = "" if record.margin is None else f" @{record.margin:g}"
+            sign = "=" if record.tie else ">"
+            return f"{talk(record.prompt)} | {answer(record.chosen)} {sign} {answer(record.rejected)}{margin}"
+        case Demonstration():
+            return talk(record.messages)
+        case Prompt():
+            return talk(record.messages) + (f" = {record.answer}" if record.answer else "")
+        case _:
+            rated = [
+                f"{answer(said)} {' '.join(f'{n}:{v:g}' for n, v in numbers.items())}"
+                for said, numbers in record.answers
+            ]
+            return f"{talk(record.prompt)} | {' | '.join(rated)}"
+
+
+def read(kind: Kind, *rows: Any) -> str:
+    reader, found = Reader(kind), []
+    for where, row in arranged(iter([(f"f:{i}", row) for i, row in enumerate(rows)]), SOURCE, kind):
+        try:
+            if isinstance(row, Exception):
+                raise row
+            found += [told(record) for record in reader.read(row, where)]
+        except UnusableError as reason:
+            found.append(str(reason))
+    return "; ".join(found)
+
+
+def steps(*ratings: list[int | None], taken: int = 0) -> dict[str, Any]:
+    """PRM800K's label: texts b, c, d … with their ratings."""
+    return {
+        "steps": [
+            {
+                "completions": [{"text": "bcd"[i], "rating": one, "flagged": False} for i, one in enumerate(step)],
+                "human_completion": None,
+                "chosen_completion": taken,
+            }
+            for step in ratings
+        ],
+        "total_time": 9,
+        "finish_reason": "solution",
+    }
+
+
+def feedback(text: str, fine: float, overall: float) -> dict[str, Any]:
+    """UltraFeedback's completion."""
+    judged = {"Type": ["1"], "Rationale": "r", "Rating": "4", "Rationale For Rating": "x"}
+    return {
+        "model": "m",
+        "principle": "honesty",
+        "custom_system_prompt": "cs",
+        "response": text,
+        "annotations": {"helpfulness": judged, "honesty": {"Rating": "N/A", "Rationale": "r"}},
+        "critique": "k",
+        "fine-grained_score": fine,
+        "overall_score": overall,
+    }
+
+
+OASST: dict[str, Any] = {"lang": "en", "review_result": True, "deleted": False, "tree_state": "ready_for_export"}
+TREE = [
+    {**OASST, "message_id": "1", "parent_id": None, "text": "a", "role": "prompter", "rank": None},
+    {**OASST, "message_id": "2", "parent_id": "1", "text": "c", "role": "assistant", "rank": 1.0},
+    {**OASST, "message_id": "3", "parent_id": "1", "text": "b", "role": "assistant", "rank": 0.0},
+    {**OASST, "message_id": "4", "parent_id": "3", "text": "d", "role": "prompter", "rank": None},
+]
+HELPSTEER = [
+    {"prompt": p, "response": r, "helpfulness": h, "correctness": 1, "coherence": 4, "complexity": 2, "verbosity": 1}
+    for p, r, h in (("a", "c", 1), ("a", "b", 4), ("x", "y", 2))
+]
+ARENA = {"model_a": "x", "model_b": "y", "conversation_a": GOOD, "conversation_b": BAD, "language": "English"}
+KAGGLE = {"id": "1", "model_a": "x", "model_b": "y", "winner_model_a": "1", "winner_model_b": "0", "winner_tie": "0"}
+POST = {"id": "1", "post": "p", "title": "t", "subreddit": "s", "site": None, "article": None}
+RATINGS = ((4, "submitted"), (1, "draft"))
+ASKED = "u:Title: t\n\np\n\nTL;DR:"
+
+READ: list[tuple[str, Kind, Any, str]] = [
+    # ------------------------------------------------------------------------------------------ pairs
+    ("hh", P, {"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: a\n\nAssistant: c"}, "u:a | b > c"),
+    ("prompt a string, answers messages", P, {"prompt": "a", "chosen": [SAY], "rejected": [NO]}, "u:a | b > c"),
+    (
+        "ultrafeedback_binarized",
+        P,
+        {"prompt": "a", "prompt_id": "x", "chosen": GOOD, "rejected": BAD, "messages": GOOD}
+        | {"score_chosen": 8.0, "score_rejected": 7.5},
+        "u:a | b > c @0.5",
+    ),
+    (
+        "argilla/ultrafeedback-binarized-preferences",
+        P,
+        {"source": "s", "instruction": "a", "chosen_response": "b", "rejected_response": "c"}
+        | {"chosen_avg_rating": 5.0, "rejected_avg_rating": 4.0, "chosen_model": "x"},
+        "u:a | b > c @1",
+    ),
+    (
+        "argilla/ultrafeedback-binarized-preferences-cleaned",
+        P,
+        {"source": "s", "prompt": "a", "chosen": GOOD, "chosen-rating": 5.0, "chosen-model": "x"}
+        | {"rejected": BAD, "rejected-rating": 4.0, "rejected-model": "y"},
+        "u:a | b > c @1",
+    ),
+    (
+        "argilla/dpo-mix-7k",
+        P,
+        {"dataset": "d", "chosen": GOOD, "chosen_rating": 5.0, "rejected": BAD, "rejected_rating": 4.0},
+        "u:a | b > c @1",
+    ),
+    (
+        "argilla/distilabel-intel-orca-dpo-pairs: tie",
+        P,
+        {"system": "s", "input": "a", "chosen": "b", "rejected": "c", "generations": ["b", "c"], "rating": [9.0, 9.0]}
+        | {"status": "tie", "chosen_score": 9.0, "in_gsm8k_train": False},
+        "s:s u:a | b = c",
+    ),
+    ("orca_dpo_pairs", P, {"system": "", "question": "a", "chosen": "b", "rejected": "c"}, "u:a | b > c"),
+    ("axolotl chatml.icr", P, {"system": "s", "input": "a", "chosen": "b", "rejected": "c"}, "s:s u:a | b > c"),
+    ("axolotl llama3.ultra", P, {"system": "s", "prompt": "a", "chosen": GOOD, "rejected": BAD}, "s:s u:a | b > c"),
+    ("axolotl chat_template", P, {"messages": [ASK], "chosen": SAY, "rejected": NO}, "u:a | b > c"),
+    ("llama-factory dpo", P, {"instruction": "a", "input": "x", "chosen": "b", "rejected": "c"}, "u:a\n\nx | b > c"),
+    (
+        "processed-hh-rlhf",
+        P,
+        {"context": [{"role": "human", "text": "a"}], "chosen": {"role": "assistant", "text": "b"}}
+        | {"rejected": {"role": "assistant", "text": "c"}},
+        "u:a | b > c",
+    ),
+    (
+        "tulu-3-preference-mixture",
+        P,
+        {"id": "1", "source": "s", "prompt": "a", "chosen": GOOD, "rejected": BAD},
+        "u:a | b > c",
+    ),
+    ("skywork-reward-preference", P, {"chosen": GOOD, "rejected": BAD, "source": "s"}, "u:a | b > c"),
+    (
+        "rewardbench",
+        P,
+        {"prompt": "a", "chosen": "b", "chosen_model": "x", "rejected": "c", "rejected_model": "y"}
+        | {"subset": "alpacaeval-easy", "id": 0},
+        "u:a | b > c",
+    ),
+    (
+        "rewardbench-2",
+        P,
+        {"id": "1", "prompt": "a", "chosen": ["b"], "rejected": ["c", "d", "e"], "num_correct": 1, "models": ["x"]},
+        "u:a | b > c @1",
+    ),
+    ("rm-bench", P, {"id": "1", "prompt": "a", "chosen": ["b"], "rejected": ["c"], "domain": "chat"}, "u:a | b > c @1"),
+    (
+        "nemo-aligner dpo",
+        P,
+        {"prompt": "a", "chosen_response": "b", "rejected_response": "c", "chosen_reward": 1.0, "rejected_reward": 0.0},
+        "u:a | b > c",
+    ),
+    (
+        "ultrainteract_pair",
+        P,
+        {"task": "t", "trajectory": [share("user", "a")], "chosen": "b", "rejected": "c", "id": "1", "parent_id": "0"},
+        "u:a | b > c",
+    ),
+    (
+        "math-step-dpo-10k",
+        P,
+        {"dataset": "d", "prompt": "a", "initial_reason_steps": "1. ", "chosen": "b", "rejected": "c"}
+        | {"full_chosen": "fb", "full_rejected": "fc", "answer": "2"},
+        "u:a | 1. b > 1. c",
+    ),
+    ("a context", P, {"question": "a", "context": "x", "chosen": "b", "rejected": "c"}, "u:x\n\na | b > c"),
+    ("trl implicit prompt", P, {"chosen": "It is b.", "rejected": "It is c."}, "u:It is | b. > c."),
+    # ------------------------------------------------------------------------------------------ verdicts
+    (
+        "mt_bench_human_judgments",
+        P,
+        {**ARENA, "question_id": 81, "winner": "model_b", "judge": "e", "turn": 1},
+        "u:a | c > b",
+    ),
+    ("chatbot_arena", P, {**ARENA, "winner": "tie (bothbad)", "judge": "j", "turn": 1, "tstamp": 1.0}, "u:a | b = c"),
+    ("arena-human-preference-100k", P, {**ARENA, "winner": "model_a", "turn": 1, "is_code": False}, "u:a | b > c"),
+    (
+        "arena-human-preference-140k",
+        P,
+        {
+            "winner": "both_bad",
+            "evaluation_session_id": "e",
+            **{
+                f"conversation_{side}": [
+                    {**message, "content": [{"type": "text", "text": message["content"], "image": None}]}
+                    for message in talk
+                ]
+                for side, talk in (("a", GOOD), ("b", BAD))
+            },
+        },
+        "u:a | b = c",
+    ),
+    (
+        "lmsys 55k of Kaggle",
+        P,
+        {**KAGGLE, "prompt": '["a","d"]', "response_a": '["b","e"]', "response_b": '["c","f"]'},
+        "u:a | a:b u:d a:e > a:c u:d a:f",
+    ),
+    (
+        "lmsys 55k of Kaggle: null",
+        P,
+        {**KAGGLE, "prompt": '["a"]', "response_a": '["b"]', "response_b": "[null]"},
+        "empty answer",
+    ),
+    (
+        "alpaca_eval",
+        P,
+        {"instruction": "a", "output_1": "b", "generator_1": "x", "output_2": "c", "generator_2": "y"}
+        | {"annotator": "gpt4", "preference": 1.0, "raw_completion": None},
+        "u:a | b > c",
+    ),
+    ("rlcd", P, {"instruction": "a", "input": None, "output_1": "b", "output_2": "c", "preference": 2}, "u:a | c > b"),
+    (
+        "pandalm: two of three",
+        P,
+        {"idx": 0, "motivation_app": "G", "cmp_key": "k", "instruction": "a", "input": None, "response1": "b"}
+        | {"response2": "c", "annotator1": 2, "annotator2": 1, "annotator3": 1},
+        "u:a | b > c",
+    ),
+    (
+        "pandalm: three of three",
+        P,
+        {"instruction": "a", "response1": "b", "response2": "c", "annotator1": 2, "annotator2": 1, "annotator3": 0},
+        "annotators disagree",
+    ),
+    ("auto-j", P, {"scenario": "s", "label": 2, "prompt": "a", "response 1": "b", "response 2": "c"}, "u:a | b = c"),
+    (
+        "judgebench",
+        P,
+        {"pair_id": "p", "original_id": 1, "source": "mmlu", "question": "a", "response_model": "g"}
+        | {"response_A": "b", "response_B": "c", "label": "B>A"},
+        "u:a | c > b",
+    ),
+    ("arena-hard judge", P, {"question": "a", "answer_a": "b", "answer_b": "c", "verdict": "A >> B"}, "u:a | b > c"),
+    ("a judge's [[B]]", P, {"question": "a", "answer_a": "b", "answer_b": "c", "verdict": "[[B]]"}, "u:a | c > b"),
+    ("offsetbias", P, {"instruction": "a", "output_1": "b", "output_2": "c", "label": 2, "source": "s"}, "u:a | c > b"),
+    (
+        "helpsteer2 preference",
+        P,
+        {"split": "train", "prompt": "a", "response_1": "b", "response_2": "c", "preference_strength": -2}
+        | {"preference_statement": "s", "preference_elaboration": "e", "all_preferences_unprocessed": []},
+        "u:a | b > c @2",
+    ),
+    (
+        "helpsteer3",
+        P,
+        {"domain": "code", "language": "python", "context": [ASK], "response1": "b", "response2": "c"}
+        | {"overall_preference": 2, "individual_preference": [{"score": 2, "reasoning": "r"}]},
+        "u:a | c > b @2",
+    ),
+    (
+        "pku-saferlhf",
+        P,
+        {"prompt": "a", "response_0": "b", "response_1": "c", "is_response_0_safe": False, "is_response_1_safe": True}
+        | {"better_response_id": 0, "safer_response_id": 1, "response_0_sha256": "h"},
+        "u:a | b > c",
+    ),
+    (
+        "shp-2",
+        P,
+        {"post_id": "p", "domain": "d", "history": "a", "score_A": 5, "score_B": 9, "human_ref_A": "b"}
+        | {"human_ref_B": "c", "labels": 0, "seconds_difference": 1.0, "score_ratio": 1.8},
+        "u:a | c > b",
+    ),
+    (
+        "webgpt_comparisons",
+        P,
+        {"question": {"dataset": "eli5", "id": "1", "full_text": "a"}, "quotes_0": {"title": [], "extract": []}}
+        | {"answer_0": "b", "tokens_0": {}, "score_0": -0.5, "answer_1": "c", "tokens_1": {}, "score_1": 0.5},
+        "u:a | c > b @1",
+    ),
+    (
+        "summarize_from_feedback comparisons",
+        P,
+        {"info": POST, "summaries": [{"text": "b", "policy": "x", "note": "n"}, {"text": "c", "policy": "y"}]}
+        | {"choice": 1, "worker": "w", "batch": "b", "split": "train", "extra": {"confidence": None}},
+        f"{ASKED} | c > b",
+    ),
+    # ------------------------------------------------------------------------------------------ several answers
+    (
+        "ultrafeedback",
+        P,
+        {"instruction": "a", "models": ["m", "n"], "correct_answers": ["None"], "incorrect_answers": ["None"]}
+        | {"source": "flan", "completions": [feedback("b", 3.0, 9.0), feedback("c", 4.5, 7.0)]},
+        "u:a | c > b @1.5",
+    ),
+    ("ultrafeedback: nothing", P, {"instruction": "a", "source": "flan", "completions": []}, "no answers"),
+    (
+        "nectar",
+        P,
+        {"prompt": "\n\nHuman: a\n\nAssistant: ", "turns": 1, "num_responses": 2, "good_natured": True}
+        | {"answers": [{"answer": t, "model": "m", "rank": r} for t, r in (("c", 2.0), ("b", 1.0))]},
+        "u:a | b > c @1",
+    ),
+    (
+        "stack-exchange-preferences",
+        P,
+        {"qid": 1, "question": "a", "date": "d", "metadata": ["m"]}
+        | {
+            "answers": [
+                {"answer_id": i, "author": "x", "author_id": 9 - i, "pm_score": s, "selected": False, "text": t}
+                for i, (t, s) in enumerate((("c", 1), ("b", 4)))
+            ]
+        },
+        "u:a | b > c @3",
+    ),
+    (
+        "stack-exchange-paired",
+        P,
+        {"qid": 1, "question": "a", "date": "d", "metadata": ["m"], "response_j": "b", "response_k": "c"},
+        "u:a | b > c",
+    ),
+    (
+        "gpt-4-llm comparisons",
+        P,
+        {"user_input": "a"}
+        | {"responses_and_scores": [{"response": t, "source": "gpt4", "score": s} for t, s in (("c", 7), ("b", 9))]},
+        "u:a | b > c @2",
+    ),
+    (
+        "distilabel: one failed",
+        P,
+        {"instruction": "a", "generations": ["b", None, "c"], "ratings": [4, None, 2], "generation_models": ["x", "y"]},
+        "u:a | b > c @2",
+    ),
+    (
+        "nemo-rl",
+        P,
+        {"context": [ASK], "completions": [{"rank": 1, "completion": [NO]}, {"rank": 0, "completion": [SAY]}]},
+        "u:a | b > c @1",
+    ),
+    ("oasst messages", P, TREE, "u:a | b > c @1"),
+    ("oasst messages", D, TREE, "u:a a:b"),
+    ("oasst messages", Q, TREE, "u:a; u:a a:b u:d"),
+    ("oasst messages, cut off", P, TREE[1:2], "answers a message that is not in the file"),
+    ("helpsteer", P, HELPSTEER, "u:a | b > c @3; fewer than two answers"),
+    (
+        "helpsteer",
+        S,
+        HELPSTEER[:1],
+        "u:a | c helpfulness:1 correctness:1 coherence:4 complexity:2 verbosity:1",
+    ),
+    (
+        "prm800k",
+        P,
+        {"labeler": "l", "generation": None, "question": {"problem": "a", "ground_truth_answer": "2"}}
+        | {"label": steps([1, -1], [0, None, -1], taken=0)},
+        "u:a | b > c @2; u:a | b\nb > b\nd @1",
+    ),
+    ("prm800k: bad problem", P, {"question": {"problem": "a"}, "label": steps()}, "no rated step"),
+    (
+        "math-shepherd",
+        L,
+        {"input": "a Step 1: b ки\nStep 2: c ки", "label": "a Step 1: b +\nStep 2: c -", "task": "GSM8K"},
+        "u:a | Step 1: b score:1 label:1 | Step 1: b\nStep 2: c score:0 label:0",
+    ),
+    (
+        "trl stepwise",
+        L,
+        {"prompt": "a", "completions": ["b", "c"], "labels": [True, False]},
+        "u:a | b score:1 label:1 | b\nc score:0 label:0",
+    ),
+    # ------------------------------------------------------------------------------------------ labels and scores
+    ("trl kto-mix-14k", L, {"prompt": [ASK], "completion": [SAY], "label": False}, "u:a | b label:0"),
+    ("llama-factory kto", L, {"conversations": [HUMAN, GPT], "kto_tag": False}, "u:a | b label:0"),
+    ("llama-factory kto", D, {"conversations": [HUMAN, GPT], "kto_tag": False}, "labelled bad"),
+    ("alpaca kto", L, {"instruction": "a", "input": "", "output": "b", "kto_tag": True}, "u:a | b label:1"),
+    ("beavertails", L, {"prompt": "a", "response": "b", "category": {"x": False}, "is_safe": False}, "u:a | b label:0"),
+    ("beavertails", D, {"prompt": "a", "response": "b", "category": {"x": False}, "is_safe": False}, "labelled bad"),
+    (
+        "openmathinstruct-1",
+        L,
+        {"question": "a", "expected_answer": "2", "generated_solution": "b", "is_correct": True},
+        "u:a | b label:1",
+    ),
+    ("a thumb", L, {"query": "a", "response": "b", "label": "thumbs_down"}, "u:a | b label:0"),
+    (
+        "summarize_from_feedback axis",
+        S,
+        {"info": POST, "summary": {"text": "b", "policy": "x", "axes": {"overall": 6, "coherence": None}}},
+        f"{ASKED} | b overall:6",
+    ),
+    ("messages with a score", S, {"messages": GOOD, "score": 3}, "u:a | b score:3"),
+    # ------------------------------------------------------------------------------------------ demonstrations
+    ("sharegpt with system", D, {"id": "1", "conversations": [share("system", "s"), HUMAN, GPT]}, "s:s u:a a:b"),
+    ("two systems", D, {"system": "x", "conversations": [share("system", "s"), HUMAN, GPT]}, "s:s u:a a:b"),
+    (
+        "llama-factory tools",
+        D,
+        {"tools": "[]", "conversations": [HUMAN, share("function_call", "f"), share("observation", "o"), GPT]},
+        "u:a a:f t:o a:b",
+    ),
+    (
+        "nemo chat",
+        D,
+        {"system": "s", "mask": "User", "conversations": [share("User", "a"), share("Assistant", "b")], "type": "T"},
+        "s:s u:a a:b",
+    ),
+    ("capybara", D, {"source": "s", "conversation": [{"input": "a", "output": "b"}]}, "u:a a:b"),
+    ("lima", D, {"conversations": ["a", "b"], "source": "se"}, "u:a a:b"),
+    ("no_robots", D, {"prompt": "a", "prompt_id": "i", "messages": GOOD, "category": "c"}, "u:a a:b"),
+    (
+        "magpie",
+        D,
+        {"uuid": "u", "instruction": "a", "response": "b", "conversations": [HUMAN, GPT], "instruct_reward": -1.0},
+        "u:a a:b",
+    ),
+    ("dolly", D, {"instruction": "a", "context": "x", "response": "b", "category": "qa"}, "u:a\n\nx a:b"),
+    ("flan", D, {"inputs": "a", "targets": "b", "task": "t"}, "u:a a:b"),
+    ("natural-instructions", D, {"definition": "d", "inputs": "a", "targets": "b"}, "u:d\n\na a:b"),
+    ("gsm8k", D, {"question": "a", "answer": "b #### 2"}, "u:a a:b #### 2"),
+    ("math", D, {"problem": "a", "level": "Level 1", "type": "Algebra", "solution": "b"}, "u:a a:b"),
+    ("math-500", D, {"problem": "a", "solution": "b", "answer": "2", "level": 1, "unique_id": "u"}, "u:a a:b"),
+    ("aime", D, {"ID": "1", "Problem": "a", "Solution": "b", "Answer": 2}, "u:a a:b"),
+    ("openmathinstruct-2", D, {"problem": "a", "generated_solution": "b", "expected_answer": "2"}, "u:a a:b"),
+    ("openr1-math", D, {"problem": "a", "solution": "x", "generations": ["b"], "messages": GOOD}, "u:a a:b"),
+    ("humaneval", D, {"task_id": "0", "prompt": "a", "canonical_solution": "b", "test": "t"}, "u:a a:b"),
+    ("mbpp", D, {"task_id": 1, "text": "a", "code": "b", "test_list": ["t"]}, "u:a a:b"),
+    ("squad", D, {"context": "x", "question": "a", "answers": {"text": ["b"], "answer_start": [1]}}, "u:x\n\na a:b"),
+    ("axolotl context_qa", D, {"article": "x", "question": "a", "answer": "b"}, "u:x\n\na a:b"),
+    ("samsum", D, {"id": "1", "dialogue": "a", "summary": "b"}, "u:a a:b"),
+    ("cnn_dailymail", D, {"article": "a", "highlights": "b", "id": "1"}, "u:a a:b"),
+    ("camel-ai", D, {"role_1": "x", "message_1": "a", "message_2": "b"}, "u:a a:b"),
+    (
+        "oasst_top1",
+        D,
+        {"text": "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nb<|im_end|>\n"},
+        "u:a a:b",
+    ),
+    ("guanaco-llama2", D, {"text": "<s>[INST] <<SYS>>\ns\n<</SYS>>\n\na [/INST] b </s>"}, "s:s u:a a:b"),
+    ("hh as text", D, {"text": "\n\nHuman: a\n\nAssistant: b"}, "u:a a:b"),
+    # ------------------------------------------------------------------------------------------ prompts
+    (
+        "verl",
+        Q,
+        {"data_source": "gsm8k", "prompt": [ASK], "ability": "math", "extra_info": {"split": "train", "index": 0}}
+        | {"reward_model": {"style": "rule", "ground_truth": "2"}},
+        "u:a = 2",
+    ),
+    ("openrlhf", Q, {"input": "a", "answer": "2"}, "u:a = 2"),
+    ("openrlhf/prompt-collection", Q, {"dataset": "d", "context": "x", "context_messages": [ASK], "id": "1"}, "u:a"),
+    ("deepmath", Q, {"question": "a", "final_answer": "2", "difficulty": 5.0}, "u:a = 2"),
+    ("trl deepmath", Q, {"prompt": [ASK], "solution": "2"}, "u:a = 2"),
+    ("flan", Q, {"inputs": "a", "targets": "b", "task": "t"}, "u:a"),
+    ("sharegpt prompts", Q, {"conversations": [HUMAN]}, "u:a"),
+    ("wildchat", Q, {"conversation_hash": "h", "model": "m", "conversation": [ASK], "turn": 1}, "u:a"),
+    # ------------------------------------------------------------------------------------------ tables and exports
+    ("names in capitals", P, {"Prompt": "a", "CHOSEN": "b", " Rejected ": "c"}, "u:a | b > c"),
+    ("messages in cells", P, {"prompt": "a", "chosen": json.dumps(GOOD), "rejected": json.dumps(BAD)}, "u:a | b > c"),
+    ("messages as Python prints them", P, {"chosen": str(GOOD), "rejected": str(BAD)}, "u:a | b > c"),
+    (
+        "messages as NumPy prints them",
+        P,
+        {"chosen": str(GOOD).replace("}, {", "}\n {"), "rejected": str(BAD).replace("}, {", "}\n {")},
+        "u:a | b > c",
+    ),
+    ("lists in cells", P, {"prompt": "a", "responses": '["b", "c"]', "scores": "[2, 1]"}, "u:a | b > c @1"),
+    (
+        "argilla 1: a rating",
+        S,
+        {"fields": {"prompt": "a", "response": "b"}, "metadata": {}, "external_id": None}
+        | {"responses": [{"values": {"rating": {"value": n}}, "status": s} for n, s in RATINGS]}
+        | {"suggestions": [{"question_name": "rating", "value": 3, "type": "model"}]},
+        "u:a | b rating:4",
+    ),
+    (
+        "argilla 1: a ranking that was suggested",
+        P,
+        {"fields": {"prompt": "a", "reply-1": "c", "reply-2": "b"}, "responses": []}
+        | {"suggestions": [{"question_name": "r", "value": [{"rank": 3 - i, "value": f"reply-{i}"} for i in (1, 2)]}]},
+        "u:a | b > c @1",
+    ),
+    (
+        "argilla 2: most say",
+        P,
+        {"fields": {"prompt": "a", "response_1": "b", "response_2": "c"}, "suggestions": {}}
+        | {"responses": {"preference": [{"value": f"response_{i}", "user_id": "u"} for i in (2, 1, 2)]}},
+        "u:a | c > b",
+    ),
+    (
+        "argilla: not judged",
+        P,
+        {"fields": {"prompt": "a", "response_1": "b", "response_2": "c"}, "responses": [], "suggestions": []},
+        "no judgement",
+    ),
+    ("argilla: a prompt", Q, {"fields": {"prompt": "a"}, "responses": []}, "u:a"),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "rows", "expected"), [pytest.param(k, r, e, id=f"{name} {k}") for name, k, r, e in READ]
+)
+def test_read(kind: Kind, rows: Any, expected: str) -> None:
+    assert read(kind, *(rows if isinstance(rows, list) else [rows])) == expected
+
+
+@pytest.mark.parametrize("junk", [None, 3, "x", [], {}, [3], [{}], {"a": [None]}], ids=str)
+def test_whatever_a_field_holds_is_read_or_refused(junk: Any) -> None:
+    for _, kind, rows, _ in READ:
+        first, *rest = rows if isinstance(rows, list) else [rows]
+        for name, value in first.items():
+            inner = [{**value, field: junk} for field in value] if isinstance(value, dict) else []
+            for worse in [junk, *inner, *([[junk, *value[1:]]] if isinstance(value, list) else [])]:
+                with suppress(DataError):
+                    read(kind, {**first, name: worse}, *rest)
+
+
+REFUSED: list[tuple[str, Kind, dict[str, Any], str]] = [
+    ("axolotl input_output", D, {"segments": [{"label": True, "text": "a"}]}, "segments: are pieces of rendered text"),
+    ("tokens", D, {"input_ids": [1], "labels": [1]}, "input_ids: are tokens of one tokenizer; text is needed"),
+    ("pictures", D, {"messages": GOOD, "images": ["x.png"]}, "images: hold pictures; only text can be read"),
+    (
+        "calls of tools",
+        D,
+        {"messages": [ASK, {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}]},
+        r"messages\[1\]\.tool_calls: tool calls cannot be read",
+    ),
+    ("math-shepherd, cut", L, {"input": "a ки", "label": "a"}, r"label: does not say \+ or - of step 1"),
+    (
+        "messages that cannot be parsed",
+        P,
+        {"chosen": "[{'role': 'user', 'content': 'a}]", "rejected": "b"},
+        "chosen: holds messages as text that is no JSON; save the table as .jsonl or .parquet",
+    ),
+    (
+        "demonstrations",
+        P,
+        {"instruction": "a", "input": "", "output": "b"},
+        r"reads; these rows are demonstrations \('alpaca'\), which sft takes; 'scored' needs",
+    ),
+    ("labels", P, {"prompt": "a", "completion": "b", "label": True}, "these rows are labels .*, which kto takes;"),
+    ("scores", L, {"prompt": "a", "response": "b", "helpfulness": 3}, "rows are scores .*`loss: scores` takes;"),
+    ("prompts", D, {"prompt": "a"}, r"these rows are prompts \('prompt'\), which ppo and sample take;"),
+    (
+        "pairs",
+        S,
+        {"prompt": "a", "chosen": "b", "rejected": "c"},
+        r"these rows are preferences \('pair'\), which reward,",
+    ),
+    ("misspelt", P, {"prompt": "a", "choosen": "b", "rejected": "c"}, "did you mean 'chosen' by 'choosen'"),
+    (
+        "the wrong delimiter",
+        P,
+        {"prompt|chosen|rejected": "a|b|c"},
+        r"column's name holds '\|': save a .csv with commas",
+    ),
+    ("tabs", Q, {"id\tprompt": "1\ta"}, "column's name holds a tab"),
+    ("no header", Q, {"Where is it?": "When?"}, "a column's name looks like a row: put the columns' names"),
+    (
+        "no verdict",
+        P,
+        {"prompt": "a", "response_a": "b", "response_b": "c"},
+        "response_a and response_b are two answers: say which is better in a field such as `winner`; ",
+    ),
+    ("no order", P, {"prompt": "a", "responses": ["b", "c"]}, "several answers: say how good each is in a list"),
+    ("a multiple choice", P, {"question": "a", "A": "b", "B": "c", "C": "d", "label": "A"}, "no format of preferences"),
+    (
+        "what is near comes first",
+        P,
+        {"info": {}, "summaries": []},
+        r"; 'tldr' needs info and summaries and choice \(choice is missing\);",
+    ),
+    (
+        "what is common, where nothing is near",
+        D,
+        {"x": 1},
+        "; 'messages' needs messages; 'prompt_completion' needs prompt and completion; 'alpaca' needs ",
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "row", "says"), [pytest.param(k, r, s, id=name) for name, k, r, s in REFUSED])
+def test_refused(kind: Kind, row: dict[str, Any], says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        read(kind, row)
