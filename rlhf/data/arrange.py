@@ -193,7 +193,7 @@ def _together(rows: Rows, kind: Kind | None) -> Rows:
             yield from alike
 
 
-_ASKS = [*PROMPT.split("|"), *SYSTEM.split("|")]
+_ASKS = [*PROMPT.split("|"), *SYSTEM]
 
 
 def _asked(row: Any) -> Any:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +44,14 @@ class Intake:
     def take(self, source: Source) -> Iterator[Any]:
         """The usable records of a source, as many as its `max_rows` says."""
         reader = formats.Reader(self.kind, source.format, source.pairs, source.rank_by)
-        prepare, handed = preparer(source), 0
+        prepare, handed, keep = preparer(source), 0, self.data.duplicates == "keep"
         self.read += _named(source)
         for where, row in arranged(self._counted(files.read_source(source)), source, self.kind):
             try:
-                found = [example for one in prepare(row) for example in reader.read(one, where)]
+                first, *others = prepare(row)
+                found = reader.read(first, where)
+                for one in others:
+                    found += reader.read(one, where)
             except UnusableError as reason:
                 found = [reason]
             except DataError as fault:
@@ -58,7 +61,7 @@ class Intake:
                 self.examples += 1
                 if isinstance(example, UnusableError):
                     self.lose(where, str(example))
-                elif self._is_new(example) or self.data.duplicates == "keep":
+                elif self._is_new(example) or keep:
                     handed += 1
                     yield example
                 else:
@@ -128,25 +131,28 @@ class Intake:
         return False
 
 
-def preparer(source: Source) -> Callable[[Any], list[formats.Row]]:
+def preparer(source: Source) -> Callable[[Any], Sequence[formats.Row]]:
     """What makes rows that formats can know out of a source's own: by its function, then by its columns. That raises
     DataError for a row that someone must mend, and UnusableError where none is left."""
     make = usercode.function(source.rows, "data.rows") if source.rows else None
+    columns = source.columns
 
-    def prepare(row: Any) -> list[formats.Row]:
+    def prepare(row: Any) -> Sequence[formats.Row]:
         if isinstance(row, DataError | UnusableError):
             raise row
-        return [_fields(one, source) for one in ([row] if make is None else _made(make, row))]
+        if make is not None:
+            return [_fields(one, columns) for one in _made(make, row)]
+        return (row if type(row) is dict and not columns else _fields(row, columns),)
 
     return prepare
 
 
-def _fields(row: Any, source: Source) -> formats.Row:
+def _fields(row: Any, columns: Mapping[str, str]) -> formats.Row:
     if isinstance(row, str):
         row = {"text": row}
     if not isinstance(row, dict):
         raise DataError(f"row: is {kind_of(row)}; an object with named fields is needed")
-    return renamed(row, source.columns) if source.columns else row
+    return renamed(row, columns) if columns else row
 
 
 def _made(make: Any, row: Any) -> Sequence[Any]:

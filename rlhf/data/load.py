@@ -75,10 +75,11 @@ def _placed(intake: Intake, data: DataConfig) -> Iterator[tuple[Record, int]]:
         for record in intake.take(data.evaluating()):
             keys.add(prompt_key(record))
             yield record, 0
+    fraction = data.eval_fraction if data.eval_path is None else 0.0
     for source in data.sources.values():
         whole, rest = divmod(source.weight, 1) if isinstance(source, MixedSource) else (1, 0)
         for record in intake.take(source):
-            if data.eval_path is None and share(record) < data.eval_fraction:
+            if fraction and share(record) < fraction:
                 yield record, 0
             elif keys and prompt_key(record) in keys:
                 intake.lose(record.where, _ASKED)
@@ -188,4 +189,4 @@ def share(record: Record, at: int = 0) -> float:
     Its side follows from it: the same in every file, order and run.
     """
     digest = hashlib.sha256(prompt_key(record).encode("utf-8", "replace")).digest()
-    return int.from_bytes(digest[at : at + 8], "big") / 2**64
+    return (int.from_bytes(digest[at : at + 8], "big") >> 11) * 2**-53

@@ -45,7 +45,8 @@ NAMES = {
 """Types of JSON values in words."""
 
 _ROLE = itemgetter("role")
-_SPEAKER = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
+_SPEAKER = re.compile(r"\n\n(Human|Assistant):")
+_SPEAKERS = {"Human": "user", "Assistant": "assistant"}
 
 
 class UnusableError(Exception):
@@ -131,12 +132,12 @@ def _words(value: Any, field: str) -> str:
 
 def transcript(value: str, field: str) -> list[Message]:
     """`\\n\\nHuman: … \\n\\nAssistant: …` as messages. Turns of one speaker in a row are one turn."""
-    before, *parts = _SPEAKER.split(value)
-    if before.strip() or not parts:
+    before, *parts = _SPEAKER.split(f"\n\n{value.lstrip()}")
+    if before or not parts:
         raise DataError(f"{field}: does not open with a speaker; '\\n\\nHuman: …\\n\\nAssistant: …' is needed")
     messages: list[Message] = []
     for speaker, said in zip(parts[::2], parts[1::2], strict=True):
-        role, said = ROLES[speaker.lower()], said.strip()
+        role, said = _SPEAKERS[speaker], said.strip()
         if messages and messages[-1]["role"] == role:
             messages[-1]["content"] = f"{messages[-1]['content']}\n\n{said}".strip()
         else:
@@ -204,10 +205,10 @@ def preference(
     for name, messages in (("chosen", chosen), ("rejected", rejected)):
         if (last := messages[-1]["role"]) != "assistant":
             raise DataError(f"{name}: ends with the {last}'s turn; an answer of the assistant's is needed")
-        if "user" not in map(_ROLE, messages):
+        if messages[0]["role"] != "user" and "user" not in map(_ROLE, messages):
             raise DataError(f"{field}: no turn of the user's comes before the answer; add it, or a field `prompt`")
         _check_turns(messages)
-    if len(chosen) == len(rejected) and all(map(_alike, reversed(chosen), reversed(rejected))):
+    if _alike(chosen[-1], rejected[-1]) and len(chosen) == len(rejected) and all(map(_alike, chosen, rejected)):
         raise UnusableError("identical")
     shared = _shared(chosen, rejected)
     if not shared and chosen[:-1] == rejected[:-1]:

@@ -11,7 +11,7 @@ Kind = Literal["demonstrations", "preferences", "prompts", "labels", "scores"]
 """`labels`: answers said to be good or bad; `scores`: answers with numbers, one or one for each attribute."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Demonstration:
     """A conversation to imitate; the last message is the assistant's."""
 
@@ -20,7 +20,7 @@ class Demonstration:
     """`file:line`, for messages."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Preference:
     """Two continuations of one prompt. Each starts and ends with an assistant turn, and they differ."""
 
@@ -34,7 +34,7 @@ class Preference:
     """Neither is better: which one is called chosen means nothing."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Prompt:
     """A conversation that waits for an answer; the last message is the user's (or a tool's)."""
 
@@ -48,7 +48,7 @@ LABEL = "label"
 """Under which the numbers of a rated answer hold whether it is good: 1 or 0."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Rated:
     """Answers to one prompt, each with what was said of it."""
 
@@ -70,7 +70,11 @@ def identity(record: Record) -> int:
             parts = [record.prompt, *(answer for answer, _ in record.answers)]
         case _:
             parts = [record.messages]
-    return hash(tuple([message["content"] if message else None for part in parts for message in (*part, None)]))
+    words: list[str | None] = []
+    for part in parts:
+        words += [message["content"] for message in part]
+        words.append(None)
+    return hash(tuple(words))
 
 
 def prompt_of(record: Record) -> list[Message]:
@@ -82,7 +86,10 @@ def prompt_of(record: Record) -> list[Message]:
 
 def opening(messages: Sequence[Message]) -> Sequence[Message]:
     """What stands before the assistant's first turn."""
-    return messages[: next((i for i, message in enumerate(messages) if message["role"] == "assistant"), len(messages))]
+    for i, message in enumerate(messages):
+        if message["role"] == "assistant":
+            return messages[:i]
+    return messages
 
 
 def prompt_key(record: Record) -> str:
@@ -93,4 +100,4 @@ def prompt_key(record: Record) -> str:
     """
     messages = prompt_of(record) or (record.messages if isinstance(record, Demonstration) else [])
     first = opening(messages) or messages
-    return "\n".join(f"{message['role']}: {' '.join(message['content'].split())}" for message in first)
+    return "\n".join([f"{message['role']}: {' '.join(message['content'].split())}" for message in first])

@@ -21,23 +21,29 @@ from rlhf.data.formats.refusals import REFUSED
 from rlhf.data.formats.steps import STEPS
 from rlhf.data.formats.table import Format, Row, Types
 from rlhf.data.messages import NAMES, UnusableError, kind_of
-from rlhf.data.records import Kind, Prompt, Rated, Record
+from rlhf.data.records import Demonstration, Kind, Preference, Prompt, Rated, Record
 from rlhf.errors import DataError, did_you_mean
 
 __all__ = ["FORMATS", "Format", "Reader", "Row", "named", "recognise"]
 
 _WHOLE = {name: one for name, one in LISTS.items() if name not in (*STEPS, "tree")}
 """Lists whose best answer is no part of a conversation or of a solution, which would be nothing to imitate."""
+_SEVERAL = {"rm_bench": LISTS["rm_bench"]}
+"""Pairs with several answers on a side; tried before those with one, which need the same fields."""
 _OTHERS = {name: one for name, one in (PREFERENCES | LISTS | DEMONSTRATIONS).items() if name not in PROMPTS}
 
 FORMATS: dict[Kind, dict[str, Format]] = {
-    "preferences": REFUSED | PREFERENCES | LISTS,
-    "demonstrations": REFUSED | PREFERENCES | _WHOLE | DEMONSTRATIONS,
+    "preferences": REFUSED | _SEVERAL | PREFERENCES | LISTS,
+    "demonstrations": REFUSED | _SEVERAL | PREFERENCES | _WHOLE | DEMONSTRATIONS,
     "prompts": REFUSED | PROMPTS | _OTHERS | LATER,
-    "labels": REFUSED | LABELS | PREFERENCES | LISTS,
+    "labels": REFUSED | LABELS | _SEVERAL | PREFERENCES | LISTS,
     "scores": REFUSED | LISTS | SCORED,
 }
 """Every format of every kind, in the order in which they are tried."""
+
+
+_OWN: dict[Kind, type[Record]] = {"preferences": Preference, "demonstrations": Demonstration}
+"""Records that are of a kind as they are read."""
 
 
 def named(kind: Kind, name: str) -> Format:
@@ -62,7 +68,7 @@ class Reader:
     """Whether a row had several answers to choose from."""
     seen: Counter[str] = field(default_factory=Counter)
     """Rows of each format that were read."""
-    _fitting: dict[tuple[Any, ...], list[str]] = field(default_factory=dict)
+    _fitting: dict[tuple[Any, ...], list[tuple[str, Format]]] = field(default_factory=dict)
     """For the fields and types of rows that came by, the formats that ask for no others."""
 
     def __post_init__(self) -> None:
@@ -74,8 +80,9 @@ class Reader:
 
         Raises UnusableError for a row that teaches nothing at all, DataError for one that someone must mend.
         """
-        using = self._format_of(row)
-        made = using.read(row, where)
+        made = self._format_of(row).read(row, where)
+        if isinstance(made, _OWN.get(self.kind, ())):
+            return [made]
         self.ranked = self.ranked or isinstance(made, Rated | Sequence)
         if not isinstance(made, Sequence):
             records = as_kind(made, self.kind, self.pairs, self.rank_by)
@@ -92,13 +99,15 @@ class Reader:
         """The format that reads a row. Raises DataError where the row is not what it needs."""
         formats, name = FORMATS[self.kind], self.format
         if name == "auto":
-            shape = tuple((name, type(value)) for name, value in row.items())
-            if shape not in self._fitting:
-                self._fitting[shape] = [name for name, one in formats.items() if one.has_types(row)]
-            for fitting in self._fitting[shape]:
-                if formats[fitting].only_if(row):
-                    self.seen[fitting] += 1
-                    return formats[fitting]
+            shape = (*row, *map(type, row.values()))
+            fitting = self._fitting.get(shape)
+            if fitting is None:
+                fitting = [(name, one) for name, one in formats.items() if one.has_types(row)]
+                self._fitting[shape] = fitting
+            for name, one in fitting:
+                if one.only_if is None or one.only_if(row):
+                    self.seen[name] += 1
+                    return one
             name = recognise(row, self.kind)
         self.seen[name] += 1
         for names in formats[name].lacks(row):

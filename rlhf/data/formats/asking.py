@@ -21,7 +21,7 @@ RESPONSE = (
 """Fields that data sets keep an answer in; a whole solution goes before the bare result."""
 _BEFORE = {"question": "context|article|passage", "inputs": "definition"}
 """What is to be read before a question, beside it."""
-SYSTEM = "system|system_prompt|system_message"
+SYSTEM = ("system", "system_prompt", "system_message")
 _ROLES = ("user", "assistant")
 
 
@@ -76,9 +76,11 @@ def instructed(row: Row, name: str = "instruction") -> list[Message]:
 
 
 def system(row: Row) -> list[Message]:
-    name = named(row, SYSTEM)
-    content = text(row, name) if row.get(name) else ""
-    return [said("system", content)] if content.strip() else []
+    for name in SYSTEM:
+        if row.get(name):
+            content = text(row, name)
+            return [said("system", content)] if content.strip() else []
+    return []
 
 
 def opened(row: Row, talk: list[Message]) -> list[Message]:

@@ -140,12 +140,6 @@ def to_summarise(row: Row) -> list[Message]:
     return [said("user", f"{title}{text(info, body, f'info.{body}')}\n\nTL;DR:")]
 
 
-def _lists_of_text(row: Row) -> bool:
-    """Several answers on a side."""
-    value = row[named(row, CHOSEN)]
-    return isinstance(value, list) and bool(value) and isinstance(value[0], str)
-
-
 PREFERENCES = {
     "llamafactory": Format(llamafactory, {"conversations": list, "chosen": (dict, str), "rejected": (dict, str)}),
     "next_step": Format(
@@ -154,9 +148,8 @@ PREFERENCES = {
     "pair": Format(
         pair,
         {PROMPT: (*TURNS, dict), CHOSEN: (*TURNS, dict), REJECTED: (*TURNS, dict)},
-        lambda row: not _lists_of_text(row),
     ),
-    "implicit_prompt": Format(implicit_prompt, {CHOSEN: list, REJECTED: list}, lambda row: not _lists_of_text(row)),
+    "implicit_prompt": Format(implicit_prompt, {CHOSEN: list, REJECTED: list}),
     "hh": Format(hh, {"chosen": str, "rejected": str}, lambda row: "\n\nAssistant:" in row["chosen"]),
     "common_beginning": Format(
         common_beginning,

@@ -171,6 +171,7 @@ LISTS = {
         rm_bench,
         {PROMPT: TURNS, "chosen": list, "rejected": list},
         lambda row: bool(row["chosen"]) and isinstance(row["chosen"][0], str),
+        vague=True,
     ),
     **STEPS,
     "scored": Format(scored, {PROMPT: (*TURNS, dict), ANSWERS: list}, lambda row: not _texts(ANSWERS, row)),

@@ -27,7 +27,7 @@ class Format:
     a row that someone must mend, and UnusableError(reason) for one that is to be dropped and counted."""
     needs: Mapping[str, Types] = field(default_factory=dict)
     """Fields and their types; `output|response` is one or the other."""
-    only_if: Callable[[Row], bool] = lambda row: True
+    only_if: Callable[[Row], bool] | None = None
     """What tells it from formats with the same fields; asked only of rows that have them, of the right types."""
     vague: bool = False
     """Whether its fields are too common for a row of other types to be meant for it."""
@@ -50,7 +50,7 @@ class Format:
                 yield names, types
 
     def fits(self, row: Row) -> bool:
-        return self.has_types(row) and self.only_if(row)
+        return self.has_types(row) and (self.only_if is None or self.only_if(row))
 
 
 def named(row: Row, names: str, types: Types | None = None) -> str:
