@@ -20,6 +20,8 @@ SHINGLE = 3
 THRESHOLD = 0.8
 LEAST_WORDS = 6
 _BANDS, _ROWS = 16, 8
+_BLOCK = 4096
+"""Shingles that are put in all orders at a time."""
 _MOST_CANDIDATES = 50
 """Texts that one is compared with: templates make thousands alike, of which the first few will do."""
 _WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
@@ -59,16 +61,16 @@ class Shingler:
 
 
 def shingles(words: Shingles) -> Shingles:
-    """The runs of three words, each once; of fewer words, one for all of them."""
+    """The runs of three words; of fewer words, one for all of them."""
     if len(words) < SHINGLE:
         return words[:1] * np.uint32(31) + words[1:] if len(words) == 2 else words
-    return np.unique(words[:-2] * np.uint32(0x9E3779B1) + words[1:-1] * np.uint32(0x85EBCA77) + words[2:])
+    return words[:-2] * np.uint32(0x9E3779B1) + words[1:-1] * np.uint32(0x85EBCA77) + words[2:]
 
 
 def jaccard(one: Shingles, other: Shingles) -> float:
-    """Share of shingles in both; two empty sets are the same."""
-    both = len(np.intersect1d(one, other, assume_unique=True))
-    union = len(one) + len(other) - both
+    """Share of different shingles in both; two empty sets are the same."""
+    both = len(np.intersect1d(one, other))
+    union = len(np.union1d(one, other))
     return both / union if union else 1.0
 
 
@@ -76,25 +78,27 @@ class Index:
     """Finds texts nearly like a new one; a text may have several parts, each of which must be alike."""
 
     def __init__(self) -> None:
-        from datasketch import MinHash, MinHashLSH
-
-        self._blank = MinHash(num_perm=_BANDS * _ROWS, hashfunc=int)
-        self._lsh: Any = MinHashLSH(num_perm=_BANDS * _ROWS, params=(_BANDS, _ROWS))
+        rng = np.random.default_rng(0)
+        self._factors, self._terms = rng.integers(0, 2**32, (2, _BANDS * _ROWS), dtype=np.uint32) | np.uint32(1)
+        self._bands: list[dict[bytes, list[int]]] = [{} for _ in range(_BANDS)]
         self._parts: dict[int, Sequence[Shingles]] = {}
 
-    def sketch(self, parts: Sequence[Shingles]) -> Any:
-        """The MinHash of all parts together."""
-        made = self._blank.copy()
-        made.update_batch(np.concatenate(list(parts)).tolist())
-        return made
+    def sketch(self, parts: Sequence[Shingles]) -> list[bytes]:
+        """The MinHash of all parts together, in bands: the least shingle in each of many orders."""
+        found = np.concatenate(parts)[:, None]
+        blocks = (found[i : i + _BLOCK] for i in range(0, len(found), _BLOCK))
+        least = np.min([(block * self._factors + self._terms).min(axis=0) for block in blocks], axis=0)
+        return [band.tobytes() for band in least.reshape(_BANDS, _ROWS)]
 
-    def add(self, key: int, parts: Sequence[Shingles], sketch: Any) -> None:
+    def add(self, key: int, parts: Sequence[Shingles], sketch: Sequence[bytes]) -> None:
         self._parts[key] = parts
-        self._lsh.insert(key, sketch, check_duplication=False)
+        for known, band in zip(self._bands, sketch, strict=True):
+            known.setdefault(band, []).append(key)
 
-    def like(self, parts: Sequence[Shingles], sketch: Any) -> int | None:
+    def like(self, parts: Sequence[Shingles], sketch: Sequence[bytes]) -> int | None:
         """The first text that is nearly like this one."""
-        for key in sorted(self._lsh.query(sketch))[:_MOST_CANDIDATES]:
+        found = {key for known, band in zip(self._bands, sketch, strict=True) for key in known.get(band, ())}
+        for key in sorted(found)[:_MOST_CANDIDATES]:
             if all(jaccard(mine, its) >= THRESHOLD for mine, its in zip(parts, self._parts[key], strict=True)):
                 return key
         return None
