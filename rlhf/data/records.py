@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Literal
 
 Message = dict[str, str]
@@ -70,11 +71,10 @@ def identity(record: Record) -> int:
             parts = [record.prompt, *(answer for answer, _ in record.answers)]
         case _:
             parts = [record.messages]
-    words: list[str | None] = []
-    for part in parts:
-        words += [message["content"] for message in part]
-        words.append(None)
-    return hash(tuple(words))
+    return hash(tuple([tuple(map(_CONTENT, part)) for part in parts]))
+
+
+_CONTENT = itemgetter("content")
 
 
 def prompt_of(record: Record) -> list[Message]:
