@@ -398,7 +398,7 @@ def test_unusable_rows(kind: Kind, row: dict[str, Any], reason: str) -> None:
         ),
         ("demonstrations", {"messages": [ask("a")]}, "^messages: ends with the user's turn; end with the assistant's"),
         ("demonstrations", {"instruction": "a", "output": None}, "^output: is missing or null; a string is needed$"),
-        ("demonstrations", {"instruction": "a", "instances": []}, "^instances: is a list; a list of {input, output}"),
+        ("demonstrations", {"instruction": "a", "instances": []}, "^instances: is an empty list; a list of {input, output}"),
         (
             "preferences",
             {"prompt": "a", "chosen": 3, "rejected": "b"},
