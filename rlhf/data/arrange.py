@@ -237,7 +237,10 @@ def _lists_of_messages(rows: Rows) -> Rows:
 
 
 def _is_templated(row: Row, kind: Kind | None) -> bool:
-    return any(isinstance(value, str) and name != "text" and templated(value) for name, value in row.items())
+    try:
+        return any(isinstance(value, str) and name != "text" and templated(value) for name, value in row.items())
+    except DataError:
+        return True
 
 
 def _untemplated(row: Row, kind: Kind | None) -> Row:

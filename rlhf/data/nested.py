@@ -3,7 +3,7 @@
 from typing import Any
 
 from rlhf.data.formats import FORMATS
-from rlhf.data.formats.asking import SYSTEM
+from rlhf.data.formats.asking import PROMPT, RESPONSE, SYSTEM
 from rlhf.data.formats.table import Row
 from rlhf.data.messages import ROLES
 from rlhf.data.records import Kind
@@ -77,16 +77,22 @@ def is_message(value: Any) -> bool:
     if not isinstance(value, dict):
         return False
     role = value.get("role", value.get("from"))
-    return isinstance(role, str) and role.lower() in ROLES and bool(value.keys() & {"content", "value", "text"})
+    spoken = value.keys() & {"content", "value", "text"} and "replies" not in value
+    return isinstance(role, str) and role.lower() in ROLES and bool(spoken)
 
 
 # ------------------------------------------------------------------------------------------------ fields of fields
 
 
 def is_nested(row: Row, kind: Kind | None) -> bool:
-    inside = [one for one in row.values() if isinstance(one, dict)]
-    plain = fits(row, kind) and not any(isinstance(one.get("messages"), list) for one in inside)
+    inside = [name for name, value in row.items() if isinstance(value, dict)]
+    plain = fits(row, kind) and not any(name in _ASKED_OR_SAID and _talk(row[name]) != row[name] for name in inside)
     return bool(inside) and not plain and fits(flat(row, kind), kind)
+
+
+_ASKED_OR_SAID = [*PROMPT.split("|"), *RESPONSE.split("|")]
+_ASIDE = ("metadata", "meta", "usage")
+"""Objects with nothing to learn from."""
 
 
 def flat(row: Row, kind: Kind | None) -> Row:
@@ -97,13 +103,11 @@ def flat(row: Row, kind: Kind | None) -> Row:
     if fits(talks, kind):
         return talks
     found = {name: value for name, value in row.items() if not isinstance(value, dict)}
-    for value in row.values():
-        for name, one in value.items() if isinstance(value, dict) else ():
-            if name in found and found[name] != one and name in row:
-                continue
-            if name in found and found[name] != one:
+    for outer, value in row.items():
+        for name, one in value.items() if isinstance(value, dict) and outer not in _ASIDE else ():
+            if name in found and found[name] != one and name not in row:
                 return row  # two of a name: nothing says which is meant
-            found[name] = one
+            found.setdefault(name, one)
     return found
 
 

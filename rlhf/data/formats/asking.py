@@ -17,7 +17,7 @@ PROMPT = (
 RESPONSE = (
     "response|completion|output|solution|generated_solution|answer|target|targets|canonical_solution|generation|"
     "demonstration|code|reply|summary|highlights|target_output|RESPONSE|assistant|bot|assistant_message|"
-    "assistant_response|model_response|output_text"
+    "assistant_response|model_response|model_output|output_text"
 )
 """Fields that data sets keep an answer in; a whole solution goes before the bare result."""
 _BEFORE = {"question": "context|article|passage", "inputs": "definition"}
@@ -59,19 +59,32 @@ def right_answer(row: Row) -> str | None:
     """What the row says is right, for rules to compare with: verl's, OpenRLHF's and others' names for it. A `label`
     beside a prompt alone is one, as slime writes it; beside an answer it says how good that is."""
     judge = row.get("reward_model")
-    places = (row, judge) if isinstance(judge, dict) else (row,)
-    found = (place.get(name) for place in places for name in _RIGHT)
-    right = next((one for one in found if isinstance(one, str | int | float)), None)
-    if right is None and isinstance(row.get("prompt"), str | list) and named(row, RESPONSE) not in row:
-        label = row.get("label")
-        right = label if isinstance(label, str | int | float) and str(label).lower() not in ("true", "false") else None
-    return None if right is None else str(right)
+    for place in (row, judge) if isinstance(judge, dict) else (row,):
+        for name in _RIGHT if place.keys() & _RIGHT.keys() else ():
+            if isinstance(place.get(name), str | int | float):
+                return str(place[name])
+    label = row.get("label")
+    alone = isinstance(label, str | int | float) and "prompt" in row and named(row, RESPONSE) not in row
+    return str(label) if alone and str(label).lower() not in ("true", "false") else None
 
 
-_RIGHT = (
-    "answer", "ground_truth", "expected_answer", "final_answer", "solution", "gt_answer", "reference_answer",
-    "correct_answer", "ideal", "expected", "expected_output", "expectedOutput",
-)  # fmt: skip
+_RIGHT = dict.fromkeys(
+    [
+        "answer",
+        "ground_truth",
+        "expected_answer",
+        "final_answer",
+        "solution",
+        "gt_answer",
+        "ground_truth_answer",
+        "reference_answer",
+        "correct_answer",
+        "ideal",
+        "expected",
+        "expected_output",
+        "expectedOutput",
+    ]
+)
 
 
 def instructed(row: Row, name: str = "instruction") -> list[Message]:

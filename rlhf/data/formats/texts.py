@@ -56,6 +56,10 @@ _NAME = re.compile(r"(?:\A|(?<=\s)|(?<=</s>))(SYSTEM|USER|ASSISTANT|FUNCTION RES
 _END = re.compile(r"\s*(?:</s>|<\|endoftext\|>|<\|end_of_text\|>)\s*\Z")
 
 
+_BEGINS = re.compile(r"<[^<>\s]*>")
+"""Marks that templates begin with, such as `<bos>`."""
+
+
 def marked(header: str, end: str) -> Callable[[str], Talk]:
     """Parses turns that open with a header, of which the pattern's group is the role, and stop at an end mark."""
     headers, ends = re.compile(header), re.compile(end)
@@ -63,6 +67,8 @@ def marked(header: str, end: str) -> Callable[[str], Talk]:
     def parse(value: str) -> Talk:
         found = list(headers.finditer(value))
         talk: Talk = []
+        if found and _BEGINS.sub("", value[: found[0].start()]).strip():
+            raise DataError(f"text: has words before its first turn, {found[0][0].strip()}; turns alone are needed")
         for one, after in zip(found, [*found[1:], None], strict=True):
             role = one[1].strip()
             if role not in ROLES:
@@ -111,8 +117,13 @@ def rendered_prompt(parse: Callable[[str], Talk]) -> Read:
 
 
 def parsed(row: Row, parse: Callable[[str], Talk]) -> Talk:
-    talk = parse(row[named(row, _RENDERED_IN, str)])
+    talk = parse(_held(row))
     return opened(row, talk) if talk else talk
+
+
+def _held(row: Row) -> str:
+    value = row.get("text")
+    return value if isinstance(value, str) else row[named(row, _RENDERED_IN, str)]
 
 
 def plain_text(row: Row, where: str) -> Demonstration:
@@ -147,26 +158,27 @@ _CHAT: dict[str, tuple[Callable[[str], Talk], str]] = {
 _RENDERED: dict[str, tuple[Callable[[str], Talk], Callable[[str], bool]]] = {
     "guanaco": (guanaco, lambda value: "### Assistant:" in value),
     "alpaca_text": (alpaca_text, lambda value: "### Instruction:" in value and "### Response:" in value),
-    **{name: (parse, lambda value, known=known: known in value) for name, (parse, known) in _CHAT.items()},
+    **{
+        name: (parse, lambda value, mark=mark: value.lstrip()[:1] in ("<", "[") and mark in value)
+        for name, (parse, mark) in _CHAT.items()
+    },
     "transcript": (lambda value: transcript(value, "text"), is_transcript),
-    "speakers": (speakers, lambda value: "USER: " in value and "ASSISTANT:" in value),
+    "speakers": (speakers, lambda value: "ASSISTANT:" in value and "USER: " in value),
 }
 """How each is parsed, and how it is known."""
 
 
 def _formats(read: Callable[[Callable[[str], Talk]], Read]) -> dict[str, Format]:
     return {
-        name: Format(
-            read(parse), {_RENDERED_IN: str}, lambda row, known=known: known(row[named(row, _RENDERED_IN, str)])
-        )
+        name: Format(read(parse), {_RENDERED_IN: str}, lambda row, known=known: known(_held(row)))
         for name, (parse, known) in _RENDERED.items()
     }
 
 
 def templated(value: str) -> Talk | None:
     """The turns of a text that a chat template made, without the opening of an answer at its end; None for another."""
-    known = (parse for parse, mark in _CHAT.values() if mark in value and value.lstrip()[:1] in "<[")
-    talk = next(known, lambda _: [])(value)
+    known = (_RENDERED[name] for name in _CHAT)
+    talk = next((parse(value) for parse, knows in known if knows(value)), None)
     return (talk[:-1] if talk and not talk[-1]["content"] else talk) or None
 
 

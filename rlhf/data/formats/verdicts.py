@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from rlhf.data import messages as m
@@ -30,7 +31,8 @@ SIDES = [
 """Names that data sets give to two answers."""
 VERDICT = (
     "winner|preference|preferred|choice|better_response_id|better|best|verdict|label|labels|chosen|overall_preference|"
-    "safer_response_id|annotator1|chosen_model_name|comparison|selected"
+    "safer_response_id|annotator1|chosen_model_name|comparison|selected|better_response|preferred_response|"
+    "best_response|better_answer|preferred_answer|best_answer"
 )
 """Fields that say which of two answers is better."""
 _NO_VERDICT = ("", "none", "null", "nan")
@@ -52,8 +54,13 @@ _TIES = (
 
 def sides_of(row: Row) -> tuple[str, str] | None:
     """The two fields of a row that hold answers to compare, if it has such; not the options of a multiple choice."""
-    options = "c" in row or "C" in row
-    return next((s for s in SIDES if s[0] in row and s[1] in row and not (options and len(s[0]) == 1)), None)
+    return _sides_among(tuple(row))
+
+
+@lru_cache(256)
+def _sides_among(names: tuple[str, ...]) -> tuple[str, str] | None:
+    options = "c" in names or "C" in names
+    return next((s for s in SIDES if s[0] in names and s[1] in names and not (options and len(s[0]) == 1)), None)
 
 
 def verdict(row: Row, where: str) -> Preference:
