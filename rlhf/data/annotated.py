@@ -6,7 +6,7 @@ from typing import Any
 
 from rlhf.data.formats.asking import PROMPT, RESPONSE
 from rlhf.data.formats.table import Row, named
-from rlhf.data.formats.values import objects
+from rlhf.data.formats.values import listed, objects
 from rlhf.data.messages import UnusableError
 from rlhf.data.nested import fits
 from rlhf.data.records import LABEL, Kind
@@ -127,7 +127,7 @@ def prodigy(row: Row, kind: Kind | None) -> Row:
     if row["answer"] == "reject":
         raise UnusableError("rejected by the annotator")
     if options is not None:
-        picked = row.get("accept") or []
+        picked = listed(row.get("accept") or [], "accept", "ids", least=0)
         if named(found, PROMPT) not in found and "text" in found:
             found["prompt"] = found.pop("text")
         found["completions"] = [
