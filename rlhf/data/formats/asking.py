@@ -20,7 +20,7 @@ RESPONSE = (
     "assistant_response|model_response|model_output|output_text"
 )
 """Fields that data sets keep an answer in; a whole solution goes before the bare result."""
-_BEFORE = {"question": "context|article|passage", "inputs": "definition"}
+_BEFORE = {"question": "context|contexts|article|passage", "query": "context|contexts", "inputs": "definition"}
 """What is to be read before a question, beside it."""
 SYSTEM = ("system", "system_prompt", "system_message")
 _ROLES = ("user", "assistant")
@@ -47,6 +47,8 @@ def asked(row: Row, names: str = PROMPT) -> list[Message]:
         talk = transcript(value, name)
         return [*system(row), *(talk[:-1] if not talk[-1]["content"] else talk)]
     before = row.get(named(row, _BEFORE[name])) if name in _BEFORE else None
+    if isinstance(before, list) and all(isinstance(one, str) for one in before):
+        before = "\n\n".join(before)
     return [*system(row), said("user", f"{before}\n\n{value}" if before and isinstance(before, str) else value)]
 
 
@@ -89,9 +91,10 @@ _RIGHT = dict.fromkeys(
 
 def instructed(row: Row, name: str = "instruction") -> list[Message]:
     """Alpaca's: an instruction, perhaps an input below it, perhaps earlier questions and answers."""
-    given = text(row, "input") if row.get("input") is not None else ""
+    given = next((text(row, beside) for beside in ("input", "context") if row.get(beside)), "")
     order = text(row, name)
-    return [*system(row), *_earlier(row), said("user", f"{order}\n\n{given}" if given.strip() else order)]
+    whole = f"{order}\n\n{given}" if order and given.strip() else order or given
+    return [*system(row), *_earlier(row), said("user", whole)]
 
 
 def _earlier(row: Row) -> list[Message]:

@@ -67,8 +67,7 @@ def messages(row: Row, where: str) -> Demonstration:
 @unless_bad
 def prompt_completion(row: Row, where: str) -> Demonstration:
     """{prompt, completion}: strings or messages."""
-    before = opened(row, turns(row, "prompt", "user"))
-    return m.demonstration(before + turns(row, "completion", "assistant"), where, "completion")
+    return m.demonstration(asked(row, "prompt") + turns(row, "completion", "assistant"), where, "completion")
 
 
 @unless_bad

@@ -3,7 +3,7 @@
 from typing import Any
 
 from rlhf.data import messages as m
-from rlhf.data.formats.asking import PROMPT, RESPONSE, asked, instructed, opened, said
+from rlhf.data.formats.asking import PROMPT, RESPONSE, asked, instructed, is_transcript, opened, said
 from rlhf.data.formats.table import TURNS, Format, Row, named
 from rlhf.data.formats.values import integer, number, shared
 from rlhf.data.formats.verdicts import VERDICTS, answers, names_a_side
@@ -11,18 +11,23 @@ from rlhf.data.messages import UnusableError, conversation, text, transcript, tu
 from rlhf.data.records import Message, Preference
 from rlhf.errors import DataError
 
-CHOSEN = (
-    "chosen|chosen_response|response_chosen|preferred|preferred_response|accepted|better|better_response|"
-    "positive|good|winner|win|preferred_output|answer_winning|winning|chosen_messages|chosen_conversations|"
-    "chosen_conversation|pos"
-)
-REJECTED = (
-    "rejected|rejected_response|response_rejected|dispreferred|dispreferred_response|worse|worse_response|"
-    "negative|bad|loser|lose|non_preferred_output|answer_losing|losing|rejected_messages|rejected_conversations|"
-    "rejected_conversation|neg"
-)
+_NOUNS = ["response", "answer", "output", "completion", "text", "messages", "conversation", "conversations"]
 
-_BESIDE = "rejected_response|rejected_messages|rejected|rejected_output"
+
+def _names(alone: str, adjectives: str) -> str:
+    """Names that data sets give to an answer by itself, and those of an adjective and a noun."""
+    return "|".join([*alone.split(), *(f"{adjective}_{noun}" for adjective in adjectives.split() for noun in _NOUNS)])
+
+
+CHOSEN = _names(
+    "chosen preferred accepted better positive good winner win winning pos y_w response_chosen answer_winning",
+    "chosen preferred accepted better best good winning positive",
+)
+REJECTED = _names(
+    "rejected dispreferred worse negative bad loser lose losing neg y_l response_rejected answer_losing",
+    "rejected dispreferred non_preferred worse worst bad losing negative",
+)
+_BESIDE = _names("rejected", "rejected")
 
 
 def pair(row: Row, where: str) -> Preference:
@@ -175,10 +180,19 @@ def _texts(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and isinstance(value[0], str)
 
 
+def _repeats(row: Row, *sides: str) -> bool:
+    """Whether both answers are transcripts that begin with the prompt."""
+    prompt = row.get(named(row, PROMPT))
+    return isinstance(prompt, str) and all(side.strip().startswith(prompt.strip()) for side in sides)
+
+
 def _two_answers(row: Row) -> bool:
-    """No several answers on a side, and no names of answers that stand elsewhere in the row."""
+    """No several answers on a side, no transcripts that hold the prompt, and no names of answers that stand elsewhere
+    in the row."""
     better, worse = row[named(row, CHOSEN)], row[named(row, REJECTED)]
     if isinstance(better, str) and isinstance(worse, str):
+        if is_transcript(better) and _repeats(row, better, worse):
+            return False
         return len(better) >= 30 or len(worse) >= 30 or not (names_a_side(row, better) and names_a_side(row, worse))
     return not _texts(better) and not _texts(worse)
 

@@ -547,6 +547,18 @@ READ: list[tuple[str, Kind, Any, str]] = [
         "no judgement",
     ),
     ("argilla: a prompt", Q, {"fields": {"prompt": "a"}, "responses": []}, "u:a"),
+    (
+        "transcripts beside their prompt",
+        P,
+        {"prompt": "\n\nHuman: a\n\nAssistant:", "chosen": "\n\nHuman: a\n\nAssistant: b"}
+        | {"rejected": "\n\nHuman: a\n\nAssistant: c"},
+        "u:a | b > c",
+    ),
+    ("a transcript to complete", D, {"prompt": "\n\nHuman: a\n\nAssistant:", "completion": " b"}, "u:a a: b"),
+    ("an empty instruction", D, {"instruction": "", "input": "a", "output": "b"}, "u:a a:b"),
+    ("passages", D, {"question": "a", "contexts": ["x", "y"], "answer": "b"}, "u:x\n\ny\n\na a:b"),
+    ("dolly", Q, {"instruction": "a", "context": "x", "response": "b", "category": "qa"}, "u:a\n\nx"),
+    ("good and bad", P, {"prompt": "a", "good_response": "b", "bad_response": "c"}, "u:a | b > c"),
     # -------------------------------------------------------------- providers' interfaces and logs
     (
         "openai dpo",

@@ -86,7 +86,6 @@ def any_asked(draw: st.DrawFn) -> Talk:
 one_question = asked(most=1, heads=False)
 question = asked(most=1)
 below_a_text = st.tuples(plain, said).map(lambda two: turns("user", "\n\n".join(two)))
-in_two = st.tuples(texts, said).map(lambda two: turns("user", "\n\n".join(two)))
 no_transcript = question.filter(lambda talk: "\n\nAssistant:" not in talk[-1]["content"])
 unsaid = st.none()
 margins = unsaid | st.floats(0, 1e6)
@@ -508,7 +507,7 @@ WAYS = [
         lambda r: {"prompt": r.messages[:-1], "completion": content(r.messages[-1:])}),
     Way("demonstrations", "alpaca", demonstrations(asked()),
         lambda r: instructed(r.messages[:-1]) | {"output": content(r.messages[-1:])}),
-    Way("demonstrations", "dolly", demonstrations(in_two),
+    Way("demonstrations", "dolly", demonstrations(below_a_text),
         dolly),
     Way("demonstrations", "self_instruct", demonstrations(one_question),
         lambda r: {"instruction": content(r.messages[:1]), "instances": [{"output": content(r.messages[1:])}]}),
