@@ -1,7 +1,5 @@
 """Pairs: two answers to a prompt, the better one named so. Verdicts of a judge on two are in verdicts.py."""
 
-from typing import Any
-
 from rlhf.data import messages as m
 from rlhf.data.formats.asking import PROMPT, RESPONSE, asked, instructed, is_transcript, opened, said
 from rlhf.data.formats.table import TURNS, Format, Row, named
@@ -176,10 +174,6 @@ def _answered(row: Row) -> bool:
     return isinstance(row.get(named(row, RESPONSE, TURNS)), TURNS) and named(row, PROMPT) in row
 
 
-def _texts(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and isinstance(value[0], str)
-
-
 def _repeats(row: Row, *sides: str) -> bool:
     """Whether both answers are transcripts that begin with the prompt."""
     prompt = row.get(named(row, PROMPT))
@@ -187,14 +181,13 @@ def _repeats(row: Row, *sides: str) -> bool:
 
 
 def _two_answers(row: Row) -> bool:
-    """No several answers on a side, no transcripts that hold the prompt, and no names of answers that stand elsewhere
-    in the row."""
+    """No transcripts that hold the prompt, and no names of answers that stand elsewhere in the row."""
     better, worse = row[named(row, CHOSEN)], row[named(row, REJECTED)]
     if isinstance(better, str) and isinstance(worse, str):
         if is_transcript(better) and _repeats(row, better, worse):
             return False
         return len(better) >= 30 or len(worse) >= 30 or not (names_a_side(row, better) and names_a_side(row, worse))
-    return not _texts(better) and not _texts(worse)
+    return True
 
 
 PREFERENCES = {
