@@ -8,21 +8,22 @@ import ast
 import json
 import math
 import re
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain, groupby
 from typing import Any
 
 from rlhf.config.data import Source
+from rlhf.data import annotated, nested
 from rlhf.data.formats import FORMATS
 from rlhf.data.formats.asking import PROMPT, RESPONSE, SYSTEM
 from rlhf.data.formats.convert import RANKING
 from rlhf.data.formats.ratings import SCORED
 from rlhf.data.formats.table import Row, named
-from rlhf.data.formats.values import objects
+from rlhf.data.formats.texts import templated, without_end
 from rlhf.data.lines import Rows
-from rlhf.data.messages import UnusableError, conversation
+from rlhf.data.messages import ROLES, UnusableError, conversation
+from rlhf.data.nested import fits
 from rlhf.data.records import Kind
 from rlhf.errors import DataError
 
@@ -45,6 +46,9 @@ def arranged(rows: Rows, source: Source, kind: Kind | None) -> Rows:
     if source.columns or source.rows:
         return rows
     seen, first = _peek(rows)
+    if isinstance(first, list) and first and nested.is_message(first[0]):
+        rows = _lists_of_messages(chain(seen, rows))
+        seen, first = _peek(rows)
     named = kind and FORMATS[kind].get(source.format)
     if named and isinstance(first, dict) and named.fits(first):
         return chain(seen, rows)
@@ -78,11 +82,6 @@ def _each(change: Callable[[Row, Kind | None], Row]) -> Arrange:
     return arrange
 
 
-def _fits(row: Row, kind: Kind | None) -> bool:
-    tables = FORMATS.values() if kind is None else [FORMATS[kind]]
-    return any(one.fits(row) for table in tables for one in table.values())
-
-
 # ------------------------------------------------------------------------------------------------ names and cells
 
 
@@ -93,7 +92,7 @@ def _lower(row: Row, kind: Kind | None) -> Row:
 
 def _in_capitals(row: Row, kind: Kind | None) -> bool:
     lower = _lower(row, kind)
-    return lower.keys() != row.keys() and len(lower) == len(row) and not _fits(row, kind) and _fits(lower, kind)
+    return lower.keys() != row.keys() and len(lower) == len(row) and not fits(row, kind) and fits(lower, kind)
 
 
 def _lists(row: Row, kind: Kind | None) -> Row:
@@ -109,7 +108,7 @@ def _list(value: Any) -> Any:
 
 
 def _in_cells(row: Row, kind: Kind | None) -> bool:
-    return not _fits(row, kind) and _fits(_lists(row, kind), kind)
+    return not fits(row, kind) and fits(_lists(row, kind), kind)
 
 
 def _unpacked(row: Row, kind: Kind | None) -> Row:
@@ -179,7 +178,7 @@ def _whole(rank: Any) -> Any:
 def _scored_alone(row: Row, kind: Kind | None) -> bool:
     """Whether a row holds one answer and how good it is, where two are to be compared."""
     rated = SCORED["scored_answer"].fits(row) and any(name in row for name in RANKING)
-    return kind == "preferences" and rated and not _fits(row, kind)
+    return kind == "preferences" and rated and not fits(row, kind)
 
 
 def _together(rows: Rows, kind: Kind | None) -> Rows:
@@ -200,75 +199,70 @@ def _asked(row: Any) -> Any:
     return [row.get(name) for name in _ASKS] if isinstance(row, dict) else None
 
 
-# ------------------------------------------------------------------------------------------------ Argilla
+# ------------------------------------------------------------------------------------------------ turns as rows
 
 
-def _is_argilla(row: Row, kind: Kind | None) -> bool:
-    return isinstance(row.get("fields"), dict) and ("responses" in row or "suggestions" in row)
+def _is_turn(row: Row, kind: Kind | None) -> bool:
+    """Whether a row is one message, and says of which conversation."""
+    role = row.get(named(row, "role|from|speaker"))
+    spoken = isinstance(role, str) and role.lower() in ROLES and named(row, "content|value|text|message") in row
+    return spoken and _of(row) is not None and "parent_id" not in row
 
 
-def _argilla(row: Row, kind: Kind | None) -> Row:
-    """{fields, responses: [{values: {question: {value}}, status}], suggestions}: the fields and what annotators said,
-    or where none did what was suggested to them. Raises UnusableError where they disagree, or where nobody said what
-    the kind needs."""
-    found = dict(row["fields"])
-    said = _responses(row.get("responses")) or _suggestions(row.get("suggestions"))
-    if not said and not _fits(found, kind):
-        raise UnusableError("no judgement")
-    for question, values in said.items():
-        value = _agreed(values) if values else None
-        if isinstance(value, list) and all(isinstance(one, dict) and "rank" in one for one in value):
-            found["completions"] = [{"text": found.get(str(_value(one))), "rank": one["rank"]} for one in value]
+def _conversations(rows: Rows, kind: Kind | None) -> Rows:
+    """Messages, a row each, as the conversations that they make: those of one number, one after another."""
+    for _, group in groupby(rows, key=lambda item: _of(item[1]) if isinstance(item[1], dict) else None):
+        alike = list(group)
+        where, first = alike[0]
+        if isinstance(first, dict):
+            yield where, {"messages": [row for _, row in alike]}
         else:
-            found[question] = value
-    return found
+            yield from alike
 
 
-def _responses(value: Any) -> dict[str, list[Any]]:
-    """Values by question: Argilla 1's list of annotators, Argilla 2's lists by question."""
-    found: dict[str, list[Any]] = {}
-    if isinstance(value, dict):
-        return {
-            name: [_value(one) for one in objects(given, name, "{value}") if _submitted(one)]
-            for name, given in value.items()
-        }
-    for response in objects(value, "responses", "{values, status}"):
-        values = response.get("values")
-        for name, given in values.items() if isinstance(values, dict) and _submitted(response) else ():
-            found.setdefault(name, []).append(_value(given))
-    return found
+def _of(row: Row) -> Any:
+    return next((row[name] for name in _NUMBERS if row.get(name) is not None), None)
 
 
-def _submitted(response: Row) -> bool:
-    return response.get("status") in (None, "submitted")
+_NUMBERS = [f"{what}_id" for what in ("conversation", "conv", "dialogue", "dialog", "session", "thread", "chat")]
 
 
-def _suggestions(value: Any) -> dict[str, list[Any]]:
-    if isinstance(value, dict):
-        return {name: [_value(one)] for name, one in value.items()}
-    suggested = objects(value, "suggestions", "{question_name, value}")
-    return {str(one.get("question_name")): [_value(one)] for one in suggested}
+def _lists_of_messages(rows: Rows) -> Rows:
+    """Conversations without a name."""
+    for where, row in rows:
+        yield where, {"messages": row} if isinstance(row, list) else row
 
 
-def _value(given: Any) -> Any:
-    return given.get("value") if isinstance(given, dict) else given
+# ------------------------------------------------------------------------------------------------ templates
 
 
-def _agreed(values: list[Any]) -> Any:
-    """Numbers in the mean; else what most said."""
-    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
-        return sum(values) / len(values)
-    (first, count), *others = Counter(json.dumps(value, sort_keys=True) for value in values).most_common()
-    if others and others[0][1] == count:
-        raise UnusableError("annotators disagree")
-    return json.loads(first)
+def _is_templated(row: Row, kind: Kind | None) -> bool:
+    try:
+        return any(isinstance(value, str) and name != "text" and templated(value) for name, value in row.items())
+    except DataError:
+        return True
+
+
+def _untemplated(row: Row, kind: Kind | None) -> Row:
+    """Texts that a chat template made as messages, and answers without its mark at their end."""
+    return {
+        name: (templated(value) or without_end(value)) if isinstance(value, str) and name != "text" else value
+        for name, value in row.items()
+    }
 
 
 ARRANGEMENTS = (
-    Arrangement(_is_argilla, _each(_argilla)),
+    Arrangement(annotated.is_argilla, _each(annotated.argilla)),
+    Arrangement(annotated.is_label_studio, _each(annotated.label_studio)),
+    Arrangement(annotated.is_prodigy, _each(annotated.prodigy)),
     Arrangement(_in_capitals, _each(_lower)),
     Arrangement(_holds_messages, _each(_unpacked)),
     Arrangement(_in_cells, _each(_lists)),
+    Arrangement(nested.has_parts, _each(nested.without_parts)),
+    Arrangement(nested.is_nested, _each(nested.flat)),
+    Arrangement(_is_turn, _conversations),
+    Arrangement(_is_templated, _each(_untemplated)),
+    Arrangement(nested.is_choice, _each(nested.with_options)),
     Arrangement(lambda row, kind: row.keys() >= {"message_id", "parent_id", "role", "text"}, _trees),
     Arrangement(_scored_alone, _together),
 )

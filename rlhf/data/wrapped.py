@@ -23,6 +23,8 @@ def rows_of(value: Mapping[str, Any]) -> Rows | None:
     """The rows in an object; None for one that is a row itself. Raises DataError for one that holds no rows, or holds
     several lists of them."""
     _refuse_description(value)
+    if (table := _table(value)) is not None:
+        return table
     lists = [name for name, one in value.items() if (name in _WRAPPERS or len(value) == 1) and _is_rows(name, one)]
     if len(lists) > 1:
         found = ", ".join(lists)
@@ -44,6 +46,16 @@ def _is_rows(name: str, value: Any) -> bool:
     if name in _TEXTS:
         return all(isinstance(one, str | dict) for one in value)
     return all(isinstance(one, dict) for one in value) and not _OF_MESSAGES & value[0].keys()
+
+
+def _table(value: Mapping[str, Any]) -> Rows | None:
+    """{columns: [prompt, chosen], data: [[a, b]]}: pandas' split, and the tables of Weights & Biases."""
+    names, rows = value.get("columns"), value.get("data")
+    if not isinstance(names, list) or not isinstance(rows, list) or not all(isinstance(one, str) for one in names):
+        return None
+    if not all(isinstance(one, list) and len(one) == len(names) for one in rows):
+        return None
+    return [(f"data[{i}]", dict(zip(names, row, strict=True))) for i, row in enumerate(rows)]
 
 
 def _columns(value: Mapping[str, Any]) -> Rows | None:

@@ -11,15 +11,16 @@ from rlhf.errors import DataError
 
 PROMPT = (
     "prompt|instruction|question|query|conversations|conversation|messages|context_messages|trajectory|context|"
-    "history|input|inputs|user_input|post|problem|user|usermsg"
+    "history|input|inputs|user_input|post|problem|user|usermsg|human|user_message|user_prompt|input_text"
 )
 """Fields that data sets keep a prompt in, in the order in which they are looked for."""
 RESPONSE = (
     "response|completion|output|solution|generated_solution|answer|target|targets|canonical_solution|generation|"
-    "demonstration|code|reply|summary|highlights|target_output|RESPONSE"
+    "demonstration|code|reply|summary|highlights|target_output|RESPONSE|assistant|bot|assistant_message|"
+    "assistant_response|model_response|model_output|output_text"
 )
 """Fields that data sets keep an answer in; a whole solution goes before the bare result."""
-_BEFORE = {"question": "context|article|passage", "inputs": "definition"}
+_BEFORE = {"question": "context|contexts|article|passage", "query": "context|contexts", "inputs": "definition"}
 """What is to be read before a question, beside it."""
 SYSTEM = ("system", "system_prompt", "system_message")
 _ROLES = ("user", "assistant")
@@ -40,10 +41,14 @@ def asked(row: Row, names: str = PROMPT) -> list[Message]:
         return [*system(row), said("user", text(value, inner, f"{name}.{inner}"))]
     if not isinstance(value, str):
         return opened(row, turns(row, name, "user"))
+    if name != "history" and isinstance(row.get("history"), list):
+        return [*system(row), *_earlier(row), said("user", value)]
     if is_transcript(value):
         talk = transcript(value, name)
         return [*system(row), *(talk[:-1] if not talk[-1]["content"] else talk)]
     before = row.get(named(row, _BEFORE[name])) if name in _BEFORE else None
+    if isinstance(before, list) and all(isinstance(one, str) for one in before):
+        before = "\n\n".join(before)
     return [*system(row), said("user", f"{before}\n\n{value}" if before and isinstance(before, str) else value)]
 
 
@@ -53,26 +58,56 @@ def is_transcript(value: str) -> bool:
 
 
 def right_answer(row: Row) -> str | None:
-    """What the row says is right, for rules to compare with: verl's, OpenRLHF's and others' names for it."""
+    """What the row says is right, for rules to compare with: verl's, OpenRLHF's and others' names for it. A `label`
+    beside a prompt alone is one, as slime writes it; beside an answer it says how good that is."""
     judge = row.get("reward_model")
-    places = (row, judge) if isinstance(judge, dict) else (row,)
-    found = (place.get(name) for place in places for name in _RIGHT)
-    return next((str(one) for one in found if isinstance(one, str | int | float)), None)
+    for place in (row, judge) if isinstance(judge, dict) else (row,):
+        for name in _RIGHT if place.keys() & _RIGHT.keys() else ():
+            if isinstance(place.get(name), str | int | float):
+                return str(place[name])
+    label = row.get("label")
+    alone = isinstance(label, str | int | float) and "prompt" in row and named(row, RESPONSE) not in row
+    return str(label) if alone and str(label).lower() not in ("true", "false") else None
 
 
-_RIGHT = ("answer", "ground_truth", "expected_answer", "final_answer", "solution")
+_RIGHT = dict.fromkeys(
+    [
+        "answer",
+        "ground_truth",
+        "expected_answer",
+        "final_answer",
+        "solution",
+        "gt_answer",
+        "ground_truth_answer",
+        "reference_answer",
+        "correct_answer",
+        "ideal",
+        "expected",
+        "expected_output",
+        "expectedOutput",
+    ]
+)
 
 
 def instructed(row: Row, name: str = "instruction") -> list[Message]:
     """Alpaca's: an instruction, perhaps an input below it, perhaps earlier questions and answers."""
-    given = text(row, "input") if row.get("input") is not None else ""
+    given = next((text(row, beside) for beside in ("input", "context") if row.get(beside)), "")
     order = text(row, name)
+    whole = f"{order}\n\n{given}" if order and given.strip() else order or given
+    return [*system(row), *_earlier(row), said("user", whole)]
+
+
+def _earlier(row: Row) -> list[Message]:
+    """What was asked and answered before, as LLaMA-Factory and ms-swift have it; messages are fine."""
     before: list[Message] = []
-    for i, pair in enumerate(listed(row.get("history") or [], "history", "[question, answer]", least=0)):
+    history = listed(row.get("history") or [], "history", "[question, answer]", least=0)
+    if history and isinstance(history[0], dict):
+        return conversation(history, "history")
+    for i, pair in enumerate(history):
         if not isinstance(pair, list) or [type(one) for one in pair] != [str, str]:
             raise DataError(f"history[{i}]: is no [question, answer]; a list of two texts is needed")
         before += [said(role, one) for role, one in zip(_ROLES, pair, strict=True)]
-    return [*system(row), *before, said("user", f"{order}\n\n{given}" if given.strip() else order)]
+    return before
 
 
 def system(row: Row) -> list[Message]:

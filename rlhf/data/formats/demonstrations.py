@@ -2,18 +2,20 @@
 
 from collections.abc import Callable
 from functools import wraps
+from typing import Any
 
 from rlhf.data import messages as m
 from rlhf.data.formats.asking import PROMPT, RESPONSE, asked, instructed, opened, replies_to, said
 from rlhf.data.formats.table import TURNS, Format, Row, named
 from rlhf.data.formats.texts import TEXTS
-from rlhf.data.formats.values import LABELS, listed
-from rlhf.data.messages import UnusableError, conversation, kind_of, text, turns
+from rlhf.data.formats.values import LABELS, is_bad, listed
+from rlhf.data.messages import UnusableError, conversation, text, turns
 from rlhf.data.records import Demonstration, Message
-from rlhf.errors import DataError
 
-TALK = "messages|conversations|conversation|dialogue|dialog|chat|turns|data"
+TALK = "messages|conversations|conversation|dialogue|dialog|chat|turns|data|items"
 _PROMPT = f"{PROMPT}|article|document|INSTRUCTION"
+_ANSWER = f"expected_output|expectedOutput|expected|ideal|{RESPONSE}"
+"""A file of evaluations has what should have been answered beside what was (OpenAI's evals, Langfuse, Braintrust)."""
 
 
 Reads = Callable[[Row, str], Demonstration]
@@ -25,7 +27,7 @@ def unless_bad(read: Reads) -> Reads:
     @wraps(read)
     def reading(row: Row, where: str) -> Demonstration:
         for name in _LABELS:
-            if name in row and str(row[name]).lower() == "false":
+            if name in row and is_bad(row[name], name):
                 raise UnusableError("labelled bad")
         return read(row, where)
 
@@ -37,25 +39,35 @@ _LABELS = LABELS.split("|")
 
 def talk(row: Row) -> list[Message]:
     """{messages: [{role, content}]}, also called `conversations` with {from, value} (ShareGPT), `dialogue` or `data`;
-    a list of texts is the user's and the assistant's in turn (UltraChat, LIMA)."""
+    a list of texts is the user's and the assistant's in turn (UltraChat, LIMA). `turns` without roles are questions
+    (MT-Bench, Arena-Hard), of which those after the first wait for an answer."""
     name = named(row, TALK)
     value = row[name]
-    if isinstance(value, list) and value and all(isinstance(one, str) for one in value):
+    if name == "turns" and isinstance(value, list) and value and _roleless(value[0]):
+        first = value[0]["content"] if isinstance(value[0], dict) else value[0]
+        value = [said("user", text({"turns[0]": first}, "turns[0]"))]
+    elif isinstance(value, list) and value and all(isinstance(one, str) for one in value):
         value = [said(("user", "assistant")[i % 2], one) for i, one in enumerate(value)]
     return opened(row, conversation(value, name))
 
 
+def _roleless(turn: Any) -> bool:
+    return isinstance(turn, str) or (isinstance(turn, dict) and turn.keys() == {"content"})
+
+
 @unless_bad
 def messages(row: Row, where: str) -> Demonstration:
-    """A conversation that ends with an answer."""
-    return m.demonstration(talk(row), where, named(row, TALK))
+    """A conversation that ends with an answer, or has it in a field of its own."""
+    turned = talk(row)
+    if turned[-1]["role"] != "assistant" and row.get(answer := named(row, "response|completion|output", TURNS)):
+        turned = turned + turns(row, answer, "assistant")
+    return m.demonstration(turned, where, named(row, TALK))
 
 
 @unless_bad
 def prompt_completion(row: Row, where: str) -> Demonstration:
     """{prompt, completion}: strings or messages."""
-    before = opened(row, turns(row, "prompt", "user"))
-    return m.demonstration(before + turns(row, "completion", "assistant"), where, "completion")
+    return m.demonstration(asked(row, "prompt") + turns(row, "completion", "assistant"), where, "completion")
 
 
 @unless_bad
@@ -70,12 +82,10 @@ def dolly(row: Row, where: str) -> Demonstration:
     return alpaca({**row, "input": row["context"]}, where)
 
 
-def self_instruct(row: Row, where: str) -> Demonstration:
-    """{instruction, instances: [{input, output}]}: the first instance."""
-    instances = row["instances"]
-    if not isinstance(instances, list) or not instances or not isinstance(instances[0], dict):
-        raise DataError(f"instances: is {kind_of(instances)}; a list of {{input, output}} is needed")
-    return alpaca({"instruction": row["instruction"], **instances[0]}, where)
+def self_instruct(row: Row, where: str) -> list[Demonstration]:
+    """{instruction, instances: [{input, output}]}: an example an instance (Wang et al. 2023)."""
+    instances = listed(row["instances"], "instances", "{input, output}", of=dict)
+    return [alpaca({"instruction": row["instruction"], **instance}, where) for instance in instances]
 
 
 def squad(row: Row, where: str) -> Demonstration:
@@ -133,7 +143,7 @@ DEMONSTRATIONS = {
     ),
     "squad": Format(squad, {"question": str, "answers": dict}),
     "tree_path": Format(tree_path, {"prompt": dict}, lambda row: "replies" in row["prompt"], vague=True),
-    "prompt_response": Format(answered(_PROMPT, RESPONSE), {_PROMPT: TURNS, RESPONSE: TURNS}),
+    "prompt_response": Format(answered(_PROMPT, _ANSWER), {_PROMPT: TURNS, _ANSWER: TURNS}),
     "text_response": Format(answered(_GIVEN, _MADE_OF_IT), {_GIVEN: str, _MADE_OF_IT: str}),
     "exchanged": Format(exchanged, {"message_1": str, "message_2": str}),
     "dialogue": Format(messages, {TALK: list}),

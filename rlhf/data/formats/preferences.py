@@ -1,22 +1,31 @@
 """Pairs: two answers to a prompt, the better one named so. Verdicts of a judge on two are in verdicts.py."""
 
 from rlhf.data import messages as m
-from rlhf.data.formats.asking import PROMPT, asked, instructed, opened, said
+from rlhf.data.formats.asking import PROMPT, RESPONSE, asked, instructed, is_transcript, opened, said
 from rlhf.data.formats.table import TURNS, Format, Row, named
 from rlhf.data.formats.values import integer, number, shared
-from rlhf.data.formats.verdicts import VERDICTS, answers
+from rlhf.data.formats.verdicts import VERDICTS, answers, names_a_side
 from rlhf.data.messages import UnusableError, conversation, text, transcript, turns
 from rlhf.data.records import Message, Preference
 from rlhf.errors import DataError
 
-CHOSEN = (
-    "chosen|chosen_response|response_chosen|preferred|preferred_response|accepted|better|better_response|"
-    "positive|good|winner|win"
+_NOUNS = ["response", "answer", "output", "completion", "text", "messages", "conversation", "conversations"]
+
+
+def _names(alone: str, adjectives: str) -> str:
+    """Names that data sets give to an answer by itself, and those of an adjective and a noun."""
+    return "|".join([*alone.split(), *(f"{adjective}_{noun}" for adjective in adjectives.split() for noun in _NOUNS)])
+
+
+CHOSEN = _names(
+    "chosen preferred accepted better positive good winner win winning pos y_w response_chosen answer_winning",
+    "chosen preferred accepted better best good winning positive",
 )
-REJECTED = (
-    "rejected|rejected_response|response_rejected|dispreferred|dispreferred_response|worse|worse_response|"
-    "negative|bad|loser|lose"
+REJECTED = _names(
+    "rejected dispreferred worse negative bad loser lose losing neg y_l response_rejected answer_losing",
+    "rejected dispreferred non_preferred worse worst bad losing negative",
 )
+_BESIDE = _names("rejected", "rejected")
 
 
 def pair(row: Row, where: str) -> Preference:
@@ -140,6 +149,47 @@ def to_summarise(row: Row) -> list[Message]:
     return [said("user", f"{title}{text(info, body, f'info.{body}')}\n\nTL;DR:")]
 
 
+def beside(row: Row, where: str) -> Preference:
+    """{messages or a prompt and its response, rejected_response or rejected_messages}: an example to imitate, and an
+    answer that is worse than its last one, as ms-swift writes pairs."""
+    worse = named(row, _BESIDE, TURNS)
+    if isinstance(row.get("messages"), list):
+        talk = opened(row, conversation(row["messages"], "messages"))
+        before, better, field = talk[:-1], talk[-1:], "messages"
+    else:
+        field = named(row, RESPONSE, TURNS)
+        before, better = asked(row), turns(row, field, "assistant")
+    rejected = turns(row, worse, "assistant")
+    repeats = rejected[0]["role"] != "assistant"
+    return m.preference(
+        [*before, *better], opened(row, rejected) if repeats else [*before, *rejected], where, field=field
+    )
+
+
+def _answered(row: Row) -> bool:
+    """Whether the better answer is there."""
+    talk = row.get("messages")
+    if isinstance(talk, list) and talk and isinstance(talk[-1], dict):
+        return talk[-1].get("role") not in ("user", "system", "tool")
+    return isinstance(row.get(named(row, RESPONSE, TURNS)), TURNS) and named(row, PROMPT) in row
+
+
+def _repeats(row: Row, *sides: str) -> bool:
+    """Whether both answers are transcripts that begin with the prompt."""
+    prompt = row.get(named(row, PROMPT))
+    return isinstance(prompt, str) and all(side.strip().startswith(prompt.strip()) for side in sides)
+
+
+def _two_answers(row: Row) -> bool:
+    """No transcripts that hold the prompt, and no names of answers that stand elsewhere in the row."""
+    better, worse = row[named(row, CHOSEN)], row[named(row, REJECTED)]
+    if isinstance(better, str) and isinstance(worse, str):
+        if is_transcript(better) and _repeats(row, better, worse):
+            return False
+        return len(better) >= 30 or len(worse) >= 30 or not (names_a_side(row, better) and names_a_side(row, worse))
+    return True
+
+
 PREFERENCES = {
     "llamafactory": Format(llamafactory, {"conversations": list, "chosen": (dict, str), "rejected": (dict, str)}),
     "next_step": Format(
@@ -148,6 +198,7 @@ PREFERENCES = {
     "pair": Format(
         pair,
         {PROMPT: (*TURNS, dict), CHOSEN: (*TURNS, dict), REJECTED: (*TURNS, dict)},
+        _two_answers,
     ),
     "implicit_prompt": Format(implicit_prompt, {CHOSEN: list, REJECTED: list}),
     "hh": Format(hh, {"chosen": str, "rejected": str}, lambda row: "\n\nAssistant:" in row["chosen"]),
@@ -161,4 +212,5 @@ PREFERENCES = {
     "comparison": Format(comparison, {"instruction": str, "output": list}, vague=True),
     "tldr": Format(tldr, {"info": dict, "summaries": list, "choice": (int, str)}),
     **VERDICTS,
+    "beside": Format(beside, {_BESIDE: TURNS}, _answered, vague=True),
 }  # fmt: skip

@@ -16,10 +16,11 @@ from rlhf.data.records import LABEL, Message, Rated
 from rlhf.errors import DataError
 
 ANSWERS = (
-    "completions|responses|responses_and_scores|answers|generations|outputs|candidates|candidates_completions|replies"
+    "completions|responses|responses_and_scores|answers|generations|outputs|candidates|candidates_completions|replies|"
+    "all_generated_responses"
 )
 TEXT = "text|response|content|answer|completion|output|body"
-SCORES = "scores|ratings|rewards|rating|score|reward|ranks|ranking|rank"
+SCORES = "scores|ratings|rewards|rating|score|reward|ranks|ranking|rank|all_rm_scores"
 
 
 def scored(row: Row, where: str) -> Rated:
@@ -74,12 +75,17 @@ def best_first(row: Row, where: str) -> Rated:
 
 def rm_bench(row: Row, where: str) -> Rated:
     """{prompt, chosen: [text], rejected: [text]}: any of the chosen is better than any of the rejected (Liu et al.
-    2024)."""
+    2024). One alone may stand without its list."""
     both: Answers = []
     for name, value in (("chosen", 1.0), ("rejected", 0.0)):
-        for i, one in enumerate(listed(row[name], name, "texts")):
+        for i, one in enumerate(listed([row[name]] if isinstance(row[name], str) else row[name], name, "texts")):
             both.append((_answer(one, f"{name}[{i}]"), {"score": value, LABEL: value}))
     return m.rated(asked(row), both, where, "chosen")
+
+
+def _several_on_a_side(row: Row) -> bool:
+    sides = (row["chosen"], row["rejected"])
+    return any(side.__class__ is list and bool(side) and isinstance(side[0], str) for side in sides)
 
 
 def _answer(value: Any, field: str) -> list[Message]:
@@ -169,8 +175,8 @@ _TALK = "messages|conversations|conversation"
 LISTS = {
     "rm_bench": Format(
         rm_bench,
-        {PROMPT: TURNS, "chosen": list, "rejected": list},
-        lambda row: bool(row["chosen"]) and isinstance(row["chosen"][0], str),
+        {PROMPT: TURNS, "chosen": TURNS, "rejected": TURNS},
+        _several_on_a_side,
         vague=True,
     ),
     **STEPS,

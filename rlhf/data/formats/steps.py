@@ -3,8 +3,8 @@
 import re
 
 from rlhf.data import messages as m
-from rlhf.data.formats.asking import asked, said
-from rlhf.data.formats.table import TURNS, Answers, Format, Row
+from rlhf.data.formats.asking import PROMPT, asked, said
+from rlhf.data.formats.table import TURNS, Answers, Format, Row, named
 from rlhf.data.formats.values import listed, number, objects, truth
 from rlhf.data.messages import UnusableError, text
 from rlhf.data.records import LABEL, Message, Rated
@@ -40,20 +40,27 @@ def steps(row: Row, where: str) -> list[Rated]:
 
 
 def step_labels(row: Row, where: str) -> Rated:
-    """{prompt, completions: [step], labels: [true, …]}, as TRL has stepwise supervision: the solution after each step
-    is good or bad."""
-    parts, labels = listed(row["completions"], "completions", "texts"), listed(row["labels"], "labels", "truths")
+    """{prompt, completions or steps: [step], labels: [true, …]}, as TRL has stepwise supervision: the solution after
+    each step is good or bad."""
+    name = named(row, _STEPS)
+    parts, labels = listed(row[name], name, "texts"), listed(row["labels"], "labels", "truths")
     if len(parts) != len(labels):
-        raise DataError(f"labels: {len(labels)} for {len(parts)} completions; one for each is needed")
-    texts = [text({"": part}, "", f"completions[{i}]") for i, part in enumerate(parts)]
+        raise DataError(f"labels: {len(labels)} for {len(parts)} {name}; one for each is needed")
+    texts = [text({"": part}, "", f"{name}[{i}]") for i, part in enumerate(parts)]
     return _solution(asked(row), texts, [truth(one, f"labels[{i}]") for i, one in enumerate(labels)], where)
+
+
+_STEPS = "completions|steps"
 
 
 def math_shepherd(row: Row, where: str) -> Rated:
     """{input: "question Step 1: … ки Step 2: … ки", label: the same with + or - for each ки}: Math-Shepherd (Wang et
-    al. 2024)."""
+    al. 2024). As OpenRLHF has it, `label` or `value` is the list of the signs."""
     *parts, _ = row["input"].split(_STEP_ENDS)
-    rest, values = row["label"], list[float]()
+    signs = row[named(row, _SIGNS)]
+    if isinstance(signs, list) and len(signs) == len(parts):
+        signs = "".join(f"{part}{sign}" for part, sign in zip(parts, signs, strict=True))
+    rest, values = text({"label": signs}, "label"), list[float]()
     for i, part in enumerate(parts):
         sign = rest[len(part) : len(part) + 1]
         if not rest.startswith(part) or sign not in ("+", "-"):
@@ -65,6 +72,7 @@ def math_shepherd(row: Row, where: str) -> Rated:
     return _solution(asks, [one.strip() for one in (first, *parts[1:])], values, where)
 
 
+_SIGNS = "label|value"
 _STEP_ENDS = "ки"
 """The token that the data set ends each step with."""
 _FIRST_STEP = re.compile(r"\s(?=Step 1:)")
@@ -80,10 +88,10 @@ def _solution(asks: list[Message], parts: list[str], values: list[float], where:
 
 
 STEPS = {
-    "step_labels": Format(step_labels, {"prompt": TURNS, "completions": list, "labels": list}),
+    "step_labels": Format(step_labels, {PROMPT: TURNS, _STEPS: list, "labels": list}),
     "steps": Format(steps, {"question": dict, "label": dict}, vague=True),
     "math_shepherd": Format(
-        math_shepherd, {"input": str, "label": str}, lambda row: _STEP_ENDS in row["input"], vague=True
+        math_shepherd, {"input": str, _SIGNS: TURNS}, lambda row: _STEP_ENDS in row["input"], vague=True
     ),
 }
 """Lists whose best answer is part of a solution."""

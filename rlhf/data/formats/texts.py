@@ -4,8 +4,8 @@ import re
 from collections.abc import Callable
 
 from rlhf.data import messages as m
-from rlhf.data.formats.asking import is_transcript, said
-from rlhf.data.formats.table import Format, Read, Row, named
+from rlhf.data.formats.asking import asked, is_transcript, opened, said
+from rlhf.data.formats.table import TURNS, Format, Read, Row, named
 from rlhf.data.messages import ROLES, UnusableError, text, transcript
 from rlhf.data.records import Demonstration, Message, Prompt
 from rlhf.errors import DataError
@@ -27,13 +27,57 @@ def guanaco(value: str) -> Talk:
 _SPEAKER = re.compile(r"### (Human|User|Instruction|Assistant|Response):")
 
 
-def chatml(value: str) -> Talk:
-    """`<|im_start|>user … <|im_end|> <|im_start|>assistant … <|im_end|>`, as in OpenAssistant's best answers."""
-    parts = [part.partition("\n") for part in value.split("<|im_start|>")[1:]]
-    unknown = next((role for role, _, _ in parts if role.strip() not in ROLES), None)
-    if unknown is not None:
-        raise DataError(f"text: <|im_start|>{unknown}; user, assistant, system or tool is needed")
-    return [said(ROLES[role.strip()], content.partition("<|im_end|>")[0].strip()) for role, _, content in parts]
+def alpaca_text(value: str) -> Talk:
+    """`Below is … ### Instruction: … ### Input: … ### Response: …`: what stands before is the system's."""
+    before, *parts = _SECTION.split(value)
+    talk: Talk = [said("system", before.strip())] if before.strip() else []
+    for section, content in zip(parts[::2], parts[1::2], strict=True):
+        if section == "Input" and talk:
+            talk[-1]["content"] = f"{talk[-1]['content']}\n\n{content.strip()}".strip()
+        else:
+            talk.append(said("assistant" if section == "Response" else "user", _END.sub("", content).strip()))
+    return talk
+
+
+_SECTION = re.compile(r"### (Instruction|Input|Response):")
+
+
+def speakers(value: str) -> Talk:
+    """`USER: … ASSISTANT: …` as Vicuna has it, with `FUNCTION RESPONSE:` as Glaive has it."""
+    before, *parts = _NAME.split(value)
+    talk: Talk = [said("system", before.strip())] if before.strip() else []
+    roles = {"SYSTEM": "system", "USER": "user", "ASSISTANT": "assistant"}
+    for name, content in zip(parts[::2], parts[1::2], strict=True):
+        talk.append(said(roles.get(name, "tool"), _END.sub("", content).strip()))
+    return talk
+
+
+_NAME = re.compile(r"(?:\A|(?<=\s)|(?<=</s>))(SYSTEM|USER|ASSISTANT|FUNCTION RESPONSE):(?=\s)")
+_END = re.compile(r"\s*(?:</s>|<\|endoftext\|>|<\|end_of_text\|>)\s*\Z")
+
+
+_BEGINS = re.compile(r"<[^<>\s]*>")
+"""Marks that templates begin with, such as `<bos>`."""
+
+
+def marked(header: str, end: str) -> Callable[[str], Talk]:
+    """Parses turns that open with a header, of which the pattern's group is the role, and stop at an end mark."""
+    headers, ends = re.compile(header), re.compile(end)
+
+    def parse(value: str) -> Talk:
+        found = list(headers.finditer(value))
+        talk: Talk = []
+        if found and _BEGINS.sub("", value[: found[0].start()]).strip():
+            raise DataError(f"text: has words before its first turn, {found[0][0].strip()}; turns alone are needed")
+        for one, after in zip(found, [*found[1:], None], strict=True):
+            role = one[1].strip()
+            if role not in ROLES:
+                raise DataError(f"text: {one[0].strip()}; user, assistant, system or tool is needed")
+            content = value[one.end() : after.start() if after else None]
+            talk.append(said(ROLES[role], ends.split(content, maxsplit=1)[0].strip()))
+        return talk
+
+    return parse
 
 
 def llama2(value: str) -> Talk:
@@ -57,7 +101,7 @@ def rendered(parse: Callable[[str], Talk]) -> Read:
     """Reads a text that holds turns. What follows the last answer is left out."""
 
     def read(row: Row, where: str) -> Demonstration:
-        talk = parse(row["text"])
+        talk = parsed(row, parse)
         while talk and talk[-1]["role"] != "assistant":
             talk.pop()
         if not talk:
@@ -69,7 +113,17 @@ def rendered(parse: Callable[[str], Talk]) -> Read:
 
 def rendered_prompt(parse: Callable[[str], Talk]) -> Read:
     """Reads a text that holds turns as a prompt: answers at the end are taken off."""
-    return lambda row, where: m.prompt(parse(row["text"]), where, "text")
+    return lambda row, where: m.prompt(parsed(row, parse), where, "text")
+
+
+def parsed(row: Row, parse: Callable[[str], Talk]) -> Talk:
+    talk = parse(_held(row))
+    return opened(row, talk) if talk else talk
+
+
+def _held(row: Row) -> str:
+    value = row.get("text")
+    return value if isinstance(value, str) else row[named(row, _RENDERED_IN, str)]
 
 
 def plain_text(row: Row, where: str) -> Demonstration:
@@ -85,21 +139,68 @@ def prompt_text(row: Row, where: str) -> Prompt:
 
 _TEXT = "text|story|content|document"
 
+_RENDERED_IN = "text|chat|transcript|conversation"
+_CHAT: dict[str, tuple[Callable[[str], Talk], str]] = {
+    "chatml": (marked(r"<\|im_start\|>([^\n]*)\n?", r"<\|im_end\|>"), "<|im_start|>assistant"),
+    "llama3": (
+        marked(r"<\|start_header_id\|>(\w+)<\|end_header_id\|>", r"<\|eot_id\|>|<\|eom_id\|>|<\|end_of_text\|>"),
+        "<|start_header_id|>assistant",
+    ),
+    "gemma": (marked(r"<start_of_turn>(\w+)", r"<end_of_turn>"), "<start_of_turn>model"),
+    "zephyr": (
+        marked(r"<\|(system|user|assistant)\|>", r"</s>|<\|end\|>|<\|endoftext\|>|<\|im_end\|>"),
+        "<|assistant|>",
+    ),
+    "llama2": (llama2, "[/INST]"),
+}
+"""Templates with marks of their own: how each is parsed, and what it is known by. Phi's is Zephyr's with other ends."""
+
 _RENDERED: dict[str, tuple[Callable[[str], Talk], Callable[[str], bool]]] = {
     "guanaco": (guanaco, lambda value: "### Assistant:" in value),
-    "chatml": (chatml, lambda value: "<|im_start|>assistant" in value),
-    "llama2": (llama2, lambda value: "[/INST]" in value),
+    "alpaca_text": (alpaca_text, lambda value: "### Instruction:" in value and "### Response:" in value),
+    **{
+        name: (parse, lambda value, mark=mark: value.lstrip()[:1] in ("<", "[") and mark in value)
+        for name, (parse, mark) in _CHAT.items()
+    },
     "transcript": (lambda value: transcript(value, "text"), is_transcript),
+    "speakers": (speakers, lambda value: "ASSISTANT:" in value and "USER: " in value),
 }
 """How each is parsed, and how it is known."""
 
 
 def _formats(read: Callable[[Callable[[str], Talk]], Read]) -> dict[str, Format]:
     return {
-        name: Format(read(parse), {"text": str}, lambda row, known=known: known(row["text"]))
+        name: Format(read(parse), {_RENDERED_IN: str}, lambda row, known=known: known(_held(row)))
         for name, (parse, known) in _RENDERED.items()
     }
 
 
-TEXTS = {**_formats(rendered), "text": Format(plain_text, {_TEXT: str})}
+def templated(value: str) -> Talk | None:
+    """The turns of a text that a chat template made, without the opening of an answer at its end; None for another."""
+    known = (_RENDERED[name] for name in _CHAT)
+    talk = next((parse(value) for parse, knows in known if knows(value)), None)
+    return (talk[:-1] if talk and not talk[-1]["content"] else talk) or None
+
+
+def without_end(value: str) -> str:
+    """An answer without the mark that a template ends it with."""
+    return _MARKS.sub("", value)
+
+
+_MARKS = re.compile(r"\s*(?:<\|im_end\|>|<\|eot_id\|>|<end_of_turn>|</s>|<\|end\|>|<\|endoftext\|>)\s*\Z")
+
+
+def prompted_text(row: Row, where: str) -> Demonstration:
+    """{prompt or question, text or content}: what was written when asked so (Cosmopedia)."""
+    name = named(row, "text|content", str)
+    return m.demonstration([*asked(row, _ASKED), said("assistant", text(row, name))], where, name)
+
+
+_ASKED = "prompt|instruction|question|query|problem|input"
+
+TEXTS = {
+    **_formats(rendered),
+    "prompted_text": Format(prompted_text, {_ASKED: TURNS, "text|content": str}),
+    "text": Format(plain_text, {_TEXT: str}),
+}
 PROMPT_TEXTS = {**_formats(rendered_prompt), "text": Format(prompt_text, {"text": str})}

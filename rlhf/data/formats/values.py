@@ -28,10 +28,10 @@ def integer(value: Any, name: str, known: Collection[int]) -> int:
     return int(found)
 
 
-_GOOD = "true 1 1.0 yes good desirable correct safe positive thumbs_up"
-_BAD = "false 0 0.0 no bad undesirable incorrect unsafe negative thumbs_down -1 -1.0"
-_TRUTHS = dict.fromkeys(_GOOD.split(), 1.0) | dict.fromkeys(_BAD.split(), 0.0)
-LABELS = "label|kto_tag|desirable|is_safe|is_correct"
+_GOOD = "true 1 1.0 yes good desirable correct safe positive thumbs_up up like accept accepted chosen pass"
+_BAD = "false 0 0.0 no bad undesirable incorrect unsafe negative thumbs_down -1 -1.0 down dislike reject rejected fail"
+_TRUTHS = {str(word): 1.0 for word in _GOOD.split()} | {str(word): 0.0 for word in _BAD.split()}
+LABELS = "label|kto_tag|desirable|is_desirable|is_safe|is_correct|thumbs_up|liked"
 """Fields that say whether an answer is good: KTO's files, LLaMA-Factory's, BeaverTails', OpenMathInstruct's."""
 
 
@@ -41,6 +41,12 @@ def truth(value: Any, name: str) -> float:
     if said not in _TRUTHS:
         raise DataError(f"{name}: is {value!r}; true (good) or false (bad) is needed")
     return _TRUTHS[said]
+
+
+def is_bad(value: Any, name: str) -> bool:
+    """Whether a label says that an answer is bad. A bare `label` may number classes, and says so in words only."""
+    said = str(value).strip().lower()
+    return _TRUTHS.get(said) == 0 and not (name == "label" and said.strip("-.01") == "")
 
 
 def numbers(row: Mapping[str, Any], apart_from: Collection[str] = ()) -> dict[str, float]:

@@ -3,6 +3,8 @@
 import re
 from collections import Counter
 from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
 
 from rlhf.data import messages as m
 from rlhf.data.formats.asking import PROMPT, asked, exchange, said, unpacked
@@ -15,7 +17,10 @@ from rlhf.errors import DataError
 SIDES = [
     *[
         (f"{name}{join}{a}", f"{name}{join}{b}")
-        for name in ("response", "answer", "output", "completion", "text", "summary", "conversation")
+        for name in (
+            *("response", "answer", "output", "completion", "text", "summary", "conversation"),
+            *("candidate", "messages", "generation", "reply"),
+        )
         for join in ("_", "", " ", "-")
         for a, b in (("a", "b"), ("A", "B"), ("0", "1"), ("1", "2"))
     ],
@@ -26,7 +31,8 @@ SIDES = [
 """Names that data sets give to two answers."""
 VERDICT = (
     "winner|preference|preferred|choice|better_response_id|better|best|verdict|label|labels|chosen|overall_preference|"
-    "safer_response_id|annotator1"
+    "safer_response_id|annotator1|chosen_model_name|comparison|selected|better_response|preferred_response|"
+    "best_response|better_answer|preferred_answer|best_answer"
 )
 """Fields that say which of two answers is better."""
 _NO_VERDICT = ("", "none", "null", "nan")
@@ -48,13 +54,19 @@ _TIES = (
 
 def sides_of(row: Row) -> tuple[str, str] | None:
     """The two fields of a row that hold answers to compare, if it has such; not the options of a multiple choice."""
-    options = "c" in row or "C" in row
-    return next((s for s in SIDES if s[0] in row and s[1] in row and not (options and len(s[0]) == 1)), None)
+    return _sides_among(tuple(row))
+
+
+@lru_cache(256)
+def _sides_among(names: tuple[str, ...]) -> tuple[str, str] | None:
+    options = "c" in names or "C" in names
+    return next((s for s in SIDES if s[0] in names and s[1] in names and not (options and len(s[0]) == 1)), None)
 
 
 def verdict(row: Row, where: str) -> Preference:
     """{prompt, two answers such as response_a and response_b, and a field that names the better one: `a`, `model_a`,
-    `response_a`, its number, `A>B` or `tie`}: MT-Bench, the Chatbot Arena, PKU-SafeRLHF, JudgeBench and their like."""
+    `response_a`, its number, `left`, its model, `A>B` or `tie`}: MT-Bench, the Chatbot Arena, PKU-SafeRLHF, JudgeBench
+    and their like."""
     sides = sides_of(row)
     assert sides is not None
     name = named(row, VERDICT)
@@ -66,11 +78,37 @@ def verdict(row: Row, where: str) -> Preference:
     if order := re.fullmatch(r"a(>>?|<<?)b|b(>>?|<<?)a", value.replace(" ", "")):
         first_wins = (order[1] or order[2])[0] == ">"
         return _decided(row, sides, int(first_wins == (value[0] == "b")), where)
+    better = _side(value, sides)
+    if better is None:
+        models = [str(_model(row, end)).strip().lower() for end in _ends(sides)]
+        better = models.index(value) if models.count(value) == 1 else None
+    if better is not None:
+        return _decided(row, sides, better, where)
+    raise DataError(f"{name}: is {row[name]!r}; the better one's name, {sides[0]} or {sides[1]}, or tie is needed")
+
+
+def _side(value: str, sides: tuple[str, str]) -> int | None:
+    """Which of two sides a text names."""
     end = _NOUN.sub("", value.strip("[]")).removesuffix(".0")
     for i, known in enumerate(_ends(sides)):
-        if value == sides[i].lower() or end in (known.lower(), ("first", "second")[i]):
-            return _decided(row, sides, i, where)
-    raise DataError(f"{name}: is {row[name]!r}; the better one's name, {sides[0]} or {sides[1]}, or tie is needed")
+        if value == sides[i].lower() or end in (
+            known.strip("_ -").lower(),
+            *(("first", "left"), ("second", "right"))[i],
+        ):
+            return i
+    return None
+
+
+def names_a_side(row: Row, value: str) -> bool:
+    """Whether a short text is no answer, and names one of two that the row has."""
+    sides = sides_of(row) if len(value) < 30 else None
+    return sides is not None and _side(value.strip().lower(), sides) is not None
+
+
+def _model(row: Row, end: str) -> Any:
+    """Who gave an answer, which a verdict may name in the answer's place."""
+    end = end.strip("_ -")
+    return row.get(named(row, f"model_{end}|model_{end}_name|model_name_{end}|generator_{end}"))
 
 
 _NOUN = re.compile(r"^(?:model|assistant|response|answer|output|completion|option)[ _-]?")
@@ -142,18 +180,29 @@ def one_hot(row: Row, where: str) -> Preference:
 
 
 def scored_sides(row: Row, where: str) -> Preference:
-    """{prompt, two answers such as answer_0 and answer_1, and a score of each such as score_0 and score_1}: WebGPT
-    (Nakano et al. 2021) and its like. The difference is the margin."""
+    """{prompt, two answers such as answer_0 and answer_1, and a score or rating of each, such as score_0 and score_1
+    or answer_0_score and answer_1_score}: WebGPT (Nakano et al. 2021) and its like. The difference is the margin."""
     sides = sides_of(row)
-    assert sides is not None
-    scores = [number(row[name], name) for name in _scores_of(sides)]
+    names = sides and _scores_of(row, sides)
+    assert sides and names
+    scores = [number(row[name], name) for name in names]
     better = None if scores[0] == scores[1] else int(scores[1] > scores[0])
     return _decided(row, sides, better, where, margin=abs(scores[0] - scores[1]))
 
 
-def _scores_of(sides: tuple[str, str]) -> list[str]:
-    """`score_0` of `answer_0`, `score_b` of `response_b`."""
-    return [f"score_{end}" for end in _ends(sides)]
+def _scores_of(row: Row, sides: tuple[str, str]) -> list[str] | None:
+    """`score_0` of `answer_0`, `response_b_rating` of `response_b`: the two names, where the row has them."""
+    ends = _ends(sides)
+    named_so = ([name.format(side, end) for side, end in zip(sides, ends, strict=True)] for name in _SCORE_NAMES)
+    return next((names for names in named_so if all(name in row for name in names)), None)
+
+
+_SCORE_NAMES = [
+    name.replace("score", by) for by in ("score", "rating", "reward") for name in ("score_{1}", "{0}_score")
+]
+_FIRST_SCORES = "|".join(
+    name.format(first, first[shared(first, second) :]) for name in _SCORE_NAMES for first, second in SIDES
+)
 
 
 def _ends(sides: tuple[str, str]) -> list[str]:
@@ -164,7 +213,7 @@ def _ends(sides: tuple[str, str]) -> list[str]:
 
 def _has_scores(row: Row) -> bool:
     sides = sides_of(row)
-    return sides is not None and all(name in row for name in _scores_of(sides))
+    return sides is not None and _scores_of(row, sides) is not None
 
 
 def _decided(
@@ -216,5 +265,5 @@ VERDICTS = {
     ),
     "pandalm": Format(pandalm, {"instruction": str, "response1": str, "response2": str, "annotator1": (int, str)}),
     "verdict": Format(verdict, {VERDICT: _JUDGED}, lambda row: sides_of(row) is not None, vague=True),
-    "scored_sides": Format(scored_sides, {"score_0|score_1|score_a|score_A": (int, float, str)}, _has_scores),
+    "scored_sides": Format(scored_sides, {_FIRST_SCORES: (int, float, str)}, _has_scores),
 }  # fmt: skip

@@ -281,7 +281,7 @@ OTHERS: list[tuple[Kind, str, Any, Expected]] = [
     ("demonstrations", "tool call", {"messages": [ask("q"), TOOL_CALL]},
      Fault("messages[1].tool_calls: tool calls cannot be")),
     ("demonstrations", "instances of numbers", {"instruction": "q", "instances": [1]},
-     Fault("instances: is a list; a list of {")),
+     Fault("instances[0]: is a number; a list of {")),
     ("demonstrations", "text alone", "Once.", Demonstration([say("Once.")], "")),
     ("prompts", "number for a prompt", {"prompt": 3}, Fault("prompt: is a number; a string or a list is needed")),
     ("prompts", "nothing of the user's", {"messages": [say("a")]},

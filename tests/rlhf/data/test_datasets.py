@@ -33,7 +33,15 @@ def share(by: str, value: str) -> dict[str, str]:
     return {"from": by, "value": value}
 
 
-ASK, SAY, NO = turn("user", "a"), turn("assistant", "b"), turn("assistant", "c")
+def parts(text: str) -> list[dict[str, str]]:
+    return [{"text": text}]
+
+
+def gemini(role: str, text: str) -> dict[str, Any]:
+    return {"role": role, "parts": parts(text)}
+
+
+SYS, ASK, SAY, NO = turn("system", "s"), turn("user", "a"), turn("assistant", "b"), turn("assistant", "c")
 GOOD, BAD = [ASK, SAY], [ASK, NO]
 HUMAN, GPT, WORSE = share("human", "a"), share("gpt", "b"), share("gpt", "c")
 
@@ -124,6 +132,7 @@ HELPSTEER = [
 ARENA = {"model_a": "x", "model_b": "y", "conversation_a": GOOD, "conversation_b": BAD, "language": "English"}
 KAGGLE = {"id": "1", "model_a": "x", "model_b": "y", "winner_model_a": "1", "winner_model_b": "0", "winner_tie": "0"}
 POST = {"id": "1", "post": "p", "title": "t", "subreddit": "s", "site": None, "article": None}
+SIDE = {"type": "pairwise", "from_name": "pw", "to_name": "p,q", "value": {"selected": "right"}}
 RATINGS = ((4, "submitted"), (1, "draft"))
 ASKED = "u:Title: t\n\np\n\nTL;DR:"
 
@@ -538,6 +547,658 @@ READ: list[tuple[str, Kind, Any, str]] = [
         "no judgement",
     ),
     ("argilla: a prompt", Q, {"fields": {"prompt": "a"}, "responses": []}, "u:a"),
+    (
+        "transcripts beside their prompt",
+        P,
+        {"prompt": "\n\nHuman: a\n\nAssistant:", "chosen": "\n\nHuman: a\n\nAssistant: b"}
+        | {"rejected": "\n\nHuman: a\n\nAssistant: c"},
+        "u:a | b > c",
+    ),
+    ("a transcript to complete", D, {"prompt": "\n\nHuman: a\n\nAssistant:", "completion": " b"}, "u:a a: b"),
+    ("an empty instruction", D, {"instruction": "", "input": "a", "output": "b"}, "u:a a:b"),
+    ("passages", D, {"question": "a", "contexts": ["x", "y"], "answer": "b"}, "u:x\n\ny\n\na a:b"),
+    ("dolly", Q, {"instruction": "a", "context": "x", "response": "b", "category": "qa"}, "u:a\n\nx"),
+    ("good and bad", P, {"prompt": "a", "good_response": "b", "bad_response": "c"}, "u:a | b > c"),
+    # -------------------------------------------------------------- providers' interfaces and logs
+    (
+        "openai dpo",
+        P,
+        {
+            "input": {"messages": [SYS, ASK], "tools": [], "parallel_tool_calls": True},
+            "preferred_output": [SAY],
+            "non_preferred_output": [NO],
+        },
+        "s:s u:a | b > c",
+    ),
+    (
+        "flat openai dpo",
+        P,
+        {"input": [SYS, ASK], "preferred_output": [SAY], "non_preferred_output": [NO]},
+        "s:s u:a | b > c",
+    ),
+    (
+        "fireworks/lmflow paired",
+        P,
+        {"chosen": {"messages": GOOD, "system": "s"}, "rejected": {"messages": BAD, "system": "s"}},
+        "s:s u:a | b > c",
+    ),
+    (
+        "vertex sft",
+        D,
+        {
+            "systemInstruction": {"role": "system", "parts": parts("s")},
+            "contents": [gemini("user", "a"), gemini("model", "b")],
+        },
+        "s:s u:a a:b",
+    ),
+    (
+        "vertex pref",
+        P,
+        {
+            "system_instruction": {"parts": parts("s")},
+            "contents": [gemini("user", "a")],
+            "completions": [
+                {"score": 0, "completion": gemini("model", "c")},
+                {"score": 1, "completion": gemini("model", "b")},
+            ],
+        },
+        "s:s u:a | b > c @1",
+    ),
+    ("palm sft", D, {"input_text": "a", "output_text": "b"}, "u:a a:b"),
+    ("palm rlhf", P, {"input_text": "a", "candidate_0": "b", "candidate_1": "c", "choice": 1}, "u:a | c > b"),
+    (
+        "bedrock",
+        D,
+        {
+            "schemaVersion": "bedrock-conversation-2024",
+            "system": parts("s"),
+            "messages": [{"role": "user", "content": parts("a")}, {"role": "assistant", "content": parts("b")}],
+        },
+        "s:s u:a a:b",
+    ),
+    (
+        "cohere",
+        D,
+        {
+            "messages": [
+                {"role": "System", "content": "s"},
+                {"role": "User", "content": "a"},
+                {"role": "Chatbot", "content": "b"},
+            ]
+        },
+        "s:s u:a a:b",
+    ),
+    (
+        "anthropic",
+        D,
+        {"system": "s", "messages": [{"role": "user", "content": [{"type": "text", "text": "a"}]}, SAY]},
+        "s:s u:a a:b",
+    ),
+    ("anthropic system blocks", D, {"system": [{"type": "text", "text": "s"}], "messages": GOOD}, "s:s u:a a:b"),
+    (
+        "openai responses",
+        D,
+        {
+            "input": [{"role": "user", "content": [{"type": "input_text", "text": "a"}]}],
+            "output": [{"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "b"}]}],
+        },
+        "u:a a:b",
+    ),
+    (
+        "openai batch",
+        Q,
+        {
+            "custom_id": "1",
+            "method": "POST",
+            "url": "/v1/chat/completions",
+            "body": {"model": "m", "messages": [SYS, ASK]},
+        },
+        "s:s u:a",
+    ),
+    ("openai evals", D, {"input": [SYS, ASK], "ideal": "b"}, "s:s u:a a:b"),
+    ("openai evals", Q, {"input": [SYS, ASK], "ideal": "b"}, "s:s u:a = b"),
+    (
+        "langsmith",
+        D,
+        {"id": "1", "inputs": {"question": "a"}, "outputs": {"answer": "b"}, "metadata": {"x": 1}},
+        "u:a a:b",
+    ),
+    ("langfuse", D, {"id": "1", "input": "a", "expectedOutput": "b", "metadata": None}, "u:a a:b"),
+    ("braintrust", D, {"input": "a", "expected": "b", "output": "c", "scores": {"x": 1}}, "u:a a:b"),
+    ("nemo gym", Q, {"responses_create_params": {"input": [ASK]}, "expected_answer": "2"}, "u:a = 2"),
+    # ----------------------------------------------------------------------- other trainers' files
+    ("ms-swift dpo", P, {"messages": [SYS, *GOOD], "rejected_response": "c"}, "s:s u:a | b > c"),
+    ("ms-swift rejected_messages", P, {"messages": [SYS, *GOOD], "rejected_messages": [SYS, *BAD]}, "s:s u:a | b > c"),
+    (
+        "ms-swift query dpo",
+        P,
+        {"system": "s", "query": "a", "response": "b", "rejected_response": "c", "history": [["x", "y"]]},
+        "s:s u:x a:y u:a | b > c",
+    ),
+    (
+        "ms-swift query",
+        D,
+        {"system": "s", "query": "a", "response": "b", "history": [["x", "y"]]},
+        "s:s u:x a:y u:a a:b",
+    ),
+    (
+        "ms-swift query Q",
+        Q,
+        {"system": "s", "query": "a", "history": [["x", "y"]], "solution": "2"},
+        "s:s u:x a:y u:a = 2",
+    ),
+    ("ms-swift sharegpt", D, {"system": "s", "conversation": [{"human": "a", "assistant": "b"}]}, "s:s u:a a:b"),
+    (
+        "xtuner",
+        D,
+        {"conversation": [{"system": "s", "input": "a", "output": "b"}, {"input": "c", "output": "d"}]},
+        "s:s u:a a:b u:c a:d",
+    ),
+    (
+        "verl rlhf D",
+        D,
+        {
+            "data_source": "d",
+            "prompt": [ASK],
+            "extra_info": {"question": "a", "answer": "b"},
+            "reward_model": {"ground_truth": "2"},
+        },
+        "u:a a:b",
+    ),
+    (
+        "openrlhf prm",
+        L,
+        {"input": "a Step 1: b ки\nStep 2: c ки", "label": ["+", "-"]},
+        "u:a | Step 1: b score:1 label:1 | Step 1: b\nStep 2: c score:0 label:0",
+    ),
+    (
+        "openrlhf prm value",
+        L,
+        {"input": "a Step 1: b ки\nStep 2: c ки", "value": ["+", "-"]},
+        "u:a | Step 1: b score:1 label:1 | Step 1: b\nStep 2: c score:0 label:0",
+    ),
+    ("slime", Q, {"prompt": [ASK], "label": "34"}, "u:a = 34"),
+    ("kto as prompts", Q, {"prompt": "a", "completion": "b", "label": True}, "u:a"),
+    ("torchtune pref", P, {"chosen_conversations": GOOD, "rejected_conversations": BAD}, "u:a | b > c"),
+    (
+        "colossal pref",
+        P,
+        {
+            "context": [{"from": "user", "content": "a"}],
+            "chosen": [{"from": "assistant", "content": "b"}],
+            "rejected": [{"from": "assistant", "content": "c"}],
+        },
+        "u:a | b > c",
+    ),
+    (
+        "colossal kto",
+        L,
+        {
+            "prompt": [{"from": "user", "content": "a"}],
+            "completion": {"from": "assistant", "content": "b"},
+            "label": True,
+        },
+        "u:a | b label:1",
+    ),
+    ("colossal grpo", Q, {"messages": [ASK], "gt_answer": "2"}, "u:a = 2"),
+    (
+        "turbo-alignment",
+        P,
+        {
+            "id": 0,
+            "source": "x",
+            "context": [ASK],
+            "answer_winning": {"role": "bot", "content": "b"},
+            "answer_losing": {"role": "bot", "content": "c"},
+        },
+        "u:a | b > c",
+    ),
+    (
+        "turbo-alignment kto",
+        L,
+        {"id": 0, "context": [ASK], "answer": {"role": "bot", "content": "b"}, "is_desirable": True},
+        "u:a | b label:1",
+    ),
+    ("pos neg", P, {"prompt": "a", "pos": "b", "neg": "c"}, "u:a | b > c"),
+    ("lmflow conv", D, {"conversation_id": "1", "system": "s", "tools": [], "messages": GOOD}, "s:s u:a a:b"),
+    (
+        "nemo aligner steerlm",
+        D,
+        {
+            "system": "s",
+            "mask": "User",
+            "conversations": [
+                {"from": "User", "value": "a", "label": None},
+                {"from": "Assistant", "value": "b", "label": "quality:4,toxicity:0"},
+            ],
+        },
+        "s:s u:a a:b",
+    ),
+    (
+        "deepspeed-chat rm-static",
+        P,
+        {"prompt": "\n\nHuman: a\n\nAssistant:", "response": " b", "chosen": " b", "rejected": " c"},
+        "u:a |  b >  c",
+    ),
+    ("dpo history", P, {"prompt": "a", "chosen": "b", "rejected": "c", "history": [["q", "r"]]}, "u:q a:r u:a | b > c"),
+    ("kto thumbs_up", L, {"prompt": "a", "response": "b", "thumbs_up": True}, "u:a | b label:1"),
+    ("kto liked", L, {"query": "a", "response": "b", "liked": 0}, "u:a | b label:0"),
+    ("kto text", L, {"prompt": "a", "response": "b", "label": "rejected"}, "u:a | b label:0"),
+    ("kto thumbs D", D, {"prompt": "a", "response": "b", "label": "thumbs_down"}, "labelled bad"),
+    ("kto_tag 0 D", D, {"prompt": "a", "response": "b", "kto_tag": 0}, "labelled bad"),
+    (
+        "prm steps/labels",
+        L,
+        {"question": "a", "steps": ["b", "c"], "labels": [1, 0]},
+        "u:a | b score:1 label:1 | b\nc score:0 label:0",
+    ),
+    (
+        "snorkel S",
+        S,
+        {
+            "prompt_id": "1",
+            "prompt": "a",
+            "all_generated_responses": ["b", "c"],
+            "all_rm_scores": [0.5, 0.1],
+            "chosen": GOOD,
+            "rejected": BAD,
+        },
+        "u:a | b score:0.5 | c score:0.1",
+    ),
+    ("one good many bad", P, {"prompt": "a", "chosen": "b", "rejected": ["c", "d"]}, "u:a | b > c @1"),
+    (
+        "openhermes pref",
+        P,
+        {
+            "source": "s",
+            "category": "c",
+            "prompt": "a",
+            "candidates_completions": ["b", "c"],
+            "candidate_policies": ["x", "y"],
+            "ranks": [1, 2],
+            "rank_str": "b>c",
+            "chosen": GOOD,
+            "rejected": BAD,
+        },
+        "u:a | b > c",
+    ),
+    # --------------------------------------------------------------------- verdicts by other names
+    (
+        "ppe",
+        P,
+        {
+            "question_id": 1,
+            "model_1": "x",
+            "model_2": "y",
+            "prompt": "a",
+            "response_1": "b",
+            "response_2": "c",
+            "winner": "model_2",
+            "hard_prompt": True,
+        },
+        "u:a | c > b",
+    ),
+    (
+        "winner by model",
+        P,
+        {"prompt": "a", "model_a": "gpt", "model_b": "llama", "response_a": "b", "response_b": "c", "winner": "llama"},
+        "u:a | c > b",
+    ),
+    (
+        "comparia",
+        P,
+        {
+            "id": 1,
+            "opening_msg": "a",
+            "model_a_name": "x",
+            "model_b_name": "y",
+            "conversation_a": GOOD,
+            "conversation_b": BAD,
+            "chosen_model_name": "y",
+            "both_equal": False,
+        },
+        "u:a | c > b",
+    ),
+    (
+        "search arena",
+        P,
+        {"model_a": "x", "model_b": "y", "messages_a": GOOD, "messages_b": BAD, "winner": "model_b", "turn": 1},
+        "u:a | c > b",
+    ),
+    (
+        "named letters",
+        P,
+        {"prompt": "a", "response_A": "b", "response_B": "c", "chosen": "B", "rejected": "A"},
+        "u:a | c > b",
+    ),
+    (
+        "winner loser",
+        P,
+        {"prompt": "a", "response_a": "b", "response_b": "c", "winner": "b", "loser": "a"},
+        "u:a | c > b",
+    ),
+    (
+        "chosen model names",
+        P,
+        {"prompt": "a", "response_1": "b", "response_2": "c", "chosen": "response_2", "rejected": "response_1"},
+        "u:a | c > b",
+    ),
+    ("left right", P, {"prompt": "a", "response_a": "b", "response_b": "c", "preference": "right"}, "u:a | c > b"),
+    (
+        "rating sides",
+        P,
+        {"prompt": "a", "response_a": "b", "response_b": "c", "rating_a": 3, "rating_b": 5},
+        "u:a | c > b @2",
+    ),
+    (
+        "side scores",
+        P,
+        {"prompt": "a", "response_1": "b", "response_2": "c", "response_1_score": 3, "response_2_score": 5},
+        "u:a | c > b @2",
+    ),
+    ("google sheet", P, {"Prompt": "a", "Response A": "b", "Response B": "c", "Preferred": "A"}, "u:a | b > c"),
+    (
+        "google sheet 2",
+        P,
+        {"Prompt": "a", "Response 1": "b", "Response 2": "c", "Better Response": "Response 2"},
+        "u:a | c > b",
+    ),
+    (
+        "scale",
+        P,
+        {"prompt": "a", "response_1": "b", "response_2": "c", "preferred_response": "response_2"},
+        "u:a | c > b",
+    ),
+    # ---------------------------------------------------------------------------- annotation tools
+    (
+        "label studio pairwise",
+        P,
+        {
+            "id": 1,
+            "data": {"prompt": "a", "answer1": "b", "answer2": "c"},
+            "annotations": [{"id": 1, "result": [SIDE], "was_cancelled": False}],
+            "predictions": [],
+        },
+        "u:a | c > b",
+    ),
+    (
+        "label studio min",
+        P,
+        {
+            "id": 1,
+            "prompt": "a",
+            "answer1": "b",
+            "answer2": "c",
+            "comparison": "left",
+            "annotator": 1,
+            "annotation_id": 1,
+            "created_at": "d",
+            "lead_time": 1.0,
+        },
+        "u:a | b > c",
+    ),
+    (
+        "label studio rating",
+        S,
+        {
+            "id": 1,
+            "data": {"prompt": "a", "response": "b"},
+            "annotations": [
+                {"result": [{"type": "rating", "from_name": "quality", "to_name": "r", "value": {"rating": 4}}]}
+            ],
+        },
+        "u:a | b quality:4",
+    ),
+    (
+        "label studio textarea",
+        D,
+        {
+            "id": 1,
+            "data": {"prompt": "a"},
+            "annotations": [
+                {
+                    "result": [
+                        {"type": "textarea", "from_name": "response", "to_name": "prompt", "value": {"text": ["b"]}}
+                    ]
+                }
+            ],
+        },
+        "u:a a:b",
+    ),
+    (
+        "label studio none",
+        P,
+        {"id": 1, "data": {"prompt": "a", "answer1": "b", "answer2": "c"}, "annotations": []},
+        "no judgement",
+    ),
+    (
+        "prodigy choice",
+        P,
+        {
+            "prompt": "a",
+            "options": [{"id": 1, "text": "b"}, {"id": 2, "text": "c"}],
+            "accept": [2],
+            "answer": "accept",
+            "_input_hash": 1,
+            "_task_hash": 2,
+            "_timestamp": 1,
+        },
+        "u:a | c > b @1",
+    ),
+    (
+        "prodigy choice Q",
+        Q,
+        {
+            "prompt": "a",
+            "options": [{"id": 1, "text": "b"}, {"id": 2, "text": "c"}],
+            "accept": [2],
+            "answer": "accept",
+            "_input_hash": 1,
+            "_task_hash": 2,
+            "_timestamp": 1,
+        },
+        "u:a",
+    ),
+    (
+        "prodigy binary",
+        L,
+        {"prompt": "a", "response": "b", "answer": "reject", "_input_hash": 1, "_task_hash": 2},
+        "u:a | b label:0",
+    ),
+    (
+        "prodigy binary D",
+        D,
+        {"prompt": "a", "response": "b", "answer": "reject", "_input_hash": 1, "_task_hash": 2},
+        "labelled bad",
+    ),
+    # --------------------------------------------------------------------------------------- texts
+    (
+        "glaive v2",
+        D,
+        {"system": "SYSTEM: s", "chat": "USER: a\n\n\nASSISTANT: b <|endoftext|>\n\n\n"},
+        "s:SYSTEM: s u:a a:b",
+    ),
+    ("vicuna text", D, {"text": "A chat between x. USER: a ASSISTANT: b</s>"}, "s:A chat between x. u:a a:b"),
+    (
+        "llama3 text",
+        D,
+        {
+            "text": "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\ns<|eot_id|>"
+            "<|start_header_id|>user<|end_header_id|>\n\na<|eot_id|>"
+            "<|start_header_id|>assistant<|end_header_id|>\n\nb<|eot_id|>"
+        },
+        "s:s u:a a:b",
+    ),
+    (
+        "gemma text",
+        D,
+        {"text": "<bos><start_of_turn>user\na<end_of_turn>\n<start_of_turn>model\nb<end_of_turn>\n"},
+        "u:a a:b",
+    ),
+    ("zephyr text", D, {"text": "<|system|>\ns</s>\n<|user|>\na</s>\n<|assistant|>\nb</s>\n"}, "s:s u:a a:b"),
+    ("phi3 text", D, {"text": "<|user|>\na<|end|>\n<|assistant|>\nb<|end|>\n<|endoftext|>"}, "u:a a:b"),
+    (
+        "alpaca text",
+        D,
+        {"text": "Below is an instruction.\n\n### Instruction:\na\n\n### Response:\nb"},
+        "s:Below is an instruction. u:a a:b",
+    ),
+    (
+        "alpaca text inp",
+        D,
+        {"text": "Below is an instruction.\n\n### Instruction:\na\n\n### Input:\nx\n\n### Response:\nb"},
+        "s:Below is an instruction. u:a\n\nx a:b",
+    ),
+    ("chatml prompt col", Q, {"prompt": "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n"}, "u:a"),
+    (
+        "chatml pair",
+        P,
+        {
+            "prompt": "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n",
+            "chosen": "b<|im_end|>",
+            "rejected": "c<|im_end|>",
+        },
+        "u:a | b > c",
+    ),
+    (
+        "chatml chosen",
+        P,
+        {
+            "chosen": "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nb<|im_end|>",
+            "rejected": "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nc<|im_end|>",
+        },
+        "u:a | b > c",
+    ),
+    (
+        "red team",
+        D,
+        {
+            "min_harmlessness_score_transcript": -1.0,
+            "num_params": "52B",
+            "model_type": "rlhf",
+            "transcript": "\n\nHuman: a\n\nAssistant: b",
+            "rating": 4.0,
+            "task_description": "d",
+            "tags": None,
+        },
+        "u:a a:b",
+    ),
+    (
+        "r1 distill zh",
+        D,
+        {"input": "a", "content": "b", "reasoning_content": "r", "repo_name": "x", "score": 10},
+        "u:a a:b",
+    ),
+    ("cosmopedia", D, {"prompt": "a", "text_token_length": 3, "text": "b", "format": "f"}, "u:a a:b"),
+    ("tweet", D, {"user": "john", "text": "b"}, "a:b"),
+    # ------------------------------------------------------------------------- other conversations
+    ("mt-bench questions", Q, {"question_id": 81, "category": "w", "turns": ["a", "b"]}, "u:a"),
+    (
+        "arena-hard questions",
+        Q,
+        {"question_id": 1, "category": "w", "cluster": "c", "turns": [{"content": "a"}]},
+        "u:a",
+    ),
+    ("vicuna bench", Q, {"question_id": 1, "text": "a", "category": "generic"}, "u:a"),
+    ("sharegpt items", D, {"id": "1", "items": [HUMAN, GPT]}, "u:a a:b"),
+    (
+        "openchat",
+        D,
+        {
+            "items": [
+                {"role": "user", "content": "a", "weight": 0.0},
+                {"role": "assistant", "content": "b", "weight": 1.0},
+            ],
+            "system": "s",
+        },
+        "s:s u:a a:b",
+    ),
+    ("openorca", D, {"id": "1", "system_prompt": "s", "question": "a", "response": "b"}, "s:s u:a a:b"),
+    (
+        "firefly",
+        D,
+        {"conversation_id": 1, "category": "c", "conversation": [{"human": "a", "assistant": "b"}], "dataset": "m"},
+        "u:a a:b",
+    ),
+    ("firefly 1", D, {"kind": "k", "input": "a", "target": "b"}, "u:a a:b"),
+    (
+        "nemotron post",
+        D,
+        {
+            "input": [SYS, ASK],
+            "output": "b",
+            "category": "math",
+            "license": "l",
+            "reasoning": "on",
+            "generator": "g",
+            "used_in_training": "y",
+            "version": "1",
+            "system_prompt": "s",
+        },
+        "s:s u:a a:b",
+    ),
+    ("system user assistant", D, {"system": "s", "user": "a", "assistant": "b"}, "s:s u:a a:b"),
+    ("human assistant", D, {"human": "a", "assistant": "b"}, "u:a a:b"),
+    ("user_message", D, {"user_message": "a", "assistant_message": "b"}, "u:a a:b"),
+    (
+        "self_instruct",
+        D,
+        {"id": "1", "instruction": "a", "instances": [{"input": "x", "output": "b"}, {"input": "y", "output": "c"}]},
+        "u:a\n\nx a:b; u:a\n\ny a:c",
+    ),
+    ("messages+completion", D, {"messages": [ASK], "completion": "b"}, "u:a a:b"),
+    ("prompt dict", Q, {"prompt": {"role": "user", "content": "a"}}, "u:a"),
+    ("response dict", D, {"prompt": "a", "response": {"role": "assistant", "content": "b"}}, "u:a a:b"),
+    (
+        "flat messages",
+        D,
+        [
+            {"conversation_id": "1", **ASK},
+            {"conversation_id": "1", **SAY},
+            {"conversation_id": "2", **ASK},
+            {"conversation_id": "2", **NO},
+        ],
+        "u:a a:b; u:a a:c",
+    ),
+    (
+        "toxic chat",
+        Q,
+        {"conv_id": "1", "user_input": "a", "model_output": "b", "human_annotation": True, "toxicity": 0},
+        "u:a",
+    ),
+    # ------------------------------------------------------------------------- a choice of answers
+    ("mmlu", D, {"question": "a", "subject": "s", "choices": ["b", "c"], "answer": 1}, "u:a\n\nA. b\nB. c a:B"),
+    ("mmlu", Q, {"question": "a", "subject": "s", "choices": ["b", "c"], "answer": 1}, "u:a\n\nA. b\nB. c = B"),
+    (
+        "mmlu-pro",
+        D,
+        {"question": "a", "options": ["b", "c"], "answer": "B", "answer_index": 1},
+        "u:a\n\nA. b\nB. c a:B",
+    ),
+    (
+        "mmlu-pro",
+        Q,
+        {"question": "a", "options": ["b", "c"], "answer": "B", "answer_index": 1, "cot_content": "", "category": "c"},
+        "u:a\n\nA. b\nB. c = B",
+    ),
+    (
+        "arc",
+        Q,
+        {"id": "1", "question": "a", "choices": {"text": ["b", "c"], "label": ["A", "B"]}, "answerKey": "B"},
+        "u:a\n\nA. b\nB. c = B",
+    ),
+    (
+        "ceval",
+        Q,
+        {"id": 0, "question": "a", "A": "b", "B": "c", "C": "d", "D": "e", "answer": "C", "explanation": ""},
+        "u:a\n\nA. b\nB. c\nC. d\nD. e = C",
+    ),
+    (
+        "medqa",
+        Q,
+        {"question": "a", "options": {"A": "b", "B": "c"}, "answer_idx": "B", "answer": "c", "meta_info": "m"},
+        "u:a\n\nA. b\nB. c = c",
+    ),
 ]
 
 
@@ -546,6 +1207,10 @@ READ: list[tuple[str, Kind, Any, str]] = [
 )
 def test_read(kind: Kind, rows: Any, expected: str) -> None:
     assert read(kind, *(rows if isinstance(rows, list) else [rows])) == expected
+
+
+def test_conversations_without_names_are_read() -> None:
+    assert read(D, GOOD, BAD) == "u:a a:b; u:a a:c"
 
 
 @pytest.mark.parametrize("junk", [None, 3, "x", [], {}, [3], [{}], {"a": [None]}], ids=str)
@@ -568,6 +1233,38 @@ REFUSED: list[tuple[str, Kind, dict[str, Any], str]] = [
         D,
         {"messages": [ASK, {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}]},
         r"messages\[1\]\.tool_calls: tool calls cannot be read",
+    ),
+    ("a message a row", D, {"role": "user", "content": "a"}, "role: the row is one message; put a conversation's into"),
+    ("questions alone", D, {"question_id": 81, "turns": ["a", "b"]}, "turns: ends with the user's turn"),
+    (
+        "a picture among parts",
+        D,
+        {"messages": [{"role": "user", "content": [{"text": "a"}, {"image": {"format": "png"}}]}, SAY]},
+        r"messages\[0\]\.content: holds a part that is no text \(image\); only text can be read",
+    ),
+    (
+        "a number for letters",
+        P,
+        {"prompt": "a", "response_a": "b", "response_b": "c", "label": 1},
+        "label: is 1; the better one's name, response_a or response_b, or tie is needed",
+    ),
+    (
+        "a template cut",
+        Q,
+        {"prompt": "<|im_start|>user\na<|im_end|>\n<|im_start|>x\n<|im_start|>assistant\n"},
+        "_start",
+    ),
+    (
+        "words before a template",
+        D,
+        {"text": "<x y> <|user|>\na</s>\n<|assistant|>\nb"},
+        r"text: has words before its first turn, <\|user\|>; turns alone are needed",
+    ),
+    (
+        "an option that is none",
+        Q,
+        {"question": "a", "choices": ["b", "c"], "answer": 2},
+        "answer: is 2; one of 2 options",
     ),
     ("math-shepherd, cut", L, {"input": "a ки", "label": "a"}, r"label: does not say \+ or - of step 1"),
     (

@@ -75,7 +75,13 @@ DEMONSTRATIONS: list[tuple[str, dict[str, Any], list[Message]]] = [
     ("exchanged", {"message_1": "a", "message_2": "b"}, [ask("a"), say("b")]),
     ("chatml", {"text": "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nb<|im_end|>"}, [ask("a"), say("b")]),
     ("llama2", {"text": "<s>[INST] a [/INST] b </s><s>[INST] c [/INST]"}, [ask("a"), say("b")]),
+    ("llama3", {"chat": "<|start_header_id|>assistant<|end_header_id|>\n\nb<|eot_id|>"}, [say("b")]),
+    ("gemma", {"text": "<start_of_turn>user\na<end_of_turn>\n<start_of_turn>model\nb"}, [ask("a"), say("b")]),
+    ("zephyr", {"text": "<|user|>\na</s>\n<|assistant|>\nb<|end|>"}, [ask("a"), say("b")]),
+    ("alpaca_text", {"text": "s\n### Instruction:\na\n### Response:\nb</s>"}, [sys("s"), ask("a"), say("b")]),
+    ("speakers", {"text": "s USER: a ASSISTANT: b</s>USER: c"}, [sys("s"), ask("a"), say("b")]),
     ("transcript", {"text": "\n\nHuman: a\n\nAssistant: b"}, [ask("a"), say("b")]),
+    ("prompted_text", {"prompt": "a", "text": "b"}, [ask("a"), say("b")]),
 ]
 
 HH = "\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant:"
@@ -104,6 +110,11 @@ PREFERENCES: list[tuple[str, dict[str, Any], tuple[list[Message], list[Message],
     (
         "llamafactory",
         {"conversations": [human("a")], "chosen": gpt("b"), "rejected": gpt("c"), "system": "s"},
+        ([sys("s"), ask("a")], [say("b")], [say("c")], None),
+    ),
+    (
+        "beside",  # ms-swift
+        {"messages": [sys("s"), ask("a"), say("b")], "rejected_response": "c"},
         ([sys("s"), ask("a")], [say("b")], [say("c")], None),
     ),
     (
@@ -398,7 +409,11 @@ def test_unusable_rows(kind: Kind, row: dict[str, Any], reason: str) -> None:
         ),
         ("demonstrations", {"messages": [ask("a")]}, "^messages: ends with the user's turn; end with the assistant's"),
         ("demonstrations", {"instruction": "a", "output": None}, "^output: is missing or null; a string is needed$"),
-        ("demonstrations", {"instruction": "a", "instances": []}, "^instances: is a list; a list of {input, output}"),
+        (
+            "demonstrations",
+            {"instruction": "a", "instances": []},
+            "^instances: is an empty list; a list of {input, output}",
+        ),
         (
             "preferences",
             {"prompt": "a", "chosen": 3, "rejected": "b"},

@@ -86,7 +86,6 @@ def any_asked(draw: st.DrawFn) -> Talk:
 one_question = asked(most=1, heads=False)
 question = asked(most=1)
 below_a_text = st.tuples(plain, said).map(lambda two: turns("user", "\n\n".join(two)))
-in_two = st.tuples(texts, said).map(lambda two: turns("user", "\n\n".join(two)))
 no_transcript = question.filter(lambda talk: "\n\nAssistant:" not in talk[-1]["content"])
 unsaid = st.none()
 margins = unsaid | st.floats(0, 1e6)
@@ -332,6 +331,31 @@ def chatml(talk: Talk) -> Row:
     return {"text": "".join(f"<|im_start|>{one['role']}\n{one['content']}<|im_end|>\n" for one in talk)}
 
 
+MARKS = {
+    "llama3": ("<|start_header_id|>{}<|end_header_id|>\n\n", "<|eot_id|>"),
+    "gemma": ("<start_of_turn>{}\n", "<end_of_turn>\n"),
+    "zephyr": ("<|{}|>\n", "</s>\n"),
+}
+
+
+def marked(talk: Talk, name: str) -> Row:
+    opens, ends = MARKS[name]
+    roles = {"assistant": "model" if name == "gemma" else "assistant"}
+    return {"text": "".join(opens.format(roles.get(m["role"], m["role"])) + m["content"] + ends for m in talk)}
+
+
+def sections(talk: Talk) -> Row:
+    """As Alpaca's prompt has them."""
+    called = {"system": "", "user": "### Instruction:\n", "assistant": "### Response:\n"}
+    return {"text": "\n\n".join(f"{called[one['role']]}{one['content']}" for one in talk)}
+
+
+def speakers(talk: Talk) -> Row:
+    """As Vicuna's prompt has them."""
+    called = {"system": "", "user": "USER: ", "assistant": "ASSISTANT: "}
+    return {"text": " ".join(f"{called[one['role']]}{one['content']}" for one in talk)}
+
+
 def llama2(talk: Talk) -> Row:
     head, rest = head_and(talk)
     system = f"<<SYS>>\n{head['system']}\n<</SYS>>\n\n" if head else ""
@@ -463,6 +487,8 @@ WAYS = [
     Way("preferences", "scored_sides", measured,
         lambda r: {"prompt": r.prompt, **both(r, "answer_1", "answer_0"), "score_1": r.margin, "score_0": 0}
         if not r.tie else {"prompt": r.prompt, **both(r, "answer_0", "answer_1"), "score_1": 0.5, "score_0": "0.5"}),
+    Way("preferences", "beside", pairs(any_asked()),
+        lambda r: {"messages": r.prompt + r.chosen, "rejected_response": content(r.rejected)}),
     Way("preferences", "rm_bench", by_one,
         lambda r: {"prompt": r.prompt, "chosen": [content(r.chosen)], "rejected": [content(r.rejected)]}),
     Way("preferences", "step_labels", by_one.map(stepwise),
@@ -481,7 +507,7 @@ WAYS = [
         lambda r: {"prompt": r.messages[:-1], "completion": content(r.messages[-1:])}),
     Way("demonstrations", "alpaca", demonstrations(asked()),
         lambda r: instructed(r.messages[:-1]) | {"output": content(r.messages[-1:])}),
-    Way("demonstrations", "dolly", demonstrations(in_two),
+    Way("demonstrations", "dolly", demonstrations(below_a_text),
         dolly),
     Way("demonstrations", "self_instruct", demonstrations(one_question),
         lambda r: {"instruction": content(r.messages[:1]), "instances": [{"output": content(r.messages[1:])}]}),
@@ -498,6 +524,12 @@ WAYS = [
     Way("demonstrations", "llama2", demonstrations(asked(plain), plain), lambda r: llama2(r.messages)),
     Way("demonstrations", "transcript", demonstrations(asked(plain, heads=False), plain),
         lambda r: {"text": transcript(r.messages)}),
+    *(Way("demonstrations", name, demonstrations(asked(plain, heads=name != "gemma"), plain),
+          lambda r, name=name: marked(r.messages, name)) for name in ("llama3", "gemma", "zephyr")),
+    Way("demonstrations", "alpaca_text", demonstrations(asked(plain), plain), lambda r: sections(r.messages)),
+    Way("demonstrations", "speakers", demonstrations(asked(plain), plain), lambda r: speakers(r.messages)),
+    Way("demonstrations", "prompted_text", demonstrations(any_asked()),
+        lambda r: {"prompt": r.messages[:-1], "text": content(r.messages[-1:])}),
     Way("demonstrations", "squad", demonstrations(below_a_text),
         lambda r: {"context": dolly(r)["instruction"], "question": dolly(r)["context"],
                    "answers": {"text": [content(r.messages[1:])], "answer_start": [0]}}),
@@ -514,6 +546,13 @@ WAYS = [
     Way("prompts", "text", prompts(one_question), lambda r: {"text": content(r.messages)} | right(r)),
     Way("prompts", "chatml", prompts(asked(plain)),
         lambda r: {"text": chatml(r.messages)["text"] + "<|im_start|>assistant\n"} | right(r)),
+    *(Way("prompts", name, prompts(asked(plain, heads=name != "gemma")),
+          lambda r, name=name: marked([*r.messages, *turns("assistant", "")], name) | right(r))
+      for name in ("llama3", "gemma", "zephyr")),
+    Way("prompts", "alpaca_text", prompts(asked(plain)),
+        lambda r: sections([*r.messages, *turns("assistant", "")]) | right(r)),
+    Way("prompts", "speakers", prompts(asked(plain)),
+        lambda r: speakers([*r.messages, *turns("assistant", "")]) | right(r)),
     Way("prompts", "llama2", prompts(asked(plain)), lambda r: llama2(r.messages) | right(r)),
     Way("prompts", "guanaco", prompts(asked(plain, heads=False)),
         lambda r: {"text": transcript([*r.messages, *turns("assistant", "")], "### ")} | right(r)),

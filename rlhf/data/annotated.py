@@ -1,0 +1,137 @@
+"""What annotation tools export: Argilla's records, Label Studio's tasks, Prodigy's examples, as plain rows."""
+
+import json
+from collections import Counter
+from typing import Any
+
+from rlhf.data.formats.asking import PROMPT, RESPONSE
+from rlhf.data.formats.table import Row, named
+from rlhf.data.formats.values import listed, objects
+from rlhf.data.messages import UnusableError
+from rlhf.data.nested import fits
+from rlhf.data.records import LABEL, Kind
+
+Said = dict[str, list[Any]]
+"""What annotators answered, by question."""
+
+
+def _filled(found: Row, said: Said, kind: Kind | None) -> Row:
+    """The fields and what was said of them. Raises UnusableError where annotators disagree, or where nobody said what
+    the kind needs."""
+    if not said and not fits(found, kind):
+        raise UnusableError("no judgement")
+    for question, values in said.items():
+        value = _agreed(values) if values else None
+        if isinstance(value, list) and all(isinstance(one, dict) and "rank" in one for one in value):
+            found["completions"] = [{"text": found.get(str(_value(one))), "rank": one["rank"]} for one in value]
+        else:
+            found[question] = value
+    return found
+
+
+def _agreed(values: list[Any]) -> Any:
+    """Numbers in the mean; else what most said."""
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        return sum(values) / len(values)
+    (first, count), *others = Counter(json.dumps(value, sort_keys=True) for value in values).most_common()
+    if others and others[0][1] == count:
+        raise UnusableError("annotators disagree")
+    return json.loads(first)
+
+
+def _value(given: Any) -> Any:
+    return given.get("value") if isinstance(given, dict) else given
+
+
+# ------------------------------------------------------------------------------------------------ Argilla
+
+
+def is_argilla(row: Row, kind: Kind | None) -> bool:
+    return isinstance(row.get("fields"), dict) and ("responses" in row or "suggestions" in row)
+
+
+def argilla(row: Row, kind: Kind | None) -> Row:
+    """{fields, responses: [{values: {question: {value}}, status}], suggestions}: the fields and what annotators said,
+    or where none did what was suggested to them."""
+    return _filled(dict(row["fields"]), _responses(row.get("responses")) or _suggestions(row.get("suggestions")), kind)
+
+
+def _responses(value: Any) -> Said:
+    """Values by question: Argilla 1's list of annotators, Argilla 2's lists by question."""
+    found: Said = {}
+    if isinstance(value, dict):
+        return {
+            name: [_value(one) for one in objects(given, name, "{value}") if _submitted(one)]
+            for name, given in value.items()
+        }
+    for response in objects(value, "responses", "{values, status}"):
+        values = response.get("values")
+        for name, given in values.items() if isinstance(values, dict) and _submitted(response) else ():
+            found.setdefault(name, []).append(_value(given))
+    return found
+
+
+def _submitted(response: Row) -> bool:
+    return response.get("status") in (None, "submitted")
+
+
+def _suggestions(value: Any) -> Said:
+    if isinstance(value, dict):
+        return {name: [_value(one)] for name, one in value.items()}
+    suggested = objects(value, "suggestions", "{question_name, value}")
+    return {str(one.get("question_name")): [_value(one)] for one in suggested}
+
+
+# ------------------------------------------------------------------------------------------------ Label Studio
+
+
+def is_label_studio(row: Row, kind: Kind | None) -> bool:
+    return isinstance(row.get("data"), dict) and isinstance(row.get("annotations"), list)
+
+
+def label_studio(row: Row, kind: Kind | None) -> Row:
+    """{data, annotations: [{result: [{type, from_name, value}], was_cancelled}]}: the data's fields, and what was said
+    under the names of the controls; the side that a pairwise control has selected is the winner."""
+    said: Said = {}
+    for annotation in objects(row["annotations"], "annotations", "{result}"):
+        results = objects(annotation.get("result"), "annotations.result", "{from_name, type, value}")
+        for one in results if not annotation.get("was_cancelled") else ():
+            value, control = one.get("value"), one.get("type")
+            if control == "pairwise" and isinstance(value, dict):
+                said.setdefault("winner", []).append(value.get("selected"))
+            elif isinstance(control, str) and isinstance(value, dict):
+                given = value.get("text" if control == "textarea" else control)
+                given = given[0] if isinstance(given, list) and len(given) == 1 else given
+                said.setdefault(str(one.get("from_name")), []).append(given)
+    return _filled(dict(row["data"]), said, kind)
+
+
+# ------------------------------------------------------------------------------------------------ Prodigy
+
+
+def is_prodigy(row: Row, kind: Kind | None) -> bool:
+    return "_task_hash" in row and row.get("answer") in ("accept", "reject", "ignore")
+
+
+def prodigy(row: Row, kind: Kind | None) -> Row:
+    """{text or prompt, options: [{id, text}], accept: [id], answer: accept, reject or ignore}: an option that was
+    picked is good. Without options, the whole example was accepted or rejected."""
+    found = {name: value for name, value in row.items() if name != "answer"}
+    if kind == "prompts":
+        return found
+    if row["answer"] == "ignore":
+        raise UnusableError("ignored by the annotator")
+    options = row.get("options")
+    if options is None and isinstance(found.get(named(found, RESPONSE)), str):
+        return {LABEL: row["answer"] == "accept", **found}
+    if row["answer"] == "reject":
+        raise UnusableError("rejected by the annotator")
+    if options is not None:
+        picked = listed(row.get("accept") or [], "accept", "ids", least=0)
+        if named(found, PROMPT) not in found and "text" in found:
+            found["prompt"] = found.pop("text")
+        found["completions"] = [
+            {"text": one.get("text"), "score": int(one.get("id") in picked), LABEL: int(one.get("id") in picked)}
+            for one in objects(options, "options", "{id, text}")
+        ]
+    return found

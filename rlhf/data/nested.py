@@ -1,0 +1,171 @@
+"""Objects inside objects, as model providers' interfaces and the logs of calls to them have them, as plain fields."""
+
+from typing import Any
+
+from rlhf.data.formats import FORMATS
+from rlhf.data.formats.asking import PROMPT, RESPONSE, SYSTEM
+from rlhf.data.formats.table import Row
+from rlhf.data.messages import ROLES
+from rlhf.data.records import Kind
+from rlhf.errors import DataError
+
+
+def fits(row: Row, kind: Kind | None) -> bool:
+    """Whether a format of a kind, of any kind where that is None, reads rows like this."""
+    tables = FORMATS.values() if kind is None else [FORMATS[kind]]
+    return any(one.fits(row) for table in tables for one in table.values())
+
+
+# ------------------------------------------------------------------------------------------------ parts of a message
+
+
+def has_parts(row: Row, kind: Kind | None) -> bool:
+    """Whether a provider's messages are in the row; one with parts that are no text is told of row by row."""
+    try:
+        return without_parts(row, kind) != row
+    except DataError:
+        return True
+
+
+def without_parts(row: Row, kind: Kind | None) -> Row:
+    """Gemini's {contents: [{role, parts: [{text}]}], systemInstruction}, Bedrock's {content: [{text}]}, the Responses
+    interface's parts, XTuner's {system, input, output}: as messages {role, content}."""
+    found: Row = {}
+    for name, value in row.items():
+        name = {"contents": "messages", "systemInstruction": "system", "system_instruction": "system"}.get(name, name)
+        value = _plain(value, name)
+        if name in SYSTEM and not isinstance(value, str) and value:
+            value = value["content"] if is_message(value) else _joined(value, name)
+        found[name] = value
+    return found
+
+
+_TEXT_PARTS = (None, "text", "input_text", "output_text")
+
+
+def _plain(value: Any, field: str) -> Any:
+    if isinstance(value, list):
+        items = [_plain(one, f"{field}[{i}]") for i, one in enumerate(value)]
+        return [one for item in items for one in (item if isinstance(item, tuple) else (item,))]
+    if not isinstance(value, dict):
+        return value
+    if isinstance(value.get("parts"), list):
+        return {"role": value.get("role") or "user", "content": _joined(value["parts"], f"{field}.parts")}
+    if value.keys() >= {"system", "input", "output"} and field.startswith("conversation["):
+        said = [{"role": role, "content": value[name]} for name, role in _XTUNER.items() if value[name]]
+        return tuple(said)
+    content = value.get("content")
+    if isinstance(content, list) and any(isinstance(one, dict) and one.get("type") != "text" for one in content):
+        return {**value, "content": _joined(content, f"{field}.content")} if "role" in value else value
+    return {name: _plain(one, f"{field}.{name}") for name, one in value.items()}
+
+
+_XTUNER = {"system": "system", "input": "user", "output": "assistant"}
+
+
+def _joined(parts: Any, field: str) -> str:
+    """The text of parts that are nothing but text."""
+    for part in parts if isinstance(parts, list) else [parts]:
+        if not isinstance(part, dict) or not isinstance(part.get("text"), str) or part.get("type") not in _TEXT_PARTS:
+            what = ", ".join(part) if isinstance(part, dict) else type(part).__name__
+            raise DataError(f"{field}: holds a part that is no text ({what}); only text can be read")
+    return "".join(part["text"] for part in parts)
+
+
+def is_message(value: Any) -> bool:
+    """Whether a value is one message by itself."""
+    if not isinstance(value, dict):
+        return False
+    role = value.get("role", value.get("from"))
+    spoken = value.keys() & {"content", "value", "text"} and "replies" not in value
+    return isinstance(role, str) and role.lower() in ROLES and bool(spoken)
+
+
+# ------------------------------------------------------------------------------------------------ fields of fields
+
+
+def is_nested(row: Row, kind: Kind | None) -> bool:
+    inside = [name for name, value in row.items() if isinstance(value, dict)]
+    plain = fits(row, kind) and not any(name in _ASKED_OR_SAID and _talk(row[name]) != row[name] for name in inside)
+    return bool(inside) and not plain and fits(flat(row, kind), kind)
+
+
+_ASKED_OR_SAID = [*PROMPT.split("|"), *RESPONSE.split("|")]
+_ASIDE = ("metadata", "meta", "usage")
+"""Objects with nothing to learn from."""
+
+
+def flat(row: Row, kind: Kind | None) -> Row:
+    """A row whose fields are inside others: {input: {messages}, preferred_output} (OpenAI), {chosen: {messages,
+    system}} (LMFlow), {inputs: {question}, outputs: {answer}} (LangSmith), {body: {messages}} (a batch of requests).
+    A message that stands alone gets its list."""
+    talks = {name: _talk(value) for name, value in row.items()}
+    if fits(talks, kind):
+        return talks
+    found = {name: value for name, value in row.items() if not isinstance(value, dict)}
+    for outer, value in row.items():
+        for name, one in value.items() if isinstance(value, dict) and outer not in _ASIDE else ():
+            if name in found and found[name] != one and name not in row:
+                return row  # two of a name: nothing says which is meant
+            found.setdefault(name, one)
+    return found
+
+
+def _talk(value: Any) -> Any:
+    """A conversation in place of an object that holds one, with its system message."""
+    if is_message(value):
+        return [value]
+    if not isinstance(value, dict) or not isinstance(value.get("messages"), list):
+        return value
+    system = value.get("system")
+    head = [{"role": "system", "content": system}] if isinstance(system, str) and system.strip() else []
+    return [*head, *value["messages"]]
+
+
+# ------------------------------------------------------------------------------------------------ a choice of answers
+
+
+def is_choice(row: Row, kind: Kind | None) -> bool:
+    return kind in ("demonstrations", "prompts", None) and _question(row) is not None and _options(row) is not None
+
+
+def with_options(row: Row, kind: Kind | None) -> Row:
+    """{question, choices or options: [text] or {text, label}, or A, B, C …; answer}: the options below the question,
+    and an answer that counts them from 0 (MMLU) as the letter."""
+    name, options = _question(row), _options(row)
+    if name is None or options is None:
+        return row
+    below = "\n".join(f"{letter}. {option}" for letter, option in options.items())
+    found = {**row, name: f"{row[name]}\n\n{below}"}
+    if "answerKey" in row:
+        found.setdefault("answer", row["answerKey"])
+    answer = row.get("answer")
+    if type(answer) is int:
+        if not 0 <= answer < len(options):
+            raise DataError(f"answer: is {answer}; one of {len(options)} options, counted from 0, is needed")
+        found["answer"] = list(options)[answer]
+    return found
+
+
+def _question(row: Row) -> str | None:
+    return next((name for name in ("question", "query", "problem") if isinstance(row.get(name), str)), None)
+
+
+def _options(row: Row) -> dict[str, str] | None:
+    """Options by letter."""
+    given = next((row[name] for name in ("choices", "options") if row.get(name)), None)
+    labels: Any = list(_LETTERS)
+    if isinstance(given, dict) and given.keys() >= {"text", "label"}:
+        given, labels = given["text"], given["label"]
+    elif given is None:
+        given = [row[letter] for letter in "ABCDEFGHIJ" if letter in row]
+    elif isinstance(given, dict) and given.keys() <= set(_LETTERS):
+        given, labels = list(given.values()), list(given)
+    if not isinstance(given, list) or len(given) < 2 or not all(isinstance(one, str) for one in given):
+        return None
+    if not isinstance(labels, list) or len(labels) < len(given):
+        return None
+    return dict(zip(map(str, labels), given, strict=False))
+
+
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
