@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from rlhf.errors import DataError
 
 def json_lines(path: Path) -> Rows:
     """One object a line; a file that opens an array, or an object of several lines, is read whole."""
+    if _is_one_value(path):
+        yield from _whole(path)
+        return
     with opened(path) as file:
         for number, raw in enumerate(raw_lines(file), 1):
             try:
@@ -25,18 +29,28 @@ def json_lines(path: Path) -> Rows:
             else:
                 if _lossy(raw, row):
                     row = _parse(decoded(path, number, raw))
-            if number == 1 and (isinstance(row, list) or (raw.strip() in (b"[", b"{"))):
-                yield from _whole(path)
-                return
             yield str(number), row
 
 
 def json_file(path: Path) -> Rows:
     """An array of rows, or one object that holds them; a file of one object a line is read as that."""
-    two = [line for _, line in zip(range(2), (line for _, line in lines(path)), strict=False)]
-    if len(two) == 2 and isinstance(_parse(two[0]), dict):
-        return json_lines(path)
-    return _whole(path)
+    first, second = _first_lines(path)
+    several = (second and isinstance(_parse(first), dict)) or (first.startswith("[") and not _is_one_value(path))
+    return json_lines(path) if several else _whole(path)
+
+
+def _is_one_value(path: Path) -> bool:
+    """Whether a file opens an array or an object that goes on in other lines; not where each line is an array."""
+    first, second = _first_lines(path)
+    if not first.startswith("["):
+        return first == "{"
+    return not (second.startswith("[") and isinstance(_parse(first), list))
+
+
+def _first_lines(path: Path) -> tuple[str, str]:
+    """The first two lines that are not blank, as far as there are any."""
+    first, second = islice(chain((line.strip() for _, line in lines(path)), ("", "")), 2)
+    return first, second
 
 
 def _lossy(raw: bytes, row: Any) -> bool:

@@ -29,6 +29,7 @@ ROLES = {
     "function": "tool",
     "observation": "tool",
     "function_response": "tool",
+    "tool_response": "tool",
     "function_call": "assistant",
     "tool_call": "assistant",
 }
@@ -102,15 +103,24 @@ def _messages(item: Any, field: str) -> list[Message]:
     return [_message(item, field)]
 
 
+_UNREAD = {
+    "tool_calls": "tool calls",
+    "function_call": "tool calls",
+    "reasoning_content": "thoughts beside the answer",
+    "reasoning": "thoughts beside the answer",
+}
+"""Fields of a message that say more than its text does."""
+
+
 def _message(item: Mapping[str, Any], field: str) -> Message:
     by = next((name for name in ("role", "from", "speaker", "author") if name in item), "role")
     said = next((name for name in ("content", "value", "text", "message") if name in item), "content")
     role = item.get(by)
-    for name in ("tool_calls", "function_call"):
+    for name, what in _UNREAD.items():
         if item.get(name):
-            raise DataError(
-                f"{field}.{name}: tool calls cannot be read; write them as text in {said}, or leave them out"
-            )
+            raise DataError(f"{field}.{name}: {what} cannot be read; write them as text in {said}, or leave them out")
+    if item.get("weight") == 0 and ROLES.get(str(role)) == "assistant":
+        raise DataError(f"{field}.weight: is 0, and every answer is learned from; end the conversation before it")
     if not isinstance(role, str) or role.lower() not in ROLES:
         found = f"'{role}'" if isinstance(role, str) else kind_of(role)
         hint = did_you_mean(str(role).lower(), ROLES)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rlhf.data.formats.asking import right_answer
-from rlhf.data.formats.convert import Pairs, as_kind
+from rlhf.data.formats.convert import RANKING, Pairs, as_kind
 from rlhf.data.formats.demonstrations import DEMONSTRATIONS
 from rlhf.data.formats.nearest import other_kind, shown, unknown
 from rlhf.data.formats.preferences import PREFERENCES
@@ -121,14 +121,17 @@ class Reader:
 
 def kind_of_row(row: Row) -> Kind | None:
     """What a row was written as, before anything is made of it; None where no format fits."""
-    numbers = any(isinstance(value, int | float) and not isinstance(value, bool) for value in row.values())
+    judged = any(row.get(name) is not None for name in RANKING)
     own: dict[Kind, dict[str, Format]] = {
         "preferences": PREFERENCES | LISTS,
         "labels": LABELS,
-        "scores": SCORED if numbers else {},
+        "scores": SCORED if judged else {},
         "demonstrations": DEMONSTRATIONS,
-        "prompts": PROMPTS,
+        "prompts": PROMPTS | LATER,
     }
+    talk = row.get("messages")
+    if isinstance(talk, list) and talk and isinstance(talk[-1], dict) and talk[-1].get("role") == "user":
+        own = {"prompts": PROMPTS}
     return next((kind for kind, table in own.items() if any(one.fits(row) for one in table.values())), None)
 
 

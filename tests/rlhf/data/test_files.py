@@ -117,6 +117,13 @@ def test_json_under_the_other_ending(write: Write) -> None:
         places(write("z.json", '{\n"a": 1\n}\n{\n"a": 2\n}'))
 
 
+def test_a_list_a_line(write: Write) -> None:
+    """Conversations without a name."""
+    for name in ("x.jsonl", "x.json"):
+        assert places(write(name, "[1, 2]\n\n[3]\n")) == [("1", [1, 2]), ("3", [3])]
+    assert places(write("y.jsonl", "[[1],\n[2]]")) == [("1 (row 1)", [1]), ("2 (row 2)", [2])]
+
+
 def test_not_a_number_is_missing(write: Write) -> None:
     assert places(write("x.jsonl", '{"a": NaN, "b": [Infinity]}')) == [("1", {"a": None, "b": [math.inf]})]
 
