@@ -1,6 +1,7 @@
 """`rlhf data …`: look at examples, check them, write them anew. Thin, as the other commands are."""
 
 import json
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -84,7 +85,7 @@ def check(words: Words, kind: OfKind = None, as_json: AsJson = False) -> None:
     from rlhf.data.load import validate
 
     data, of = _read(words, kind)
-    _tell(of, validate(data, of, Path.cwd()), as_json)
+    _tell(of, validate(data, of, Path.cwd(), workers=os.cpu_count() or 1), as_json)
 
 
 @app.command()

@@ -59,6 +59,12 @@ def arranged(rows: Rows, source: Source, kind: Kind | None) -> Rows:
     return chain(seen, rows)
 
 
+def is_arranged(rows: Rows, source: Source, kind: Kind) -> bool:
+    """Whether anything is to be done to the rows, or they are to be seen as a whole."""
+    seen, _ = _peek(rows)
+    return list(arranged(iter(seen), source, kind)) != seen
+
+
 def _peek(rows: Rows) -> tuple[list[tuple[str, Any]], Any]:
     """What was taken from the rows, the last of it the first that is no fault."""
     seen: list[tuple[str, Any]] = []

@@ -53,6 +53,23 @@ class Faults:
             if len(self._pending) == _KEPT:
                 self.list_all()
 
+    def beside(self, i: int) -> Path | None:
+        """Where the faults of a part are listed until they are added."""
+        return self.listed_in.with_suffix(f".{i}.jsonl") if self.listed_in else None
+
+    def add_all(self, part: "Faults") -> None:
+        """The faults of a part, which comes after all that were added."""
+        for said, (where, times) in part._alike.items():
+            if said in self._alike or len(self._alike) < _KEPT:
+                self._alike.setdefault(said, [where, 0])[1] += times
+        self.first = (self.first + part.first)[:_KEPT]
+        if part.count and self.listed_in is not None and part.listed_in is not None:
+            part.list_all()
+            with self.listed_in.open("a" if self.count else "w", encoding="utf-8") as file:
+                file.write(part.listed_in.read_text(encoding="utf-8"))
+            part.listed_in.unlink()
+        self.count += part.count
+
     def list_all(self) -> None:
         """Write what is not in the file yet."""
         if self.listed_in is not None and self._pending:

@@ -20,6 +20,10 @@ UNREADABLE = "cannot be read"
 """Reason under which malformed rows are dropped, where they may be."""
 
 
+_LOST = 1000
+"""Examples whose places are kept."""
+
+
 class Intake:
     """Reads sources and counts: examples = those handed out + `dropped`, at any time."""
 
@@ -40,13 +44,14 @@ class Intake:
         """Files by name and content, hub datasets by name and version."""
         self.faults = Faults(faults_in)
         self._seen: set[int] = set()
+        self._ranked = False
 
-    def take(self, source: Source) -> Iterator[Any]:
-        """The usable records of a source, as many as its `max_rows` says."""
+    def take(self, source: Source, part: files.Rows | None = None) -> Iterator[Any]:
+        """The usable records of a source, as many as its `max_rows` says; of a part of its rows, if one is given."""
         reader = formats.Reader(self.kind, source.format, source.pairs, source.rank_by)
         prepare, handed, keep = preparer(source), 0, self.data.duplicates == "keep"
-        self.read += _named(source)
-        for where, row in arranged(self._counted(files.read_source(source)), source, self.kind):
+        whole = arranged(self._counted(files.read_source(source)), source, self.kind) if part is None else None
+        for where, row in whole or self._counted(part or iter(())):
             try:
                 first, *others = prepare(row)
                 found = reader.read(first, where)
@@ -69,10 +74,40 @@ class Intake:
             if source.max_rows is not None and handed >= source.max_rows:
                 break
         self.formats += reader.seen
-        if self.kind == "preferences" and not reader.ranked and not self.faults.count:
+        self._ranked = reader.ranked
+        if part is None:
+            self.close(source)
+
+    def close(self, source: Source) -> None:
+        """Write down what was read. Raises DataError where a choice between answers was for nothing."""
+        self.read += _named(source)
+        if self.kind == "preferences" and not self._ranked and not self.faults.count:
             for name in ("pairs", "rank_by"):
                 if getattr(source, name) != Source.model_fields[name].default:
                     raise DataError(f"data.{name}: does nothing, for no row has several rated answers; leave it out")
+
+    def add(self, part: "Intake") -> None:
+        """The books of a part that was read elsewhere."""
+        self.rows += part.rows
+        self.examples += part.examples
+        self.duplicates += part.duplicates
+        self.dropped += part.dropped
+        self.formats += part.formats
+        self.lost = (self.lost + part.lost)[:_LOST]
+        self.faults.add_all(part.faults)
+        self._ranked = self._ranked or part._ranked
+
+    def seen_again(self, count: int) -> int:
+        """Count examples of a part that an earlier one holds too; how many of them are dropped."""
+        self.duplicates += count
+        if self.data.duplicates == "keep":
+            return 0
+        self.dropped["duplicate"] += count
+        return count
+
+    def forget(self) -> None:
+        """Which examples were seen."""
+        self._seen = set()
 
     def _counted(self, rows: files.Rows) -> files.Rows:
         for item in rows:
@@ -119,7 +154,7 @@ class Intake:
     def lose(self, where: str, reason: str) -> None:
         """Count an example that is not used."""
         self.dropped[reason] += 1
-        if len(self.lost) < 1000:
+        if len(self.lost) < _LOST:
             self.lost.append((where, reason))
 
     def _is_new(self, record: Record) -> bool:

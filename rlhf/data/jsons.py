@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -15,31 +16,36 @@ from rlhf.errors import DataError
 
 def json_lines(path: Path) -> Rows:
     """One object a line; a file that opens an array, or an object of several lines, is read whole."""
-    if _is_one_value(path):
+    if is_one_value(path):
         yield from _whole(path)
         return
     with opened(path) as file:
-        for number, raw in enumerate(raw_lines(file), 1):
-            try:
-                row = orjson.loads(raw)
-            except orjson.JSONDecodeError:  # blank, or read again to be told what is wrong
-                if not (line := decoded(path, number, raw)).strip():
-                    continue
-                row = _parse(line)
-            else:
-                if _lossy(raw, row):
-                    row = _parse(decoded(path, number, raw))
-            yield str(number), row
+        yield from parsed(path, raw_lines(file))
+
+
+def parsed(path: Path, raw_lines: Iterable[bytes], first: int = 1) -> Rows:
+    """Rows out of lines of one object each; `first` is the number of the first line."""
+    for number, raw in enumerate(raw_lines, first):
+        try:
+            row = orjson.loads(raw)
+        except orjson.JSONDecodeError:  # blank, or read again to be told what is wrong
+            if not (line := decoded(path, number, raw)).strip():
+                continue
+            row = _parse(line)
+        else:
+            if _lossy(raw, row):
+                row = _parse(decoded(path, number, raw))
+        yield str(number), row
 
 
 def json_file(path: Path) -> Rows:
     """An array of rows, or one object that holds them; a file of one object a line is read as that."""
     first, second = _first_lines(path)
-    several = (second and isinstance(_parse(first), dict)) or (first.startswith("[") and not _is_one_value(path))
+    several = (second and isinstance(_parse(first), dict)) or (first.startswith("[") and not is_one_value(path))
     return json_lines(path) if several else _whole(path)
 
 
-def _is_one_value(path: Path) -> bool:
+def is_one_value(path: Path) -> bool:
     """Whether a file opens an array or an object that goes on in other lines; not where each line is an array."""
     first, second = _first_lines(path)
     if not first.startswith("["):

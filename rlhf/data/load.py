@@ -1,6 +1,5 @@
 """From a recipe's `data` block to records. Every row is used, held out, or dropped for a reason; the ledger adds up."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,7 +14,8 @@ from rlhf.data.arrange import arranged
 from rlhf.data.faults import Fault
 from rlhf.data.intake import Intake, preparer
 from rlhf.data.messages import UnusableError
-from rlhf.data.records import Demonstration, Kind, Message, Preference, Prompt, Rated, Record, prompt_key
+from rlhf.data.parts import parts_of, read_in_parts
+from rlhf.data.records import Demonstration, Kind, Message, Preference, Prompt, Rated, Record, prompt_key, share
 from rlhf.errors import DataError
 
 R = TypeVar("R", bound=Record, covariant=True)
@@ -60,9 +60,12 @@ def load(data: DataConfig, kind: Kind, out: Path | None = None) -> Split[Any]:
     return Split(train, held_out, _checked(intake, data, used, len(held_out), len(train) - used))
 
 
-def validate(data: DataConfig, kind: Kind, out: Path | None = None) -> dict[str, Any]:
-    """The ledger of `load`, which keeps no record here, and its errors."""
+def validate(data: DataConfig, kind: Kind, out: Path | None = None, workers: int = 1) -> dict[str, Any]:
+    """The ledger of `load`, which keeps no record here, and its errors. A large file of JSON lines is read by so many
+    processes, which must not be forked where other threads run."""
     intake = Intake(data, kind, _listing(out, kind))
+    if parts := parts_of(data, kind, workers):
+        return _checked(intake, data, *read_in_parts(intake, parts), 0)
     seen = Counter(times for _, times in _placed(intake, data))
     held_out, used = seen.pop(0, 0), seen.total()
     return _checked(intake, data, used, held_out, sum(times * n for times, n in seen.items()) - used)
@@ -181,12 +184,3 @@ def _sides(record: Record) -> dict[str, list[Message]]:
         return {"chosen": record.prompt + record.chosen, "rejected": record.prompt + record.rejected}
     assert isinstance(record, Demonstration)
     return {"": record.messages}
-
-
-def share(record: Record, at: int = 0) -> float:
-    """A number in [0, 1) that follows from a record's prompt alone, as if drawn at random; another at byte 8.
-
-    Its side follows from it: the same in every file, order and run.
-    """
-    digest = hashlib.sha256(prompt_key(record).encode("utf-8", "replace")).digest()
-    return (int.from_bytes(digest[at : at + 8], "big") >> 11) * 2**-53

@@ -1,5 +1,6 @@
 """What a row becomes, whatever format it was written in. All text, no tokens."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import itemgetter
@@ -101,3 +102,12 @@ def prompt_key(record: Record) -> str:
     messages = prompt_of(record) or (record.messages if isinstance(record, Demonstration) else [])
     first = opening(messages) or messages
     return "\n".join([f"{message['role']}: {' '.join(message['content'].split())}" for message in first])
+
+
+def share(record: Record, at: int = 0) -> float:
+    """A number in [0, 1) that follows from a record's prompt alone, as if drawn at random; another at byte 8.
+
+    Its side follows from it: the same in every file, order and run.
+    """
+    digest = hashlib.sha256(prompt_key(record).encode("utf-8", "replace")).digest()
+    return (int.from_bytes(digest[at : at + 8], "big") >> 11) * 2**-53

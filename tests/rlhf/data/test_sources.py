@@ -1,6 +1,7 @@
 """Folders, patterns, mixes, functions of the user's own, and what may be wrong with some rows."""
 
 import json
+import multiprocessing
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from rlhf.config import DataConfig
-from rlhf.data import files
+from rlhf.data import files, parts
 from rlhf.data.load import load, survey, validate
 from rlhf.data.records import prompt_key
 from rlhf.errors import DataError, RecipeError
@@ -210,6 +211,49 @@ def test_validating_keeps_the_same_books_as_loading(tmp_path: Path) -> None:
     lay(tmp_path, "y.jsonl", [{"prompt": "q"}])
     with pytest.raises(DataError, match=r"y.jsonl:1: "):
         validate(config(path=path, eval_path=other), "preferences")
+
+
+@pytest.mark.parametrize("settings", [{}, {"duplicates": "drop"}, {"eval_fraction": 0}], ids=str)
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="parts are read by forked processes")
+def test_parts_of_a_file_keep_the_same_books(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
+) -> None:
+    """Also on what only all parts together show: copies of an earlier part's rows, and the numbers of lines."""
+    rows = [*pairs(60), *pairs(30), {"prompt": "a", "chosen": "b", "rejected": "b"}, *pairs(40, "new")]
+    rows[10:10] = rows[80:80] = [{"prompt": 3, "chosen": "a", "rejected": "b"}]
+    path = lay(tmp_path, "x.jsonl", rows)
+    data = config(path=path, bad_rows="drop", **settings)
+    whole, apart = tmp_path / "whole", tmp_path / "apart"
+    whole.mkdir(), apart.mkdir()
+    ledger = validate(data, "preferences", whole)
+    monkeypatch.setattr(parts, "LEAST", 999)
+    for workers in (2, 5):
+        assert len(parts.parts_of(data, "preferences", workers)) == workers
+        assert validate(data, "preferences", apart, workers=workers) == ledger
+        assert (apart / LISTED).read_bytes() == (whole / LISTED).read_bytes() and len(list(apart.iterdir())) == 1
+    assert ledger["dropped"]["cannot be read"] == 2 and ledger["duplicates"] == 30
+    for workers in (1, 4):
+        with pytest.raises(DataError, match=r"2 of 133 rows .*\n.*x\.jsonl:11: prompt: is a number.*and 1 more rows"):
+            validate(config(path=path), "preferences", workers=workers)
+
+
+LISTED = "bad_rows.preferences.jsonl"
+
+
+def test_what_is_read_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that belong together, files of one value, choices that go by order."""
+    monkeypatch.setattr(parts, "LEAST", 9)
+    path = lay(tmp_path, "x.jsonl", pairs(9))
+    scored = lay(tmp_path, "y.jsonl", [{"prompt": "a", "response": "b", "score": i} for i in range(9)])
+    array = tmp_path / "z.jsonl"
+    array.write_text("[\n" + ",\n".join(json.dumps(row) for row in pairs(9)) + "\n]")
+    for data in (
+        config(path=path, max_rows=3),
+        config(path=path, eval_path=path),
+        config(path=scored),
+        config(path=array),
+    ):
+        assert parts.parts_of(data, "preferences", 2) == []
 
 
 def test_an_example_that_is_evaluated_on_is_no_copy_of_one_to_train_on(tmp_path: Path) -> None:
