@@ -47,7 +47,9 @@ def found(path: Path) -> list[Path]:
         ending(path)
         return [path]
     if path.is_dir():
-        files = [p for p in _below(path) if _suffix(p) in READERS and p.name not in _ABOUT]
+        files = [
+            p for p in _below(path) if _suffix(p) in READERS and p.name not in _ABOUT and not _LISTING.match(p.name)
+        ]
         _check_one_kind(name, path, files)
     elif first := next((i for i, part in enumerate(path.parts) if any(sign in part for sign in "*?[")), 0):
         files = sorted(p for p in Path(*path.parts[:first]).glob(str(Path(*path.parts[first:]))) if p.is_file())
@@ -60,6 +62,8 @@ def found(path: Path) -> list[Path]:
     return files
 
 
+_LISTING = re.compile(r"(.+\.)?bad_rows(\.\w+)?\.jsonl$")
+"""Files that list what was wrong with others."""
 _ABOUT = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
 """Files that tell of a dataset and hold no rows."""
 _SPLITS = re.compile(r"(?:^|[-_./])(train|test|validation|valid|val|dev|eval)(?:[-_.\d/]|$)")

@@ -3,6 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,9 @@ def preparer(source: Source) -> Callable[[Any], Sequence[formats.Row]]:
     DataError for a row that someone must mend, and UnusableError where none is left."""
     make = usercode.function(source.rows, "data.rows") if source.rows else None
     columns = source.columns
+    for name in columns:
+        if name not in formats.FIELDS and (like := get_close_matches(name, formats.FIELDS, n=1, cutoff=0.8)):
+            raise DataError(f"data.columns.{name}: no format reads such a field; did you mean '{like[0]}'?")
 
     def prepare(row: Any) -> Sequence[formats.Row]:
         if isinstance(row, DataError | UnusableError):

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -142,9 +141,14 @@ def kind_of_source(data: DataConfig) -> Kind:
     source = next(iter(data.sources.values()))
     prepare = preparer(source)
     first: list[formats.Row] = []
-    for _, row in islice(arranged(files.read_source(source), source, None), 100):
-        with suppress(DataError, UnusableError):
+    reasons: list[str] = []
+    for where, row in islice(arranged(files.read_source(source), source, None), 100):
+        try:
             first += prepare(row)
+        except (DataError, UnusableError) as reason:
+            reasons.append(f"{where}: {reason}")
+    if not first and reasons:
+        raise DataError(f"{source.called}: none of its first rows can be read:\n{reasons[0]}")
     found: Counter[Kind] = Counter(kind for row in first if (kind := formats.kind_of_row(row)))
     if not found:
         formats.recognise(first[0] if first else {}, "preferences")  # which tells why

@@ -26,7 +26,10 @@ def convert(data: DataConfig, kind: Kind, out: Path) -> dict[str, Any]:
 
 def split(data: DataConfig, kind: Kind, folder: Path) -> dict[str, Any]:
     """What a stage would train on and what it would hold out: `train.jsonl` and `held_out.jsonl` in a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be made ({error.strerror}); name a folder") from None
     found = load(data, kind, folder)
     for name, records in (("train", found.train), ("held_out", found.held_out)):
         with _new(folder / f"{name}.jsonl") as file:

@@ -23,7 +23,7 @@ def data_block(words: Sequence[str]) -> DataConfig:
                 raise RecipeError(f"{word}: one path is read, {raw['path']}; use a folder, a pattern, or `mix`")
             raw["path"] = word
             continue
-        keys = tuple(key.split("."))
+        keys = tuple(key.removeprefix("data.").split("."))  # as messages write settings
         node = raw
         for part in keys[:-1]:
             node = node.setdefault(part, {})

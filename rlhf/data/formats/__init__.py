@@ -10,16 +10,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rlhf.data.formats.asking import right_answer
+from rlhf.data.formats import table
+from rlhf.data.formats.asking import SYSTEM, right_answer
 from rlhf.data.formats.convert import RANKING, Pairs, as_kind
 from rlhf.data.formats.demonstrations import DEMONSTRATIONS
 from rlhf.data.formats.nearest import other_kind, shown, unknown
 from rlhf.data.formats.preferences import PREFERENCES
 from rlhf.data.formats.prompts import LATER, PROMPTS
-from rlhf.data.formats.ratings import LABELS, LISTS, SCORED
+from rlhf.data.formats.ratings import ANSWERS, LABELS, LISTS, SCORED
 from rlhf.data.formats.refusals import REFUSED
 from rlhf.data.formats.steps import STEPS
 from rlhf.data.formats.table import Format, Row, Types
+from rlhf.data.formats.verdicts import sides_of
 from rlhf.data.messages import NAMES, UnusableError, kind_of
 from rlhf.data.records import Demonstration, Kind, Preference, Prompt, Rated, Record
 from rlhf.errors import DataError, did_you_mean
@@ -40,6 +42,17 @@ FORMATS: dict[Kind, dict[str, Format]] = {
     "scores": REFUSED | LISTS | SCORED,
 }
 """Every format of every kind, in the order in which they are tried."""
+FIELDS = {
+    *(
+        name
+        for formats in FORMATS.values()
+        for one in formats.values()
+        for names in one.needs
+        for name in names.split("|")
+    ),
+    *("margin", "tie", "input", "history", "status", *SYSTEM, *RANKING),
+}
+"""Fields that formats read, but for numbers of any name."""
 
 
 _OWN: dict[Kind, type[Record]] = {"preferences": Preference, "demonstrations": Demonstration}
@@ -132,7 +145,17 @@ def kind_of_row(row: Row) -> Kind | None:
     talk = row.get("messages")
     if isinstance(talk, list) and talk and isinstance(talk[-1], dict) and talk[-1].get("role") == "user":
         own = {"prompts": PROMPTS}
-    return next((kind for kind, table in own.items() if any(one.fits(row) for one in table.values())), None)
+    for kind, known in own.items():
+        if any(one.fits(row) for one in known.values()):
+            return "preferences" if kind == "prompts" and _has_answers(row) else kind
+    return None
+
+
+def _has_answers(row: Row) -> bool:
+    """Whether a row that can only be read as a prompt was not meant so: a pair with a side that is null, answers that
+    nobody has judged."""
+    pair = PREFERENCES["pair"].has_fields(row) or sides_of(row) is not None
+    return pair or isinstance(row.get(table.named(row, ANSWERS)), list)
 
 
 def recognise(row: Row, kind: Kind) -> str:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from rlhf.config import DataConfig
 from rlhf.data import files, parts
-from rlhf.data.load import load, survey, validate
+from rlhf.data.load import kind_of_source, load, survey, validate
 from rlhf.data.records import prompt_key
 from rlhf.errors import DataError, RecipeError
 
@@ -290,3 +290,39 @@ def test_the_kind_is_seen_through_columns_and_functions(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("def row(row):\n    return {'instruction': row['q'], 'output': row['good']}")
     rows = {"file": tmp_path / "mine.py", "trust_code": True}
     assert survey(config(path=path, rows=rows)).kind == "demonstrations"
+
+
+# ------------------------------------------------------------------------------------------------ what is meant
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "q", "chosen": None, "rejected": "b"},
+        {"prompt": "q", "response_1": "a", "response_2": "b", "votes": [1, 2]},
+        {"prompt": "q", "responses": ["a", "b"]},
+    ],
+    ids=["a side is null", "two answers without a verdict", "answers without scores"],
+)
+def test_answers_are_not_left_out_for_the_prompt(tmp_path: Path, row: dict[str, Any]) -> None:
+    assert kind_of_source(config(path=lay(tmp_path, "x.jsonl", [row]))) == "preferences"
+
+
+def test_why_no_row_has_a_kind(tmp_path: Path) -> None:
+    path = lay(tmp_path, "x.jsonl", [{"q": "a", "good": "b", "bad": "c"}] * 3)
+    with pytest.raises(DataError, match=r"x\.jsonl:1: data\.columns\.prompt: there is no qq"):
+        kind_of_source(config(path=path, columns={"prompt": "qq", "chosen": "good", "rejected": "bad"}))
+
+
+def test_a_field_that_is_misspelt_in_a_mapping(tmp_path: Path) -> None:
+    path = lay(tmp_path, "x.jsonl", [{"q": "a", "good": "b", "bad": "c", "by": 1}])
+    columns = {"prompt": "q", "chosen": "good", "rejected": "bad"}
+    assert load(config(path=path, eval_fraction=0, columns={**columns, "margin": "by"}), "preferences").train[0].margin
+    with pytest.raises(DataError, match=r"data\.columns\.magrin: no format reads such a field; did you mean 'margin'"):
+        load(config(path=path, columns={**columns, "magrin": "by"}), "preferences")
+
+
+def test_a_list_of_bad_rows_is_no_data(tmp_path: Path) -> None:
+    lay(tmp_path, "x.jsonl", pairs(2))
+    lay(tmp_path, "bad_rows.preferences.jsonl", [{"file": "x.jsonl"}])
+    assert files.found(tmp_path) == [tmp_path / "x.jsonl"]
