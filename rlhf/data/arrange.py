@@ -16,7 +16,7 @@ from typing import Any
 from rlhf.config.data import Source
 from rlhf.data import annotated, nested
 from rlhf.data.formats import FORMATS
-from rlhf.data.formats.asking import PROMPT, RESPONSE, SYSTEM
+from rlhf.data.formats.asking import RESPONSE, asked
 from rlhf.data.formats.convert import RANKING
 from rlhf.data.formats.ratings import SCORED
 from rlhf.data.formats.table import Row, named
@@ -198,11 +198,12 @@ def _together(rows: Rows, kind: Kind | None) -> Rows:
             yield from alike
 
 
-_ASKS = [*PROMPT.split("|"), *SYSTEM]
-
-
 def _asked(row: Any) -> Any:
-    return [row.get(name) for name in _ASKS] if isinstance(row, dict) else None
+    """The whole prompt of a row; of one that has none the row itself, which is like no other."""
+    try:
+        return asked(row) if isinstance(row, dict) else None
+    except (DataError, UnusableError):
+        return row
 
 
 # ------------------------------------------------------------------------------------------------ turns as rows
@@ -257,10 +258,15 @@ def _untemplated(row: Row, kind: Kind | None) -> Row:
     }
 
 
+def _those(applies: Callable[[Row, Kind | None], bool], change: Callable[[Row, Kind | None], Row]) -> Arrangement:
+    """Changes only those rows that it applies to."""
+    return Arrangement(applies, _each(lambda row, kind: change(row, kind) if applies(row, kind) else row))
+
+
 ARRANGEMENTS = (
-    Arrangement(annotated.is_argilla, _each(annotated.argilla)),
-    Arrangement(annotated.is_label_studio, _each(annotated.label_studio)),
-    Arrangement(annotated.is_prodigy, _each(annotated.prodigy)),
+    _those(annotated.is_argilla, annotated.argilla),
+    _those(annotated.is_label_studio, annotated.label_studio),
+    _those(annotated.is_prodigy, annotated.prodigy),
     Arrangement(_in_capitals, _each(_lower)),
     Arrangement(_holds_messages, _each(_unpacked)),
     Arrangement(_in_cells, _each(_lists)),

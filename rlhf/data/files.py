@@ -182,10 +182,11 @@ def _batches(path: Path, read: Callable[[], Iterator[Any]]) -> Rows:
     number = 0
     try:
         for batch in read():
+            batch.validate(full=True)
             for row in batch.to_pylist():
                 number += 1
                 yield str(number), row
-    except pyarrow.ArrowException as error:
+    except (pyarrow.ArrowException, UnicodeDecodeError, MemoryError, SystemError) as error:
         raise DataError(f"{short(path)}: cannot be read ({_first_line(error)}); a truncated download?") from None
 
 
@@ -205,7 +206,7 @@ def _excel(path: Path) -> Rows:
                     continue
                 row = zip(header, cells, strict=False)
                 yield str(number), {name: _plain(cell) for name, cell in row if name}
-        except (KeyError, ValueError, TypeError, IndexError, ParseError) as error:
+        except (KeyError, ValueError, TypeError, IndexError, NotImplementedError, ParseError) as error:
             reason = _first_line(error)
             raise DataError(f"{short(path)}: is no workbook ({reason}); save it as .xlsx or .csv") from None
 

@@ -55,9 +55,9 @@ class Intake:
         for where, row in whole or self._counted(part or iter(())):
             try:
                 first, *others = prepare(row)
-                found = reader.read(first, where)
+                found = self._read(reader, first, where)
                 for one in others:
-                    found += reader.read(one, where)
+                    found += self._read(reader, one, where)
             except UnusableError as reason:
                 found = [reason]
             except DataError as fault:
@@ -78,6 +78,14 @@ class Intake:
         self._ranked = reader.ranked
         if part is None:
             self.close(source)
+
+    @staticmethod
+    def _read(reader: formats.Reader, row: formats.Row, where: str) -> list[Any]:
+        """The examples of a row, or why it has none."""
+        try:
+            return reader.read(row, where)
+        except UnusableError as reason:
+            return [reason]
 
     def close(self, source: Source) -> None:
         """Write down what was read. Raises DataError where a choice between answers was for nothing."""

@@ -119,7 +119,7 @@ def _message(item: Mapping[str, Any], field: str) -> Message:
     for name, what in _UNREAD.items():
         if item.get(name):
             raise DataError(f"{field}.{name}: {what} cannot be read; write them as text in {said}, or leave them out")
-    if item.get("weight") == 0 and ROLES.get(str(role)) == "assistant":
+    if item.get("weight") == 0 and ROLES.get(str(role).lower()) == "assistant":
         raise DataError(f"{field}.weight: is 0, and every answer is learned from; end the conversation before it")
     if not isinstance(role, str) or role.lower() not in ROLES:
         found = f"'{role}'" if isinstance(role, str) else kind_of(role)
@@ -218,7 +218,7 @@ def preference(
         if messages[0]["role"] != "user" and "user" not in map(_ROLE, messages):
             raise DataError(f"{field}: no turn of the user's comes before the answer; add it, or a field `prompt`")
         _check_turns(messages)
-    if _alike(chosen[-1], rejected[-1]) and len(chosen) == len(rejected) and all(map(_alike, chosen, rejected)):
+    if alike(chosen[-1], rejected[-1]) and len(chosen) == len(rejected) and all(map(alike, chosen, rejected)):
         raise UnusableError("identical")
     shared = _shared(chosen, rejected)
     if not shared and chosen[:-1] == rejected[:-1]:
@@ -228,7 +228,8 @@ def preference(
     return Preference(chosen[:shared], chosen[shared:], rejected[shared:], where, margin, tie)
 
 
-def _alike(one: Message, other: Message) -> bool:
+def alike(one: Message, other: Message) -> bool:
+    """Whether two messages say the same, white space about them aside."""
     return one["role"] == other["role"] and one["content"].strip() == other["content"].strip()
 
 

@@ -64,15 +64,19 @@ Record = Demonstration | Preference | Prompt | Rated
 
 
 def identity(record: Record) -> int:
-    """Equal for records of the same words, in this process."""
+    """Equal for records of the same words, of which the same is said, in this process."""
+    told: object = None
     match record:
         case Preference():
-            parts = [record.prompt, record.chosen, record.rejected]
+            parts, told = [record.prompt, record.chosen, record.rejected], record.tie
         case Rated():
             parts = [record.prompt, *(answer for answer, _ in record.answers)]
+            told = tuple(tuple(sorted(numbers.items())) for _, numbers in record.answers)
+        case Prompt():
+            parts, told = [record.messages], record.answer
         case _:
             parts = [record.messages]
-    return hash(tuple([tuple(map(_CONTENT, part)) for part in parts]))
+    return hash((told, *[tuple(map(_CONTENT, part)) for part in parts]))
 
 
 _CONTENT = itemgetter("content")

@@ -37,9 +37,19 @@ def pair(row: Row, where: str) -> Preference:
         before = asked(row)
         chosen, rejected = before + chosen, before + rejected
     else:
-        chosen, rejected = opened(row, chosen), opened(row, rejected)
+        before = asked(row)
+        chosen, rejected = _after(before, opened(row, chosen)), _after(before, opened(row, rejected))
     tie = row.get("status") == "tie" or (row.get("tie") is not None and integer(row["tie"], "tie", (0, 1)) == 1)
     return m.preference(chosen, rejected, where, _margin(row), better, tie)
+
+
+def _after(before: list[Message], side: list[Message]) -> list[Message]:
+    """A side that repeats the end of a prompt, with what stands before that end."""
+    for i in range(1, len(before)):
+        end = before[i:]
+        if len(side) > len(end) and all(map(m.alike, end, side)):
+            return [*before[:i], *side]
+    return side
 
 
 _SCORES = {

@@ -326,3 +326,34 @@ def test_a_list_of_bad_rows_is_no_data(tmp_path: Path) -> None:
     lay(tmp_path, "x.jsonl", pairs(2))
     lay(tmp_path, "bad_rows.preferences.jsonl", [{"file": "x.jsonl"}])
     assert files.found(tmp_path) == [tmp_path / "x.jsonl"]
+
+
+# ------------------------------------------------------------------------------------------------ nothing is lost
+
+
+def test_a_side_that_repeats_the_last_question_keeps_what_stands_before(tmp_path: Path) -> None:
+    asks, good, bad = {"role": "user", "content": "q"}, *({"role": "assistant", "content": text} for text in "ab")
+    head = {"role": "system", "content": "s"}
+    row = {"prompt": [head, asks], "chosen": [asks, good], "rejected": [asks, bad]}
+    (record,) = load(config(path=lay(tmp_path, "x.jsonl", [row]), eval_fraction=0), "preferences").train
+    assert record.prompt == [head, asks] and (record.chosen, record.rejected) == ([good], [bad])
+
+
+def test_answers_about_other_articles_are_not_compared(tmp_path: Path) -> None:
+    rows = [{"question": "Title?", "article": a, "answer": a, "score": n} for n, a in enumerate(["cats", "dogs"])]
+    with pytest.raises(DataError, match="2 × fewer than two answers"):
+        load(config(path=lay(tmp_path, "x.jsonl", rows)), "preferences")
+
+
+def test_a_verdict_is_part_of_what_makes_a_copy(tmp_path: Path) -> None:
+    rows = [{"prompt": "q", "completion": "a", "label": label} for label in (True, False, True)]
+    split = load(config(path=lay(tmp_path, "x.jsonl", rows), duplicates="drop", eval_fraction=0), "labels")
+    assert len(split.train) == 2 and split.ledger["dropped"] == {"duplicate": 1}
+
+
+def test_one_bad_example_of_a_function_leaves_the_others(tmp_path: Path) -> None:
+    path = lay(tmp_path, "x.jsonl", [{"q": "a"}])
+    (tmp_path / "f.py").write_text("def row(r): return [{'prompt': 'q', 'completion': t} for t in ('a', ' ', 'b')]")
+    rows = {"file": tmp_path / "f.py", "function": "row", "trust_code": True}
+    split = load(config(path=path, rows=rows, eval_fraction=0), "demonstrations")
+    assert len(split.train) == 2 and split.ledger["dropped"] == {"empty answer": 1}
