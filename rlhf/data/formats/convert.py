@@ -91,7 +91,7 @@ def rank(numbers: dict[str, float], rank_by: str | None = None) -> float:
             raise DataError(f"data.rank_by: no number '{rank_by}' (numbers found: {', '.join(numbers)})")
         return numbers[rank_by]
     name = next((name for name in RANKING if name in numbers), None)
-    if name is None and len(numbers) != 1:
-        found = ", ".join(numbers)
-        raise DataError(f"score: which of {found} says how good an answer is? name it: data.rank_by=…")
-    return numbers[name] if name is not None else next(iter(numbers.values()))
+    if name is None:
+        found = " or ".join(numbers)
+        raise DataError(f"score: is it {found} that says how good an answer is? name it: data.rank_by=…")
+    return numbers[name]

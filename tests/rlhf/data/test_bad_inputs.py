@@ -242,6 +242,8 @@ PREFERENCES: list[tuple[str, Any, Expected]] = [
      Fault("scores: 1 numbers for 2")),
     ("a score is null", {"prompt": "q", "responses": ["a", "b"], "scores": [1, None]},
      Dropped("fewer than two answers")),
+    ("a number that may mean anything", {"prompt": "q", "responses": [{"text": "a", "id": 1}, {"text": "b", "id": 2}]},
+     Fault("score: is it id that says how good an answer is? name it: data.rank_by=")),
     ("a score is a boolean", {"prompt": "q", "responses": ["a", "b"], "scores": [1, True]},
      Fault("scores[1]: is True; a number")),
     ("no answers", {"prompt": "q", "completions": []}, Dropped("no answers")),

@@ -344,7 +344,7 @@ def test_every_pair_of_a_ranked_list() -> None:
 def test_what_ranks_answers_is_named_where_it_is_not_clear() -> None:
     row = {"prompt": "a", "completions": [{"text": t, "wit": w, "truth": 3 - w} for t, w in (("b", 1), ("c", 2))]}
     with pytest.raises(
-        DataError, match=r"score: which of wit, truth says how good an answer is\? name it: data.rank_by"
+        DataError, match=r"score: is it wit or truth that says how good an answer is\? name it: data.rank_by"
     ):
         auto("preferences", row)
     assert auto("preferences", row, rank_by="truth")[1].chosen == [say("b")]
