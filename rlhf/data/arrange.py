@@ -49,8 +49,8 @@ def arranged(rows: Rows, source: Source, kind: Kind | None) -> Rows:
     if isinstance(first, list) and first and nested.is_message(first[0]):
         rows = _lists_of_messages(chain(seen, rows))
         seen, first = _peek(rows)
-    named = kind and FORMATS[kind].get(source.format)
-    if named and isinstance(first, dict) and named.fits(first):
+    format = kind and FORMATS[kind].get(source.format)
+    if format and isinstance(first, dict) and format.fits(first):
         return chain(seen, rows)
     for one in ARRANGEMENTS:
         if isinstance(first, dict) and one.applies(first, kind):

@@ -1,6 +1,7 @@
 """Rows that someone must mend: told in a few words, and all of them listed in a file."""
 
 import json
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -65,8 +66,8 @@ class Faults:
         self.first = (self.first + part.first)[:_KEPT]
         if part.count and self.listed_in is not None and part.listed_in is not None:
             part.list_all()
-            with self.listed_in.open("a" if self.count else "w", encoding="utf-8") as file:
-                file.write(part.listed_in.read_text(encoding="utf-8"))
+            with self.listed_in.open("ab" if self.count else "wb") as file, part.listed_in.open("rb") as more:
+                shutil.copyfileobj(more, file)
             part.listed_in.unlink()
         self.count += part.count
 

@@ -19,8 +19,6 @@ from rlhf.errors import DataError
 
 UNREADABLE = "cannot be read"
 """Reason under which malformed rows are dropped, where they may be."""
-
-
 _LOST = 1000
 """Examples whose places are kept."""
 

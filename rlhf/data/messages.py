@@ -125,8 +125,6 @@ def _message(item: Mapping[str, Any], field: str) -> Message:
         found = f"'{role}'" if isinstance(role, str) else kind_of(role)
         hint = did_you_mean(str(role).lower(), ROLES)
         raise DataError(f"{field}.{by}: is {found}; user, assistant, system or tool is needed{hint}")
-    if item.get(said) is None and (item.get("tool_calls") or item.get("function_call")):
-        raise DataError(f"{field}.tool_calls: calls a tool; only text can be read: write the call into content")
     return {"role": ROLES[role.lower()], "content": _words(item.get(said), f"{field}.{said}")}
 
 

@@ -33,11 +33,10 @@ def pair(row: Row, where: str) -> Preference:
     With `tie`, or argilla's `status: tie`, neither is better."""
     better, worse = named(row, CHOSEN), named(row, REJECTED)
     chosen, rejected = [turns(row, name, "assistant") for name in (better, worse)]
+    before = asked(row)
     if "assistant" in (chosen[0]["role"], rejected[0]["role"]):
-        before = asked(row)
         chosen, rejected = before + chosen, before + rejected
     else:
-        before = asked(row)
         chosen, rejected = _after(before, opened(row, chosen)), _after(before, opened(row, rejected))
     tie = row.get("status") == "tie" or (row.get("tie") is not None and integer(row["tie"], "tie", (0, 1)) == 1)
     return m.preference(chosen, rejected, where, _margin(row), better, tie)
