@@ -157,6 +157,8 @@ def _tell(kind: str, books: dict[str, Any], as_json: bool, out: Path | None = No
             print(f"{books[name]:>9} {name.replace('_', ' ')}")
     for reason, count in books["dropped"].items():
         print(f"{count:>9} dropped: {reason}")
+    if books["unread"]:
+        print(f"fields that were not read: {', '.join(f'{name} ({n:,})' for name, n in books['unread'].items())}")
     if "bad_rows" in books:
         print(books["bad_rows"], file=sys.stderr)
     if out is not None:

@@ -205,8 +205,10 @@ def summary(made: Artifact) -> str:
 
 
 def _rows_lost(made: Artifact) -> list[str]:
-    """What became of rows that were not used as they are."""
+    """What became of rows that were not used as they are, and of fields that were not used at all."""
     lines = []
+    if unread := made.data.get("file", {}).get("unread"):
+        lines.append(f"fields that were not read: {', '.join(unread)}")
     if made.data.get("held_out", {}).get("rows") == 0:
         lines.append("no row is held out, so nothing was measured on unseen data; raise data.eval_fraction")
     for what, books in made.data.items():

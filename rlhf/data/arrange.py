@@ -1,7 +1,8 @@
 """Rows as formats know them, where a file has them otherwise: names in capitals, messages as text in a table's cells,
 and rows that say something only together, or inside a wrapping.
 
-What is to be done follows from a file's first row, and is done to all of them.
+What is to be done to single rows follows from the first hundred, and is done to those that need it; what makes one row
+of several follows from the first.
 """
 
 import ast
@@ -31,61 +32,94 @@ Arrange = Callable[[Rows, Kind | None], Rows]
 
 
 @dataclass(frozen=True)
-class Arrangement:
-    """Something to be done to the rows of a file."""
+class Together:
+    """Rows that say something only together."""
 
     applies: Callable[[Row, Kind | None], bool]
-    """Whether it is to be done, by the first row."""
+    """Whether they are such, by the first row."""
     arrange: Arrange
 
-
-def arranged(rows: Rows, source: Source, kind: Kind | None) -> Rows:
-    """The rows of a source as formats of a kind know them, of any kind where that is None. They stay as they are where
-    the source says what they are: by its columns, its function, or the name of a format that they fit. What is no row,
-    such as a fault or a line of text, passes."""
-    if source.columns or source.rows:
-        return rows
-    seen, first = _peek(rows)
-    if isinstance(first, list) and first and nested.is_message(first[0]):
-        rows = _lists_of_messages(chain(seen, rows))
-        seen, first = _peek(rows)
-    format = kind and FORMATS[kind].get(source.format)
-    if format and isinstance(first, dict) and format.fits(first):
-        return chain(seen, rows)
-    for one in ARRANGEMENTS:
-        if isinstance(first, dict) and one.applies(first, kind):
-            rows = one.arrange(chain(seen, rows), kind)
-            seen, first = _peek(rows)
-    return chain(seen, rows)
+    def needed(self, first: list[Any], kind: Kind | None) -> bool:
+        return isinstance(first[0], dict) and self.applies(first[0], kind)
 
 
-def is_arranged(rows: Rows, source: Source, kind: Kind) -> bool:
-    """Whether anything is to be done to the rows, or they are to be seen as a whole."""
-    seen, _ = _peek(rows)
-    return list(arranged(iter(seen), source, kind)) != seen
+@dataclass(frozen=True)
+class Lists:
+    """Conversations without a name, a list of messages each."""
 
+    @staticmethod
+    def needed(first: list[Any], kind: Kind | None) -> bool:
+        return any(isinstance(row, list) and row and nested.is_message(row[0]) for row in first)
 
-def _peek(rows: Rows) -> tuple[list[tuple[str, Any]], Any]:
-    """What was taken from the rows, the last of it the first that is no fault."""
-    seen: list[tuple[str, Any]] = []
-    for place, row in rows:
-        seen.append((place, row))
-        if not isinstance(row, Exception):
-            return seen, row
-    return seen, None
-
-
-def _each(change: Callable[[Row, Kind | None], Row]) -> Arrange:
-    """Changes rows one by one; one that cannot be changed becomes the reason."""
-
+    @staticmethod
     def arrange(rows: Rows, kind: Kind | None) -> Rows:
         for where, row in rows:
+            yield where, {"messages": row} if isinstance(row, list) else row
+
+
+@dataclass(frozen=True)
+class Each:
+    """A change of single rows; one that cannot be changed becomes the reason."""
+
+    applies: Callable[[Row, Kind | None], bool]
+    """Whether a row needs it."""
+    change: Callable[[Row, Kind | None], Row]
+
+    def needed(self, first: list[Any], kind: Kind | None) -> bool:
+        return any(isinstance(row, dict) and self.applies(row, kind) for row in first)
+
+    def arrange(self, rows: Rows, kind: Kind | None) -> Rows:
+        for where, row in rows:
             try:
-                yield where, change(row, kind) if isinstance(row, dict) else row
+                yield where, self.change(row, kind) if isinstance(row, dict) and self.applies(row, kind) else row
             except (DataError, UnusableError) as reason:
                 yield where, reason
 
-    return arrange
+
+def arranged(rows: Rows, source: Source, kind: Kind | None, through: Callable[[Rows], Rows] = iter) -> Rows:
+    """The rows of a source as formats of a kind know them, of any kind where that is None. They stay as they are where
+    the source says what they are: by its columns, its function, or the name of a format that they fit. What is no row,
+    such as a fault or a line of text, passes. Rows go `through` a function as they are taken, before they change."""
+    rows, steps = _steps(rows, source, kind)
+    rows = through(rows)
+    for arrange in steps:
+        rows = arrange(rows, kind)
+    return rows
+
+
+def is_arranged(rows: Rows, source: Source, kind: Kind) -> bool:
+    """Whether anything is to be done to the rows."""
+    return bool(_steps(rows, source, kind)[1])
+
+
+def _steps(rows: Rows, source: Source, kind: Kind | None) -> tuple[Rows, list[Arrange]]:
+    """All rows, and what is to be done to them."""
+    if source.columns or source.rows:
+        return rows, []
+    first = list(_first(rows))
+    rows, steps = chain(first, rows), list[Arrange]()
+    format = kind and FORMATS[kind].get(source.format)
+    for one in ARRANGEMENTS:
+        seen = [row for _, row in first if not isinstance(row, Exception)]
+        if format and seen and isinstance(seen[0], dict) and format.fits(seen[0]):
+            break
+        if seen and one.needed(seen, kind):
+            steps.append(one.arrange)
+            first = list(one.arrange(iter(first), kind))
+    return rows, steps
+
+
+def _first(rows: Rows) -> Rows:
+    """The first rows, one at least that is no fault, if there is any."""
+    good = False
+    for i, (place, row) in enumerate(rows, 1):
+        yield place, row
+        good = good or not isinstance(row, Exception)
+        if good and i >= _LOOKED_AT:
+            return
+
+
+_LOOKED_AT = 100
 
 
 # ------------------------------------------------------------------------------------------------ names and cells
@@ -158,19 +192,29 @@ def _trees(rows: Rows, kind: Kind | None) -> Rows:
     """OpenAssistant's messages, a row each, as the trees that they are."""
     nodes: dict[str, tuple[str, Row]] = {}
     for where, row in rows:
-        if isinstance(row, dict):
-            nodes[str(row.get("message_id"))] = where, row | {"rank": _whole(row.get("rank")), "replies": []}
-        else:
+        if not isinstance(row, dict):
             yield where, row
+        elif (name := str(row.get("message_id"))) in nodes:
+            yield where, DataError(f"message_id: {name} is that of {nodes[name][0]} too; give each message its own")
+        else:
+            nodes[name] = where, row | {"rank": _whole(row.get("rank")), "replies": []}
     for where, row in nodes.values():
         above = row.get("parent_id")
         if above is not None and str(above) in nodes:
             nodes[str(above)][1]["replies"].append(row)
         elif above is not None:
             yield where, UnusableError("answers a message that is not in the file")
-    for where, row in nodes.values():
+    below = [row for _, row in nodes.values() if row.get("parent_id") is None or str(row["parent_id"]) not in nodes]
+    found = set[str]()
+    while below:
+        row = below.pop()
+        found.add(str(row.get("message_id")))
+        below += row["replies"]
+    for name, (where, row) in nodes.items():
         if row.get("parent_id") is None:
             yield where, {"prompt": row}
+        elif name not in found:
+            yield where, DataError("parent_id: the messages above it go round in a circle; mend the file")
 
 
 def _whole(rank: Any) -> Any:
@@ -234,12 +278,6 @@ def _of(row: Row) -> Any:
 _NUMBERS = [f"{what}_id" for what in ("conversation", "conv", "dialogue", "dialog", "session", "thread", "chat")]
 
 
-def _lists_of_messages(rows: Rows) -> Rows:
-    """Conversations without a name."""
-    for where, row in rows:
-        yield where, {"messages": row} if isinstance(row, list) else row
-
-
 # ------------------------------------------------------------------------------------------------ templates
 
 
@@ -258,23 +296,19 @@ def _untemplated(row: Row, kind: Kind | None) -> Row:
     }
 
 
-def _those(applies: Callable[[Row, Kind | None], bool], change: Callable[[Row, Kind | None], Row]) -> Arrangement:
-    """Changes only those rows that it applies to."""
-    return Arrangement(applies, _each(lambda row, kind: change(row, kind) if applies(row, kind) else row))
-
-
-ARRANGEMENTS = (
-    _those(annotated.is_argilla, annotated.argilla),
-    _those(annotated.is_label_studio, annotated.label_studio),
-    _those(annotated.is_prodigy, annotated.prodigy),
-    Arrangement(_in_capitals, _each(_lower)),
-    Arrangement(_holds_messages, _each(_unpacked)),
-    Arrangement(_in_cells, _each(_lists)),
-    Arrangement(nested.has_parts, _each(nested.without_parts)),
-    Arrangement(nested.is_nested, _each(nested.flat)),
-    Arrangement(_is_turn, _conversations),
-    Arrangement(_is_templated, _each(_untemplated)),
-    Arrangement(nested.is_choice, _each(nested.with_options)),
-    Arrangement(lambda row, kind: row.keys() >= {"message_id", "parent_id", "role", "text"}, _trees),
-    Arrangement(_scored_alone, _together),
+ARRANGEMENTS: tuple[Lists | Each | Together, ...] = (
+    Lists(),
+    Each(annotated.is_argilla, annotated.argilla),
+    Each(annotated.is_label_studio, annotated.label_studio),
+    Each(annotated.is_prodigy, annotated.prodigy),
+    Each(_in_capitals, _lower),
+    Each(_holds_messages, _unpacked),
+    Each(_in_cells, _lists),
+    Each(nested.has_parts, nested.without_parts),
+    Each(nested.is_nested, nested.flat),
+    Together(_is_turn, _conversations),
+    Each(_is_templated, _untemplated),
+    Each(nested.is_choice, nested.with_options),
+    Together(lambda row, kind: row.keys() >= {"message_id", "parent_id", "role", "text"}, _trees),
+    Together(_scored_alone, _together),
 )

@@ -33,5 +33,8 @@ def row_of(record: Record) -> Row:
         case Prompt():
             return {"prompt": record.messages} | ({} if record.answer is None else {"answer": record.answer})
         case Rated():
-            answers = [{"text": answer[-1]["content"], **numbers} for answer, numbers in record.answers]
+            answers = [
+                {"text": answer[0]["content"] if len(answer) == 1 else answer, **numbers}
+                for answer, numbers in record.answers
+            ]
             return {"prompt": record.prompt, "responses": answers}

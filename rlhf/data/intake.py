@@ -39,6 +39,8 @@ class Intake:
         """Where each example that teaches nothing stands, and why it does not; the first thousand."""
         self.formats: Counter[str] = Counter()
         """Rows of each format."""
+        self.unread: Counter[str] = Counter()
+        """Rows with something in a field that no format read, by its name."""
         self.read: list[dict[str, str]] = []
         """Files by name and content, hub datasets by name and version."""
         self.faults = Faults(faults_in)
@@ -46,10 +48,10 @@ class Intake:
         self._ranked = False
 
     def take(self, source: Source, part: files.Rows | None = None) -> Iterator[Any]:
-        """The usable records of a source, as many as its `max_rows` says; of a part of its rows, if one is given."""
+        """The usable records of a source, of as many rows as its `max_rows` says; of a part, if one is given."""
         reader = formats.Reader(self.kind, source.format, source.pairs, source.rank_by)
-        prepare, handed, keep = preparer(source), 0, self.data.duplicates == "keep"
-        whole = arranged(self._counted(files.read_source(source)), source, self.kind) if part is None else None
+        prepare, usable, keep = preparer(source), 0, self.data.duplicates == "keep"
+        whole = arranged(files.read_source(source), source, self.kind, self._counted) if part is None else None
         for where, row in whole or self._counted(part or iter(())):
             try:
                 first, *others = prepare(row)
@@ -61,6 +63,7 @@ class Intake:
             except DataError as fault:
                 self._malformed(where, str(fault))
                 continue
+            handed = 0
             for example in found:
                 self.examples += 1
                 if isinstance(example, UnusableError):
@@ -70,9 +73,11 @@ class Intake:
                     yield example
                 else:
                     self.lose(where, "duplicate")
-            if source.max_rows is not None and handed >= source.max_rows:
+            usable += handed > 0
+            if source.max_rows is not None and usable >= source.max_rows:
                 break
         self.formats += reader.seen
+        self.unread += reader.unread
         self._ranked = reader.ranked
         if part is None:
             self.close(source)
@@ -100,6 +105,7 @@ class Intake:
         self.duplicates += part.duplicates
         self.dropped += part.dropped
         self.formats += part.formats
+        self.unread += part.unread
         self.lost = (self.lost + part.lost)[:_LOST]
         self.faults.add_all(part.faults)
         self._ranked = self._ranked or part._ranked
@@ -147,6 +153,7 @@ class Intake:
             "duplicates": self.duplicates,
             "dropped": dict(self.dropped),
             "formats": dict(self.formats),
+            "unread": dict(self.unread),
             "sources": self.read,
         }
         if self.faults.count and self.data.bad_rows == "warn":

@@ -30,7 +30,8 @@ class Split(Generic[R]):
     ledger: dict[str, Any]
     """examples = used + held_out + the sum of `dropped` (by reason), as many as rows unless a row holds
     several, or several rows make one; `train` holds `repeated` more than are used. `duplicates` counts examples equal
-    to an earlier one, `formats` the rows of each format, `sources` says what was read."""
+    to an earlier one, `formats` the rows of each format, `unread` the rows with something in a field
+    that was not read, by its name; `sources` says what was read."""
 
 
 @overload

@@ -1,6 +1,6 @@
 """Objects inside objects, as model providers' interfaces and the logs of calls to them have them, as plain fields."""
 
-from typing import Any
+from typing import Any, TypeGuard
 
 from rlhf.data.formats import FORMATS
 from rlhf.data.formats.asking import PROMPT, RESPONSE, SYSTEM
@@ -34,7 +34,7 @@ def without_parts(row: Row, kind: Kind | None) -> Row:
     for name, value in row.items():
         name = {"contents": "messages", "systemInstruction": "system", "system_instruction": "system"}.get(name, name)
         value = _plain(value, name)
-        if name in SYSTEM and not isinstance(value, str) and value:
+        if name in SYSTEM and isinstance(value, dict | list) and value:
             value = value["content"] if is_message(value) else _joined(value, name)
         found[name] = value
     return found
@@ -67,12 +67,13 @@ def _joined(parts: Any, field: str) -> str:
     """The text of parts that are nothing but text."""
     for part in parts if isinstance(parts, list) else [parts]:
         if not isinstance(part, dict) or not isinstance(part.get("text"), str) or part.get("type") not in _TEXT_PARTS:
-            what = ", ".join(part) if isinstance(part, dict) else type(part).__name__
-            raise DataError(f"{field}: holds a part that is no text ({what}); only text can be read")
+            type_ = part.get("type") if isinstance(part, dict) else None
+            what = f"part of type '{type_}'" if type_ else "part that is no text"
+            raise DataError(f"{field}: holds a {what}; only text can be read")
     return "".join(part["text"] for part in parts)
 
 
-def is_message(value: Any) -> bool:
+def is_message(value: Any) -> TypeGuard[Row]:
     """Whether a value is one message by itself."""
     if not isinstance(value, dict):
         return False

@@ -20,7 +20,7 @@ from rlhf.data.formats.prompts import LATER, PROMPTS
 from rlhf.data.formats.ratings import ANSWERS, LABELS, LISTS, SCORED
 from rlhf.data.formats.refusals import REFUSED
 from rlhf.data.formats.steps import STEPS
-from rlhf.data.formats.table import Format, Row, Types
+from rlhf.data.formats.table import Format, Row, Types, Watched
 from rlhf.data.formats.verdicts import sides_of
 from rlhf.data.messages import NAMES, UnusableError, kind_of
 from rlhf.data.records import Demonstration, Kind, Preference, Prompt, Rated, Record
@@ -55,6 +55,9 @@ FIELDS = {
 """Fields that formats read, but for numbers of any name."""
 
 
+_SHAPES = 4096
+"""Shapes of rows that are remembered."""
+
 _OWN: dict[Kind, type[Record]] = {"preferences": Preference, "demonstrations": Demonstration}
 """Records that are of a kind as they are read."""
 
@@ -66,6 +69,16 @@ def named(kind: Kind, name: str) -> Format:
     makes = [other for other, formats in FORMATS.items() if name in formats and other != "prompts"]
     hint = f"; '{name}' makes {makes[0]}" if makes else did_you_mean(name, FORMATS[kind])
     raise DataError(f"data.format: no format '{name}' makes {kind}{hint}")
+
+
+@dataclass
+class _Reading:
+    """A format that reads rows of one shape."""
+
+    name: str
+    format: Format
+    unread: tuple[str, ...] | None = None
+    """Fields that it leaves unread; None until a row was read."""
 
 
 @dataclass
@@ -81,7 +94,9 @@ class Reader:
     """Whether a row had several answers to choose from."""
     seen: Counter[str] = field(default_factory=Counter)
     """Rows of each format that were read."""
-    _fitting: dict[tuple[Any, ...], list[tuple[str, Format]]] = field(default_factory=dict)
+    _unread: Counter[tuple[str, ...]] = field(default_factory=Counter)
+    """Rows by the fields of theirs that were not read."""
+    _fitting: dict[tuple[Any, ...], list[_Reading]] = field(default_factory=dict)
     """For the fields and types of rows that came by, the formats that ask for no others."""
 
     def __post_init__(self) -> None:
@@ -93,7 +108,34 @@ class Reader:
 
         Raises UnusableError for a row that teaches nothing at all, DataError for one that someone must mend.
         """
-        made = self._format_of(row).read(row, where)
+        reading = self._reading_of(row)
+        if reading.unread is None:
+            row = Watched(row)
+        try:
+            found = self._records(reading.format.read(row, where), row)
+        except UnusableError:
+            self._count(reading)
+            raise
+        if isinstance(row, Watched):
+            reading.unread = row.unread()
+        self._count(reading)
+        return found
+
+    def _count(self, reading: _Reading) -> None:
+        self.seen[reading.name] += 1
+        if reading.unread:
+            self._unread[reading.unread] += 1
+
+    @property
+    def unread(self) -> Counter[str]:
+        """Rows with something in a field that was not read, by its name, as the first row of each shape has it."""
+        found: Counter[str] = Counter()
+        for names, count in self._unread.items():
+            found.update(dict.fromkeys(names, count))
+        return found
+
+    def _records(self, made: Record | Sequence[Record], row: Row) -> list[Record | UnusableError]:
+        """What was made of a row, as the kind that is needed."""
         if isinstance(made, _OWN.get(self.kind, ())):
             return [made]
         self.ranked = self.ranked or isinstance(made, Rated | Sequence)
@@ -108,28 +150,28 @@ class Reader:
                 examples.append(reason)
         return examples
 
-    def _format_of(self, row: Row) -> Format:
+    def _reading_of(self, row: Row) -> _Reading:
         """The format that reads a row. Raises DataError where the row is not what it needs."""
         formats, name = FORMATS[self.kind], self.format
-        if name == "auto":
-            shape = (*row, *map(type, row.values()))
-            fitting = self._fitting.get(shape)
-            if fitting is None:
-                fitting = [(name, one) for name, one in formats.items() if one.has_types(row)]
+        shape = (*row, *map(type, row.values()))
+        fitting = self._fitting.get(shape)
+        if fitting is None:
+            tried = formats if name == "auto" else {name: formats[name]}
+            fitting = [_Reading(name, one) for name, one in tried.items() if one.has_types(row)]
+            if len(self._fitting) < _SHAPES:
                 self._fitting[shape] = fitting
-            for name, one in fitting:
-                if one.only_if is None or one.only_if(row):
-                    self.seen[name] += 1
-                    return one
+        for one in fitting:
+            if name != "auto" or one.format.only_if is None or one.format.only_if(row):
+                return one
+        if name == "auto":
             name = recognise(row, self.kind)
-        self.seen[name] += 1
         for names in formats[name].lacks(row):
             wanted, found = shown(names), ", ".join(row) or "none"
             raise DataError(f"{wanted}: is missing (fields found: {found}); add it, or use another format")
         for names, types in formats[name].mistyped(row):
             field = next(name for name in names.split("|") if name in row)
             raise DataError(f"{field}: is {kind_of(row[field])}; {_in_words(types)} is needed")
-        return formats[name]
+        raise AssertionError(f"a row that '{name}' reads was not read")
 
 
 def kind_of_row(row: Row) -> Kind | None:

@@ -1,6 +1,7 @@
 """Prompts as rows of many formats hold them: one field, or several that make up one."""
 
 import json
+from itertools import chain
 from typing import Any
 
 from rlhf.data.formats.table import Row, named
@@ -20,8 +21,17 @@ RESPONSE = (
     "assistant_response|model_response|model_output|output_text"
 )
 """Fields that data sets keep an answer in; a whole solution goes before the bare result."""
-_BEFORE = {"question": "context|contexts|article|passage", "query": "context|contexts", "inputs": "definition"}
+_BEFORE = {
+    **dict.fromkeys(("prompt", "question", "query"), "context|contexts|article|passage|document"),
+    "inputs": "definition",
+}
 """What is to be read before a question, beside it."""
+_BELOW = {
+    "prompt": ("input",),
+    **dict.fromkeys(("instruction", "INSTRUCTION"), ("input", "context", "question", "query", "problem")),
+}
+"""What an order is about, beside it."""
+_BESIDE = {*chain(*_BELOW.values()), *"|".join(_BEFORE.values()).split("|")}
 SYSTEM = ("system", "system_prompt", "system_message")
 _ROLES = ("user", "assistant")
 
@@ -46,15 +56,19 @@ def asked(row: Row, names: str = PROMPT) -> list[Message]:
     if is_transcript(value):
         talk = transcript(value, name)
         return [*system(row), *(talk[:-1] if not talk[-1]["content"] else talk)]
+    if _BESIDE.isdisjoint(row):
+        return [*system(row), said("user", value)]
     before = row.get(named(row, _BEFORE[name])) if name in _BEFORE else None
     if isinstance(before, list) and all(isinstance(one, str) for one in before):
         before = "\n\n".join(before)
-    return [*system(row), said("user", f"{before}\n\n{value}" if before and isinstance(before, str) else value)]
+    if isinstance(before, str) and before and not _is_whole(name, value, before):
+        value = f"{before}\n\n{value}"
+    return [*system(row), said("user", _with_input(row, name, value))]
 
 
 def is_transcript(value: str) -> bool:
     """Whether a text is turns as Anthropic's data sets write them."""
-    return value.lstrip().startswith("Human:") and "\n\nAssistant:" in value
+    return "\n\nAssistant:" in value and value.lstrip().startswith("Human:")
 
 
 def right_answer(row: Row) -> str | None:
@@ -91,10 +105,21 @@ _RIGHT = dict.fromkeys(
 
 def instructed(row: Row, name: str = "instruction") -> list[Message]:
     """Alpaca's: an instruction, perhaps an input below it, perhaps earlier questions and answers."""
-    given = next((text(row, beside) for beside in ("input", "context") if row.get(beside)), "")
-    order = text(row, name)
-    whole = f"{order}\n\n{given}" if order and given.strip() else order or given
-    return [*system(row), *_earlier(row), said("user", whole)]
+    return [*system(row), *_earlier(row), said("user", _with_input(row, name, text(row, name)))]
+
+
+def _with_input(row: Row, name: str, order: str) -> str:
+    """An order with what it is about below it, where that is not in it."""
+    beside = next((beside for beside in _BELOW.get(name, ()) if row.get(beside)), None)
+    given = text(row, beside) if beside else ""
+    if not given.strip() or _is_whole(name, order, given):
+        return order
+    return f"{order}\n\n{given}" if order else given
+
+
+def _is_whole(name: str, value: str, beside: str) -> bool:
+    """Whether a `prompt` was put together of the fields beside it."""
+    return name == "prompt" and beside.strip() in value
 
 
 def _earlier(row: Row) -> list[Message]:

@@ -14,7 +14,8 @@ from rlhf.data.records import Demonstration, Message
 
 TALK = "messages|conversations|conversation|dialogue|dialog|chat|turns|data|items"
 _PROMPT = f"{PROMPT}|article|document|INSTRUCTION"
-_ANSWER = f"expected_output|expectedOutput|expected|ideal|{RESPONSE}"
+_EXPECTED = "expected_output|expectedOutput|expected|ideal"
+_ANSWER = f"{_EXPECTED}|{RESPONSE}"
 """A file of evaluations has what should have been answered beside what was (OpenAI's evals, Langfuse, Braintrust)."""
 
 
@@ -27,7 +28,7 @@ def unless_bad(read: Reads) -> Reads:
     @wraps(read)
     def reading(row: Row, where: str) -> Demonstration:
         for name in _LABELS:
-            if name in row and is_bad(row[name], name):
+            if name in row and is_bad(row[name]):
                 raise UnusableError("labelled bad")
         return read(row, where)
 
@@ -72,14 +73,10 @@ def prompt_completion(row: Row, where: str) -> Demonstration:
 
 @unless_bad
 def alpaca(row: Row, where: str) -> Demonstration:
-    """{instruction, output or response, input?, system?, history?: [[question, answer]]}"""
+    """{instruction, output or response, input?, system?, history?: [[question, answer]]}. Dolly's `context` is an input
+    too (Conover et al. 2023)."""
     answer = named(row, "output|response")
     return m.demonstration([*instructed(row), said("assistant", text(row, answer))], where, answer)
-
-
-def dolly(row: Row, where: str) -> Demonstration:
-    """{instruction, context, response}: Alpaca's, with what to read first (Conover et al. 2023)."""
-    return alpaca({**row, "input": row["context"]}, where)
 
 
 def self_instruct(row: Row, where: str) -> list[Demonstration]:
@@ -135,11 +132,17 @@ DEMONSTRATIONS = {
     "messages": Format(messages, {"messages": list}),
     "sharegpt": Format(messages, {"conversations": list}),
     "prompt_completion": Format(prompt_completion, {"prompt": TURNS, "completion": TURNS}),
-    "dolly": Format(dolly, {"instruction": str, "context": str, "response": str}),
-    "alpaca": Format(alpaca, {"instruction": str, "output|response": str}),
+    "dolly": Format(alpaca, {"instruction": str, "context": str, "response": str}),
+    "alpaca": Format(
+        alpaca,
+        {"instruction": str, "output|response": str},
+        lambda row: not any(isinstance(row.get(name), str) for name in _EXPECTED.split("|")),
+    ),
     "self_instruct": Format(self_instruct, {"instruction": str, "instances": list}),
     "question_answer": Format(
-        answered("question", "answer"), {"question": str, "answer": str}, lambda row: "solution" not in row
+        answered("question", "answer"),
+        {"question": str, "answer": str},
+        lambda row: not row.keys() & {"solution", "instruction"},
     ),
     "squad": Format(squad, {"question": str, "answers": dict}),
     "tree_path": Format(tree_path, {"prompt": dict}, lambda row: "replies" in row["prompt"], vague=True),

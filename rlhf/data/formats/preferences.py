@@ -32,9 +32,12 @@ def pair(row: Row, where: str) -> Preference:
     """{prompt, chosen, rejected}: strings or messages; answers that repeat the prompt, as UltraFeedback's, are fine.
     With `tie`, or argilla's `status: tie`, neither is better."""
     better, worse = named(row, CHOSEN), named(row, REJECTED)
-    chosen, rejected = [turns(row, name, "assistant") for name in (better, worse)]
+    chosen, rejected = [_side(row, name) for name in (better, worse)]
     before = asked(row)
     if "assistant" in (chosen[0]["role"], rejected[0]["role"]):
+        if before[-1]["role"] == "assistant":
+            asks = named(row, PROMPT)
+            raise DataError(f"{asks}: ends with an answer beside {better}; end it with the user's turn")
         chosen, rejected = before + chosen, before + rejected
     else:
         chosen, rejected = _after(before, opened(row, chosen)), _after(before, opened(row, rejected))
@@ -42,12 +45,23 @@ def pair(row: Row, where: str) -> Preference:
     return m.preference(chosen, rejected, where, _margin(row), better, tie)
 
 
+def _side(row: Row, name: str) -> list[Message]:
+    """An answer, or a whole conversation."""
+    value = row[name]
+    return transcript(value, name) if isinstance(value, str) and is_transcript(value) else turns(row, name, "assistant")
+
+
 def _after(before: list[Message], side: list[Message]) -> list[Message]:
-    """A side that repeats the end of a prompt, with what stands before that end."""
+    """A side that repeats the end of a prompt, with what stands before that end. Raises UnusableError for one that has
+    nothing of the prompt."""
     for i in range(1, len(before)):
         end = before[i:]
         if len(side) > len(end) and all(map(m.alike, end, side)):
             return [*before[:i], *side]
+    asks = " ".join(before[-1]["content"].split())
+    heard = (" ".join(message["content"].split()) for message in side if message["role"] != "assistant")
+    if side[-1]["role"] == "assistant" and not any(said in asks or asks in said for said in heard):
+        raise UnusableError("prompt is not that of the answers")
     return side
 
 

@@ -53,6 +53,26 @@ class Format:
         return self.has_types(row) and (self.only_if is None or self.only_if(row))
 
 
+class Watched(Row):
+    """A row that remembers which of its fields were asked for, by name; not those that only passed by."""
+
+    def __init__(self, row: Row) -> None:
+        super().__init__(row)
+        self.asked_for: set[str] = set()
+
+    def __getitem__(self, name: str) -> Any:
+        self.asked_for.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.asked_for.add(name)
+        return super().get(name, default)
+
+    def unread(self) -> tuple[str, ...]:
+        """Fields that are not null, and that nobody asked for."""
+        return tuple(name for name, value in self.items() if name not in self.asked_for and value is not None)
+
+
 def named(row: Row, names: str, types: Types | None = None) -> str:
     """Which of the names `a|b|c` the row has, the first that is not null and of the types; without one, of any; the
     first of all where the row has none."""

@@ -43,10 +43,9 @@ def truth(value: Any, name: str) -> float:
     return _TRUTHS[said]
 
 
-def is_bad(value: Any, name: str) -> bool:
-    """Whether a label says that an answer is bad. A bare `label` may number classes, and says so in words only."""
-    said = str(value).strip().lower()
-    return _TRUTHS.get(said) == 0 and not (name == "label" and said.strip("-.01") == "")
+def is_bad(value: Any) -> bool:
+    """Whether a label says that an answer is bad."""
+    return _TRUTHS.get(str(value).strip().lower()) == 0
 
 
 def numbers(row: Mapping[str, Any], apart_from: Collection[str] = ()) -> dict[str, float]:
@@ -59,7 +58,7 @@ def numbers(row: Mapping[str, Any], apart_from: Collection[str] = ()) -> dict[st
             except (ValueError, OverflowError):
                 continue  # an id, a source, a comment
             if math.isfinite(one):
-                found[name] = one
+                found[name] = float(row[name])  # asked for by name, and so not among the fields that nobody read
     return found
 
 

@@ -786,6 +786,50 @@ READ: list[tuple[str, Kind, Any, str]] = [
     ("kto text", L, {"prompt": "a", "response": "b", "label": "rejected"}, "u:a | b label:0"),
     ("kto thumbs D", D, {"prompt": "a", "response": "b", "label": "thumbs_down"}, "labelled bad"),
     ("kto_tag 0 D", D, {"prompt": "a", "response": "b", "kto_tag": 0}, "labelled bad"),
+    ("label 0 D", D, {"prompt": "a", "completion": "b", "label": 0}, "labelled bad"),
+    # ------------------------------------------------------------------------------------------ what stands beside
+    ("a context", D, {"prompt": "a", "context": "x", "response": "b"}, "u:x\n\na a:b"),
+    ("a context in the prompt", D, {"prompt": "x: a", "context": "x", "response": "b"}, "u:x: a a:b"),
+    ("an input", D, {"prompt": "a", "input": "x", "output": "b"}, "u:a\n\nx a:b"),
+    ("an order and a question", D, {"instruction": "x", "question": "a", "answer": "b"}, "u:x\n\na a:b"),
+    (
+        "an order and a query P",
+        P,
+        {"instruction": "x", "query": "a", "chosen": "b", "rejected": "c"},
+        "u:x\n\na | b > c",
+    ),
+    ("what was expected", D, {"instruction": "a", "output": "c", "expected_output": "b"}, "u:a a:b"),
+    (
+        "transcripts and their prompt",
+        P,
+        {"prompt": "a", "chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: a\n\nAssistant: c"},
+        "u:a | b > c",
+    ),
+    (
+        "transcripts and another prompt",
+        P,
+        {"prompt": "x", "chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: a\n\nAssistant: c"},
+        "prompt is not that of the answers",
+    ),
+    # ------------------------------------------------------------------------------------------ laid out by some rows
+    (
+        "a template in some rows",
+        P,
+        [
+            {"prompt": "a", "chosen": "b", "rejected": "c"},
+            {"prompt": "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n", "chosen": "b", "rejected": "c"},
+        ],
+        "u:a | b > c; u:a | b > c",
+    ),
+    (
+        "messages as text in some rows",
+        P,
+        [
+            {"prompt": "a", "chosen": "b", "rejected": "c"},
+            {"prompt": json.dumps([ASK]), "chosen": json.dumps([SAY]), "rejected": json.dumps([NO])},
+        ],
+        "u:a | b > c; u:a | b > c",
+    ),
     (
         "prm steps/labels",
         L,
@@ -1240,7 +1284,7 @@ REFUSED: list[tuple[str, Kind, dict[str, Any], str]] = [
         "a picture among parts",
         D,
         {"messages": [{"role": "user", "content": [{"text": "a"}, {"image": {"format": "png"}}]}, SAY]},
-        r"messages\[0\]\.content: holds a part that is no text \(image\); only text can be read",
+        r"messages\[0\]\.content: holds a part that is no text; only text can be read",
     ),
     (
         "a number for letters",
@@ -1324,3 +1368,19 @@ REFUSED: list[tuple[str, Kind, dict[str, Any], str]] = [
 def test_refused(kind: Kind, row: dict[str, Any], says: str) -> None:
     with pytest.raises(DataError, match=says):
         read(kind, row)
+
+
+@pytest.mark.parametrize(
+    ("worse", "says"),
+    [
+        ([*TREE, TREE[1]], "message_id: 2 is that of f:1 too"),
+        ([TREE[0], *TREE[1:], *[{**TREE[3], "message_id": a, "parent_id": b} for a, b in ("xy", "yx")]], "in a circle"),
+    ],
+    ids=["twice", "in a circle"],
+)
+def test_no_message_of_a_tree_is_lost(worse: list[Any], says: str) -> None:
+    rows = iter([(f"f:{i}", row) for i, row in enumerate(worse)])
+    found = [row for _, row in arranged(rows, SOURCE, P)]
+    assert sum(isinstance(row, dict) for row in found) == 1
+    told = [str(row) for row in found if isinstance(row, DataError)]
+    assert told and all(says in one for one in told)

@@ -51,6 +51,7 @@ def test_every_row_is_accounted_for(write: Write) -> None:
         "held_out": len(split.held_out),
         "dropped": {"identical": 2, "empty answer": 1},
         "formats": {"pair": 53},
+        "unread": {},
         "sources": [source],
     }
     assert balanced(split.ledger) and 0 < len(split.held_out) < 15
@@ -261,3 +262,15 @@ def test_real_files(name: str, kind: Kind, rows: int, dropped: dict[str, int], f
     assert split.ledger["dropped"] == dropped
     assert split.ledger["formats"] == {format: rows}
     assert not {prompt_key(r) for r in split.train} & {prompt_key(r) for r in split.held_out}
+
+
+def test_max_rows_counts_rows_and_not_what_they_hold(write: Write) -> None:
+    rows = [{"prompt": f"{i}", "responses": ["a", "b", "c"], "scores": [1, 2, 3]} for i in range(9)]
+    ledger = load(config(write("x.jsonl", lines(*rows)), max_rows=4, pairs="all"), "preferences").ledger
+    assert (ledger["rows"], ledger["examples"]) == (4, 12)
+
+
+def test_fields_that_nothing_reads_are_told(write: Write) -> None:
+    row = {"prompt": "a", "chosen": "b", "rejected": "c"}
+    path = write("x.jsonl", lines(row | {"votes": 3, "why": ""}, row | {"votes": 0, "why": "e"}, row | {"why": None}))
+    assert load(config(path), "preferences").ledger["unread"] == {"votes": 2, "why": 2}

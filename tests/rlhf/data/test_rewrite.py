@@ -43,6 +43,15 @@ def test_any_format_becomes_canonical_rows(tmp_path: Path) -> None:
     assert again.read_bytes() == out.read_bytes()
 
 
+def test_answers_of_several_turns_stay_whole(tmp_path: Path) -> None:
+    talk = [{"role": role, "content": word} for role, word in zip(("assistant", "user") * 2, "abcd", strict=True)][:3]
+    rows = [{"prompt": "q", "completion": talk, "score": 2.0}]
+    path, out = lay(tmp_path / "x.jsonl", rows), tmp_path / "out.jsonl"
+    rewrite.convert(data_block([str(path)]), "scores", out)
+    before, after = (load(data_block([str(one), "eval_fraction=0"]), "scores").train[0] for one in (path, out))
+    assert after.answers == before.answers == [(talk, {"score": 2.0})]
+
+
 def test_what_cannot_be_read_leaves_no_file(tmp_path: Path) -> None:
     path = lay(tmp_path / "x.jsonl", [*pairs(3), {"prompt": "q"}])
     with pytest.raises(DataError, match=r"x.jsonl:4: "):
