@@ -230,7 +230,7 @@ def score(
         asked = [{"role": "user", "content": prompt or ""}, {"role": "assistant", "content": answer or ""}]
         rows = [("--prompt", {"": asked})]
     else:
-        from rlhf.data.load import scorable
+        from rlhf.data.scorable import scorable
 
         read = scorable(file)
         rows = read.rows

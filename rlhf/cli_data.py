@@ -3,34 +3,24 @@
 import json
 import os
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rlhf.data.records import Kind
+
 if TYPE_CHECKING:
     from rlhf.config.data import DataConfig
-    from rlhf.data.records import Kind
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at examples, check them, write them anew.")
-
-
-class Kinds(StrEnum):
-    """What rows are read as."""
-
-    demonstrations = "demonstrations"
-    preferences = "preferences"
-    prompts = "prompts"
-    labels = "labels"
-    scores = "scores"
 
 
 Words = Annotated[
     list[str],
     typer.Argument(metavar="PATH [KEY=VALUE]...", help="Files, and settings of a recipe's `data` block."),
 ]
-OfKind = Annotated[Kinds | None, typer.Option("--kind", help="What rows are read as; left out: seen from them.")]
+OfKind = Annotated[Kind | None, typer.Option("--kind", help="What rows are read as; left out: seen from them.")]
 File = Annotated[Path, typer.Option("--out", help="File of canonical rows to write (.jsonl).")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
 
@@ -65,7 +55,7 @@ def inspect(
 
         judge = RewardModel.load(ready(reward_model)).score_what_fits
     others = [DataConfig(path=path) for path in against or ()]
-    report = look(data_block(words), _kind(kind), chat=chat, against=others, judge=judge)
+    report = look(data_block(words), kind, chat=chat, against=others, judge=judge)
     if html is not None:
         html.write_text(page.html(report), encoding="utf-8")
     if not as_json:
@@ -136,16 +126,12 @@ def mix(
     _tell(of, rewrite.mix(data, of, out, seed), as_json, out)
 
 
-def _read(words: list[str], kind: Kinds | None) -> "tuple[DataConfig, Kind]":
+def _read(words: list[str], kind: Kind | None) -> "tuple[DataConfig, Kind]":
     from rlhf.data.load import kind_of_source
     from rlhf.recipe.data import data_block
 
     data = data_block(words)
-    return data, _kind(kind) or kind_of_source(data)
-
-
-def _kind(kind: Kinds | None) -> "Kind | None":
-    return kind.value if kind is not None else None  # type: ignore[return-value]
+    return data, kind or kind_of_source(data)
 
 
 def _tell(kind: str, books: dict[str, Any], as_json: bool, out: Path | None = None) -> None:

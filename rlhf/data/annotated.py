@@ -4,11 +4,11 @@ import json
 from collections import Counter
 from typing import Any
 
+from rlhf.data.formats import fits
 from rlhf.data.formats.asking import PROMPT, RESPONSE
 from rlhf.data.formats.table import Row, named
 from rlhf.data.formats.values import listed, objects
 from rlhf.data.messages import UnusableError
-from rlhf.data.nested import fits
 from rlhf.data.records import LABEL, Kind
 
 Said = dict[str, list[Any]]

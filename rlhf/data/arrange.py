@@ -16,15 +16,14 @@ from typing import Any
 
 from rlhf.config.data import Source
 from rlhf.data import annotated, nested
-from rlhf.data.formats import FORMATS
+from rlhf.data.formats import FORMATS, fits
 from rlhf.data.formats.asking import RESPONSE, asked
 from rlhf.data.formats.convert import RANKING
 from rlhf.data.formats.ratings import SCORED
 from rlhf.data.formats.table import Row, named
 from rlhf.data.formats.texts import templated, without_end
 from rlhf.data.lines import Rows
-from rlhf.data.messages import ROLES, UnusableError, conversation
-from rlhf.data.nested import fits
+from rlhf.data.messages import ROLES, SPEAKER, SPOKEN, UnusableError, conversation
 from rlhf.data.records import Kind
 from rlhf.errors import DataError
 
@@ -255,8 +254,8 @@ def _asked(row: Any) -> Any:
 
 def _is_turn(row: Row, kind: Kind | None) -> bool:
     """Whether a row is one message, and says of which conversation."""
-    role = row.get(named(row, "role|from|speaker"))
-    spoken = isinstance(role, str) and role.lower() in ROLES and named(row, "content|value|text|message") in row
+    role = row.get(named(row, SPEAKER))
+    spoken = isinstance(role, str) and role.lower() in ROLES and named(row, SPOKEN) in row
     return spoken and _of(row) is not None and "parent_id" not in row
 
 

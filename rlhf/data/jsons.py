@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from rlhf.data.lines import Rows, decoded, lines, opened, raw_lines, short
-from rlhf.data.wrapped import rows_of
+from rlhf.data.wrapped import unwrapped
 from rlhf.errors import DataError
 
 
@@ -90,7 +90,7 @@ def _whole(path: Path) -> Rows:
         yield from _not_one(path, content, value)
         return
     try:
-        rows = rows_of(value)
+        rows = unwrapped(value)
     except DataError as error:
         raise DataError(f"{short(path)}: {error}") from None
     yield from rows or [("1", value)]

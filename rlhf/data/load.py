@@ -14,7 +14,7 @@ from rlhf.data.faults import Fault
 from rlhf.data.intake import Intake, preparer
 from rlhf.data.messages import UnusableError
 from rlhf.data.parts import parts_of, read_in_parts
-from rlhf.data.records import Demonstration, Kind, Message, Preference, Prompt, Rated, Record, prompt_key, share
+from rlhf.data.records import Demonstration, Kind, Preference, Prompt, Rated, Record, prompt_key, share
 from rlhf.errors import DataError
 
 R = TypeVar("R", bound=Record, covariant=True)
@@ -155,37 +155,3 @@ def kind_of_source(data: DataConfig) -> Kind:
         formats.recognise(first[0] if first else {}, "preferences")  # which tells why
         raise DataError(f"{source.called}: none of its first rows is of a known format")
     return found.most_common(1)[0][0]
-
-
-@dataclass(frozen=True)
-class Scorable:
-    """The conversations of a file, to be scored."""
-
-    rows: list[tuple[str, dict[str, list[Message]]]]
-    """Place of each row, and its conversations by side: `chosen` and `rejected` of a pair, else one without a name."""
-    dropped: Counter[str]
-    """Rows without a conversation to score, by reason."""
-
-
-def scorable(path: Path) -> Scorable:
-    """Every conversation of a file, both sides of a pair. Raises DataError as `load` does."""
-    data = DataConfig(path=path)
-    first = next((row for _, row in arranged(files.read(path), data, "demonstrations")), None)
-    try:
-        formats.recognise(first if isinstance(first, dict) else {}, "preferences")
-        kind: Kind = "preferences"
-    except DataError:
-        kind = "demonstrations"
-    intake = Intake(data, kind)
-    records = list(intake.take(data))
-    intake.check()
-    kept = [record for record in records if not (isinstance(record, Preference) and record.tie)]
-    intake.dropped["tie"] += len(records) - len(kept)
-    return Scorable([(record.where, _sides(record)) for record in kept], +intake.dropped)
-
-
-def _sides(record: Record) -> dict[str, list[Message]]:
-    if isinstance(record, Preference):
-        return {"chosen": record.prompt + record.chosen, "rejected": record.prompt + record.rejected}
-    assert isinstance(record, Demonstration)
-    return {"": record.messages}

@@ -34,6 +34,8 @@ ROLES = {
     "tool_call": "assistant",
 }
 """Names that data sets give to the four roles."""
+SPEAKER, SPOKEN = "role|from|speaker", "content|value|text|message"
+"""Fields that say, where each row is a message, whose it is and what it says."""
 
 NAMES = {
     bool: "a truth value",

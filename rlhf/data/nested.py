@@ -2,19 +2,12 @@
 
 from typing import Any, TypeGuard
 
-from rlhf.data.formats import FORMATS
+from rlhf.data.formats import fits
 from rlhf.data.formats.asking import PROMPT, RESPONSE, SYSTEM
 from rlhf.data.formats.table import Row
 from rlhf.data.messages import ROLES
 from rlhf.data.records import Kind
 from rlhf.errors import DataError
-
-
-def fits(row: Row, kind: Kind | None) -> bool:
-    """Whether a format of a kind, of any kind where that is None, reads rows like this."""
-    tables = FORMATS.values() if kind is None else [FORMATS[kind]]
-    return any(one.fits(row) for table in tables for one in table.values())
-
 
 # ------------------------------------------------------------------------------------------------ parts of a message
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from rlhf.errors import DataError
 
-Rows = list[tuple[str, Any]]
-"""Where each stands in the object, and the row."""
+Placed = list[tuple[str, Any]]
+"""Rows, and where each stands in the object."""
 
 _WRAPPERS = (
     *("data", "rows", "examples", "records", "items", "instances", "samples", "entries", "dataset"),
@@ -19,7 +19,7 @@ _OF_MESSAGES = {"role", "from", "speaker", "author", "human"}
 _TALKS = ("messages", "conversations", "conversation")
 
 
-def rows_of(value: Mapping[str, Any]) -> Rows | None:
+def unwrapped(value: Mapping[str, Any]) -> Placed | None:
     """The rows in an object; None for one that is a row itself. Raises DataError for one that holds no rows, or holds
     several lists of them."""
     _refuse_description(value)
@@ -48,7 +48,7 @@ def _is_rows(name: str, value: Any) -> bool:
     return all(isinstance(one, dict) for one in value) and not _OF_MESSAGES & value[0].keys()
 
 
-def _table(value: Mapping[str, Any]) -> Rows | None:
+def _table(value: Mapping[str, Any]) -> Placed | None:
     """{columns: [prompt, chosen], data: [[a, b]]}: pandas' split, and the tables of Weights & Biases."""
     names, rows = value.get("columns"), value.get("data")
     if not isinstance(names, list) or not isinstance(rows, list) or not all(isinstance(one, str) for one in names):
@@ -58,7 +58,7 @@ def _table(value: Mapping[str, Any]) -> Rows | None:
     return [(f"data[{i}]", dict(zip(names, row, strict=True))) for i, row in enumerate(rows)]
 
 
-def _columns(value: Mapping[str, Any]) -> Rows | None:
+def _columns(value: Mapping[str, Any]) -> Placed | None:
     """{prompt: [a, b], chosen: [c, d]}. A list of objects is a field of one row: messages, or answers."""
     columns = list(value.values())
     if len(columns) < 2 or not all(isinstance(one, list) for one in columns) or len(set(map(len, columns))) > 1:
@@ -68,7 +68,7 @@ def _columns(value: Mapping[str, Any]) -> Rows | None:
     return [(f"row {i}", dict(zip(value, row, strict=True))) for i, row in enumerate(zip(*columns, strict=True), 1)]
 
 
-def _pandas(value: Mapping[str, Any]) -> Rows | None:
+def _pandas(value: Mapping[str, Any]) -> Placed | None:
     """{prompt: {"0": a, "1": b}, chosen: {"0": c, "1": d}}, which pandas writes unless told otherwise."""
     columns = list(value.values())
     if not columns or _counts(value) or not all(isinstance(one, dict) and _counts(one) for one in columns):
@@ -78,7 +78,7 @@ def _pandas(value: Mapping[str, Any]) -> Rows | None:
     return [(f"row {key}", {name: one[key] for name, one in value.items()}) for key in columns[0]]
 
 
-def _numbered(value: Mapping[str, Any]) -> Rows | None:
+def _numbered(value: Mapping[str, Any]) -> Placed | None:
     """{"0": {row}, "1": {row}}"""
     if not _counts(value) or not all(isinstance(one, dict) for one in value.values()):
         return None

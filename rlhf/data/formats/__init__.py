@@ -26,19 +26,17 @@ from rlhf.data.messages import NAMES, UnusableError, kind_of
 from rlhf.data.records import Demonstration, Kind, Preference, Prompt, Rated, Record
 from rlhf.errors import DataError, did_you_mean
 
-__all__ = ["FORMATS", "Format", "Reader", "Row", "named", "recognise"]
+__all__ = ["FORMATS", "Format", "Reader", "Row", "fits", "format_of", "recognise"]
 
 _WHOLE = {name: one for name, one in LISTS.items() if name not in (*STEPS, "tree")}
 """Lists whose best answer is no part of a conversation or of a solution, which would be nothing to imitate."""
-_SEVERAL = {"rm_bench": LISTS["rm_bench"]}
-"""Pairs with several answers on a side; tried before those with one, which need the same fields."""
 _OTHERS = {name: one for name, one in (PREFERENCES | LISTS | DEMONSTRATIONS).items() if name not in PROMPTS}
 
 FORMATS: dict[Kind, dict[str, Format]] = {
-    "preferences": REFUSED | _SEVERAL | PREFERENCES | LISTS,
-    "demonstrations": REFUSED | _SEVERAL | PREFERENCES | _WHOLE | DEMONSTRATIONS,
+    "preferences": REFUSED | PREFERENCES | LISTS,
+    "demonstrations": REFUSED | PREFERENCES | _WHOLE | DEMONSTRATIONS,
     "prompts": REFUSED | PROMPTS | _OTHERS | LATER,
-    "labels": REFUSED | LABELS | _SEVERAL | PREFERENCES | LISTS,
+    "labels": REFUSED | LABELS | PREFERENCES | LISTS,
     "scores": REFUSED | LISTS | SCORED,
 }
 """Every format of every kind, in the order in which they are tried."""
@@ -62,7 +60,7 @@ _OWN: dict[Kind, type[Record]] = {"preferences": Preference, "demonstrations": D
 """Records that are of a kind as they are read."""
 
 
-def named(kind: Kind, name: str) -> Format:
+def format_of(kind: Kind, name: str) -> Format:
     """The format that `data.format` names. Raises DataError for an unknown name."""
     if name in FORMATS[kind]:
         return FORMATS[kind][name]
@@ -101,7 +99,7 @@ class Reader:
 
     def __post_init__(self) -> None:
         if self.format != "auto":
-            named(self.kind, self.format)
+            format_of(self.kind, self.format)
 
     def read(self, row: Row, where: str) -> list[Record | UnusableError]:
         """The records in a row, and in place of those that teach nothing the reason.
@@ -198,6 +196,12 @@ def _has_answers(row: Row) -> bool:
     nobody has judged."""
     pair = PREFERENCES["pair"].has_fields(row) or sides_of(row) is not None
     return pair or isinstance(row.get(table.named(row, ANSWERS)), list)
+
+
+def fits(row: Row, kind: Kind | None) -> bool:
+    """Whether a format of a kind, of any kind where that is None, reads rows like this."""
+    tables = FORMATS.values() if kind is None else [FORMATS[kind]]
+    return any(one.fits(row) for table in tables for one in table.values())
 
 
 def recognise(row: Row, kind: Kind) -> str:

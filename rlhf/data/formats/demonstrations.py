@@ -8,7 +8,7 @@ from rlhf.data import messages as m
 from rlhf.data.formats.asking import PROMPT, RESPONSE, asked, instructed, opened, replies_to, said
 from rlhf.data.formats.table import TURNS, Format, Row, named
 from rlhf.data.formats.texts import TEXTS
-from rlhf.data.formats.values import LABELS, is_bad, listed
+from rlhf.data.formats.values import LABEL_NAMES, is_bad, listed
 from rlhf.data.messages import UnusableError, conversation, text, turns
 from rlhf.data.records import Demonstration, Message
 
@@ -35,7 +35,7 @@ def unless_bad(read: Reads) -> Reads:
     return reading
 
 
-_LABELS = LABELS.split("|")
+_LABELS = LABEL_NAMES.split("|")
 
 
 def talk(row: Row) -> list[Message]:

@@ -2,11 +2,11 @@
 
 from rlhf.data import messages as m
 from rlhf.data.formats.asking import PROMPT, RESPONSE, asked, instructed, is_transcript, opened, said
-from rlhf.data.formats.table import TURNS, Format, Row, named
-from rlhf.data.formats.values import integer, number, shared
+from rlhf.data.formats.table import TURNS, Answers, Format, Row, named
+from rlhf.data.formats.values import integer, listed, number, shared
 from rlhf.data.formats.verdicts import VERDICTS, answers, names_a_side
 from rlhf.data.messages import UnusableError, conversation, text, transcript, turns
-from rlhf.data.records import Message, Preference
+from rlhf.data.records import LABEL, Message, Preference, Rated
 from rlhf.errors import DataError
 
 _NOUNS = ["response", "answer", "output", "completion", "text", "messages", "conversation", "conversations"]
@@ -139,6 +139,21 @@ def llamafactory(row: Row, where: str) -> Preference:
     return m.preference(sides[0], sides[1], where, _margin(row))
 
 
+def rm_bench(row: Row, where: str) -> Rated:
+    """{prompt, chosen: [text], rejected: [text]}: any of the chosen is better than any of the rejected (Liu et al.
+    2024). One alone may stand without its list."""
+    both: Answers = []
+    for name, value in (("chosen", 1.0), ("rejected", 0.0)):
+        for i, one in enumerate(listed([row[name]] if isinstance(row[name], str) else row[name], name, "texts")):
+            both.append((turns({f"{name}[{i}]": one}, f"{name}[{i}]", "assistant"), {"score": value, LABEL: value}))
+    return m.rated(asked(row), both, where, "chosen")
+
+
+def _several_on_a_side(row: Row) -> bool:
+    sides = (row["chosen"], row["rejected"])
+    return any(side.__class__ is list and bool(side) and isinstance(side[0], str) for side in sides)
+
+
 def stack_exchange(row: Row, where: str) -> Preference:
     """{question, response_j, response_k}: j was voted above k (Beeching et al. 2023)."""
     return answers(row, "response_j", "response_k", where)
@@ -217,6 +232,9 @@ PREFERENCES = {
     "llamafactory": Format(llamafactory, {"conversations": list, "chosen": (dict, str), "rejected": (dict, str)}),
     "next_step": Format(
         next_step, {"prompt": TURNS, "initial_reason_steps": str, "chosen": str, "rejected": str}
+    ),
+    "rm_bench": Format(
+        rm_bench, {PROMPT: TURNS, "chosen": TURNS, "rejected": TURNS}, _several_on_a_side, vague=True
     ),
     "pair": Format(
         pair,

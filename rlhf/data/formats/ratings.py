@@ -9,8 +9,7 @@ from rlhf.data.formats.asking import PROMPT, RESPONSE, asked, opened, replies_to
 from rlhf.data.formats.preferences import to_summarise
 from rlhf.data.formats.steps import STEPS
 from rlhf.data.formats.table import TURNS, Answers, Format, Row, named
-from rlhf.data.formats.values import LABELS as LABEL_NAMES
-from rlhf.data.formats.values import listed, number, numbers, objects, truth
+from rlhf.data.formats.values import LABEL_NAMES, listed, number, numbers, objects, truth
 from rlhf.data.messages import UnusableError, conversation, text, turns
 from rlhf.data.records import LABEL, Message, Rated
 from rlhf.errors import DataError
@@ -71,21 +70,6 @@ def best_first(row: Row, where: str) -> Rated:
     answers = listed(row[name], name, "texts")
     both: Answers = [(_answer(one, f"{name}[{i}]"), {"score": float(-i)}) for i, one in enumerate(answers)]
     return m.rated(asked(row), both, where, name)
-
-
-def rm_bench(row: Row, where: str) -> Rated:
-    """{prompt, chosen: [text], rejected: [text]}: any of the chosen is better than any of the rejected (Liu et al.
-    2024). One alone may stand without its list."""
-    both: Answers = []
-    for name, value in (("chosen", 1.0), ("rejected", 0.0)):
-        for i, one in enumerate(listed([row[name]] if isinstance(row[name], str) else row[name], name, "texts")):
-            both.append((_answer(one, f"{name}[{i}]"), {"score": value, LABEL: value}))
-    return m.rated(asked(row), both, where, "chosen")
-
-
-def _several_on_a_side(row: Row) -> bool:
-    sides = (row["chosen"], row["rejected"])
-    return any(side.__class__ is list and bool(side) and isinstance(side[0], str) for side in sides)
 
 
 def _answer(value: Any, field: str) -> list[Message]:
@@ -173,12 +157,6 @@ _LABEL = (bool, int, float, str)
 _TALK = "messages|conversations|conversation"
 
 LISTS = {
-    "rm_bench": Format(
-        rm_bench,
-        {PROMPT: TURNS, "chosen": TURNS, "rejected": TURNS},
-        _several_on_a_side,
-        vague=True,
-    ),
     **STEPS,
     "scored": Format(scored, {PROMPT: (*TURNS, dict), ANSWERS: list}, lambda row: not _texts(ANSWERS, row)),
     "ranked": Format(ranked, {PROMPT: TURNS, ANSWERS: list, SCORES: list}, lambda row: _texts(ANSWERS, row)),

@@ -1,7 +1,7 @@
 """Formats that are known, and cannot be read: rows of them are told what would do instead."""
 
 from rlhf.data.formats.table import Format, Read, Row, named
-from rlhf.data.messages import ROLES
+from rlhf.data.messages import ROLES, SPEAKER, SPOKEN
 from rlhf.data.records import Record
 from rlhf.errors import DataError
 
@@ -24,8 +24,8 @@ REFUSED = {
             "role: the row is one message; put a conversation's into one list `messages`, or number their conversation "
             "in a field `conversation_id`"
         ),
-        {"role|from|speaker": str, "content|value|text|message": str},
-        lambda row: str(row[named(row, "role|from|speaker")]).lower() in ROLES,
+        {SPEAKER: str, SPOKEN: str},
+        lambda row: str(row[named(row, SPEAKER)]).lower() in ROLES,
         vague=True,
     ),
     "segments": Format(

@@ -31,7 +31,7 @@ def integer(value: Any, name: str, known: Collection[int]) -> int:
 _GOOD = "true 1 1.0 yes good desirable correct safe positive thumbs_up up like accept accepted chosen pass"
 _BAD = "false 0 0.0 no bad undesirable incorrect unsafe negative thumbs_down -1 -1.0 down dislike reject rejected fail"
 _TRUTHS = {str(word): 1.0 for word in _GOOD.split()} | {str(word): 0.0 for word in _BAD.split()}
-LABELS = "label|kto_tag|desirable|is_desirable|is_safe|is_correct|thumbs_up|thumbs|liked"
+LABEL_NAMES = "label|kto_tag|desirable|is_desirable|is_safe|is_correct|thumbs_up|thumbs|liked"
 """Fields that say whether an answer is good: KTO's files, LLaMA-Factory's, BeaverTails', OpenMathInstruct's."""
 
 

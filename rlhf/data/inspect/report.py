@@ -203,6 +203,11 @@ class Report:
         """How many findings are of a level."""
         return sum(finding.level == level for finding in self.findings)
 
+    @property
+    def unread(self) -> list[str]:
+        """Fields that were not read, each with its rows."""
+        return [f"{name} ({count:,})" for name, count in self.ledger["unread"].items()]
+
     def at(self, place: str) -> str:
         """A place in short: its line, and its file only where there are several."""
         return place.rpartition("/" if len(self.ledger["sources"]) > 1 else ":")[2]

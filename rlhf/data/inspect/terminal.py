@@ -80,6 +80,8 @@ class _Sheet:
         for seen in report.formats:
             fields = f", known by {', '.join(seen.fields)}" if seen.fields else ""
             self.say(Text(safe(f"{report.kind} in the format {seen.name} ({seen.rows:,} rows{fields})")))
+        if report.unread:
+            self.say(Text(safe(f"fields that were not read: {', '.join(report.unread)}")))
         lost = ", ".join(f"{one.count:,} {one.reason}" for one in report.dropped)
         dropped = f"{sum(one.count for one in report.dropped):,} dropped{f' ({lost})' if lost else ''}"
         rows = f"{report.ledger['rows']:,} rows: {counted(report.usable, 'usable example')}"

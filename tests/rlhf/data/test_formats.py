@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from rlhf.data.formats import FORMATS, Reader, named, recognise
+from rlhf.data.formats import FORMATS, Reader, format_of, recognise
 from rlhf.data.formats.refusals import REFUSED
 from rlhf.data.formats.steps import STEPS
 from rlhf.data.messages import UnusableError
@@ -454,9 +454,9 @@ def test_named_format() -> None:
     with pytest.raises(DataError, match=r"output or response: is missing \(fields found: instruction\)"):
         Reader("demonstrations", "alpaca").read({"instruction": "a"}, "f:1")
     with pytest.raises(DataError, match="no format 'aplaca' makes demonstrations; did you mean 'alpaca'"):
-        named("demonstrations", "aplaca")
+        format_of("demonstrations", "aplaca")
     with pytest.raises(DataError, match="no format 'alpaca' makes preferences; 'alpaca' makes demonstrations"):
-        named("preferences", "alpaca")
+        format_of("preferences", "alpaca")
 
 
 RATED: list[tuple[Kind, str, dict[str, Any], list[tuple[str, dict[str, float]]]]] = [

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlhf.config import DataConfig
-from rlhf.data.load import load, scorable, share
+from rlhf.data.load import load, share
 from rlhf.data.records import Kind, Prompt, prompt_key
 from rlhf.errors import DataError
 
@@ -159,23 +159,6 @@ def test_a_choice_that_no_row_offers_is_refused(write: Write, settings: dict[str
     with pytest.raises(DataError, match=f"data.{next(iter(settings))}: does nothing, for no row has several"):
         load(config(path, **settings), "preferences")
     assert load(config(path, **settings), "prompts").train  # as a block that several stages share may be read
-
-
-def test_what_can_be_scored(write: Write) -> None:
-    """Conversations as they are; both sides of a pair; what has none is counted."""
-
-    def talk(answer: str) -> list[dict[str, str]]:
-        return [{"role": "user", "content": "a"}, {"role": "assistant", "content": answer}]
-
-    path = write("x.jsonl", lines({"prompt": "a", "completion": "b"}))
-    assert scorable(path).rows == [(f"{path}:1", {"": talk("b")})]
-    path = write(
-        "y.jsonl",
-        lines({"prompt": "a", "chosen": "b", "rejected": "c"}, {"prompt": "a", "chosen": "b", "rejected": "b"}),
-    )
-    found = scorable(path)
-    assert found.rows == [(f"{path}:1", {"chosen": talk("b"), "rejected": talk("c")})]
-    assert found.dropped.total() == 1
 
 
 @given(st.lists(st.text(max_size=6), max_size=40), st.floats(0, 1))

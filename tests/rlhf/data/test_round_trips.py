@@ -573,7 +573,6 @@ WAYS = [
     Way("scores", "tree", rated(by_score, asked()).map(whole_numbers), tree_of),
     Way("scores", "steps", rated(by_score).map(with_labels), steps),
     Way("scores", "step_labels", going_on(), step_labels),
-    Way("scores", "rm_bench", good_and_bad(), rm_bench),
 ]  # fmt: skip
 
 
