@@ -31,8 +31,8 @@ class Source(Strict):
     origins: ClassVar[Mapping[str, str]] = {"path": "local files", "hub": "a dataset id", "stage": "an earlier stage"}
     """Fields of which one says where the examples come from."""
     path: RecipePath | None = None
-    """A file (.jsonl, .json, .csv, .tsv, .txt, .parquet, .arrow, .xlsx; .gz or .zst too), a folder of such files, or a
-    pattern such as `pairs/*.jsonl`."""
+    """A file (.jsonl or .ndjson, .json, .csv, .tsv, .txt, .parquet, .arrow, .xlsx; .gz or .zst too), a folder of such
+    files, or a pattern such as `pairs/*.jsonl`."""
     stage: str | None = None
     """An earlier stage of this recipe that makes examples, such as `sample`."""
     hub: str | None = None
@@ -86,7 +86,7 @@ class Source(Strict):
 class MixedSource(Source):
     """One of several sources."""
 
-    weight: float = Field(default=1.0, gt=0)
+    weight: float = Field(default=1.0, gt=0, le=1000)
     """How many times each of its examples is trained on in a pass: 2 twice, 0.5 a half of them, chosen by hash."""
 
 

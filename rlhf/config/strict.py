@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 
 from rlhf.resources import is_shipped
 
@@ -38,7 +38,14 @@ def from_recipe(path: Path, info: ValidationInfo) -> Path:
     return (folder / path.expanduser()).resolve() if folder else path
 
 
-RecipePath = Annotated[Path, AfterValidator(from_recipe)]
+def named(path: Any) -> Any:
+    """An empty path would be the folder that one is in."""
+    if path == "":
+        raise ValueError("is empty; name a file")
+    return path
+
+
+RecipePath = Annotated[Path, BeforeValidator(named), AfterValidator(from_recipe)]
 """A path relative to the recipe file that names it."""
 
 

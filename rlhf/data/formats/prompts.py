@@ -33,15 +33,18 @@ def one_of(names: str) -> Read:
 
 def prompt_tree(row: Row, where: str) -> list[Prompt]:
     """{prompt: {role, text, replies: […]}}: everything that a person says in an OpenAssistant tree."""
-    return [m.prompt(talk, where) for talk in _said(row["prompt"], [])]
+    return [m.prompt(talk, where) for talk in _said(row["prompt"])]
 
 
-def _said(node: Row, before: list[Message]) -> Iterator[list[Message]]:
-    talk = [*before, *conversation({"role": node.get("role"), "content": node.get("text")}, "prompt")]
-    if talk[-1]["role"] == "user":
-        yield talk
-    for reply in replies_to(node):
-        yield from _said(reply, talk)
+def _said(root: Row) -> Iterator[list[Message]]:
+    """Depth first; by a list of what is left and no function in itself, for a chain may be of thousands."""
+    left: list[tuple[Row, list[Message]]] = [(root, [])]
+    while left:
+        node, before = left.pop()
+        talk = [*before, *conversation({"role": node.get("role"), "content": node.get("text")}, "prompt")]
+        if talk[-1]["role"] == "user":
+            yield talk
+        left += [(reply, talk) for reply in reversed(replies_to(node))]
 
 
 _QUESTION = "question|query|problem"

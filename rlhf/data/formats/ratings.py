@@ -79,22 +79,27 @@ def _answer(value: Any, field: str) -> list[Message]:
 def tree(row: Row, where: str) -> list[Rated]:
     """{prompt: {role, text, replies: [{role, text, rank, replies}]}}: OpenAssistant's trees (Köpf et al. 2023). A
     record for every prompt in the tree that has ranked answers; rank 0 is the best."""
-    found = list(_branches(row["prompt"], [], where))
+    found = list(_branches(row["prompt"], where))
     if not found:
         raise UnusableError("no ranked answers")
     return found
 
 
-def _branches(node: Row, before: list[Message], where: str) -> Iterator[Rated]:
-    talk = [*before, *conversation({"role": node.get("role"), "content": node.get("text")}, "prompt")]
-    replies = replies_to(node)
-    if talk[-1]["role"] == "user":
-        ranks = [(reply, reply["rank"]) for reply in replies if isinstance(reply.get("rank"), int)]
-        both: Answers = [([said("assistant", text(r, "text", "replies.text"))], {"score": -float(n)}) for r, n in ranks]
-        if both:
-            yield m.rated(talk, both, where, "replies")
-    for reply in replies:
-        yield from _branches(reply, talk, where)
+def _branches(root: Row, where: str) -> Iterator[Rated]:
+    """Depth first; by a list of what is left and no function in itself, for a chain may be of thousands."""
+    left: list[tuple[Row, list[Message]]] = [(root, [])]
+    while left:
+        node, before = left.pop()
+        talk = [*before, *conversation({"role": node.get("role"), "content": node.get("text")}, "prompt")]
+        replies = replies_to(node)
+        if talk[-1]["role"] == "user":
+            ranks = [(reply, reply["rank"]) for reply in replies if isinstance(reply.get("rank"), int)]
+            both: Answers = [
+                ([said("assistant", text(r, "text", "replies.text"))], {"score": -float(n)}) for r, n in ranks
+            ]
+            if both:
+                yield m.rated(talk, both, where, "replies")
+        left += [(reply, talk) for reply in reversed(replies)]
 
 
 def scored_answer(row: Row, where: str) -> Rated:

@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from rlhf.config import DataConfig
 from rlhf.data import files, parts
 from rlhf.data.load import kind_of_source, load, survey, validate
-from rlhf.data.records import prompt_key
+from rlhf.data.records import Preference, prompt_key
 from rlhf.errors import DataError, RecipeError
+from rlhf.recipe.data import data_block
 
 
 def pairs(count: int, said: str = "question") -> list[dict[str, str]]:
@@ -320,6 +321,37 @@ def test_a_field_that_is_misspelt_in_a_mapping(tmp_path: Path) -> None:
     assert load(config(path=path, eval_fraction=0, columns={**columns, "margin": "by"}), "preferences").train[0].margin
     with pytest.raises(DataError, match=r"data\.columns\.magrin: no format reads such a field; did you mean 'margin'"):
         load(config(path=path, columns={**columns, "magrin": "by"}), "preferences")
+
+
+@pytest.mark.parametrize(("weight", "says"), [(1e9, "less than or equal to 1000"), (0, "greater than 0")])
+def test_a_weight_within_reason(tmp_path: Path, weight: float, says: str) -> None:
+    path = lay(tmp_path, "x.jsonl", pairs(2))
+    with pytest.raises(RecipeError, match=rf"weight: .*{says}"):
+        data_block([f"mix=[{{path: {path}, weight: {weight}}}]"])
+
+
+@pytest.mark.parametrize("word", ["", "mix=[{path: ''}]"])
+def test_a_path_that_is_empty(word: str) -> None:
+    with pytest.raises(RecipeError, match=r"path: .*is empty; name a file"):
+        data_block([word])
+
+
+def replies(count: int) -> list[dict[str, Any]]:
+    """A chain of OpenAssistant's messages; each of the user's has two answers, the second of rank 0."""
+    rows: list[dict[str, Any]] = []
+    for i in range(count):
+        node = {"message_id": str(i), "parent_id": str(i - 1) if i else None, "text": f"t{i}", "rank": i % 2}
+        rows.append({**node, "role": ("prompter", "assistant")[i % 2]})
+        if i % 2:
+            rows.append({**rows[-1], "message_id": f"{i}b", "rank": 0, "text": f"t{i} again"})
+    return rows
+
+
+@pytest.mark.parametrize("kind", ["preferences", "prompts"])
+def test_a_chain_of_2000_messages(tmp_path: Path, kind: Any) -> None:
+    found = load(config(path=lay(tmp_path, "x.jsonl", replies(2000)), eval_fraction=0), kind).train
+    lengths = [len(one.prompt if isinstance(one, Preference) else one.messages) for one in found]
+    assert lengths == list(range(1, 2000, 2))
 
 
 def test_a_list_of_bad_rows_is_no_data(tmp_path: Path) -> None:
