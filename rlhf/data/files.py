@@ -4,20 +4,17 @@ A reader yields `(where, row)`. A piece that cannot be read is yielded as a Data
 of a file's faults are told at once.
 """
 
-import csv
-import io
 import re
 import zipfile
 import zlib
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
-from xml.etree.ElementTree import ParseError
 
 from rlhf.config.data import Source
+from rlhf.data.cells import csv_file, tsv_file, workbook
 from rlhf.data.jsons import json_file, json_lines
-from rlhf.data.lines import UNPACKED, Rows, lines, opened, short
+from rlhf.data.lines import UNPACKED, Rows, first_line, is_packed, lines, not_utf8, seekable, short
 from rlhf.errors import DataError, did_you_mean
 
 
@@ -33,7 +30,7 @@ def read(path: Path) -> Rows:
             for place, row in READERS[ending(file)](file):
                 yield f"{name}:{place}", row
         except _DAMAGED as error:
-            raise DataError(f"{name}: cannot be read ({_first_line(error)}); a truncated download?") from None
+            raise DataError(f"{name}: cannot be read ({first_line(error)}); a truncated download?") from None
 
 
 def found(path: Path) -> list[Path]:
@@ -46,13 +43,14 @@ def found(path: Path) -> list[Path]:
     if path.is_file():
         ending(path)
         return [path]
+    if path.is_symlink() and not path.exists():
+        raise DataError(f"{name} is a link to {path.readlink()}, where no file is; name the file itself")
     if path.is_dir():
-        files = [
-            p for p in _below(path) if _suffix(p) in READERS and p.name not in _ABOUT and not _LISTING.match(p.name)
-        ]
+        files = [p for p in _with_rows(path, path.rglob("*")) if _suffix(p) in READERS]
         _check_one_kind(name, path, files)
     elif first := next((i for i, part in enumerate(path.parts) if any(sign in part for sign in "*?[")), 0):
-        files = sorted(p for p in Path(*path.parts[:first]).glob(str(Path(*path.parts[first:]))) if p.is_file())
+        folder, pattern = Path(*path.parts[:first]), Path(*path.parts[first:])
+        files = _with_rows(folder, folder.glob(str(pattern)), any(part.startswith(".") for part in pattern.parts))
     else:
         raise DataError(f"no file {name}{nearby(path)}")
     if not files:
@@ -69,10 +67,11 @@ _ABOUT = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state
 _SPLITS = re.compile(r"(?:^|[-_./])(train|test|validation|valid|val|dev|eval)(?:[-_.\d/]|$)")
 
 
-def _below(folder: Path) -> list[Path]:
-    """Files at any depth, but hidden ones."""
-    below = ((p, p.relative_to(folder).parts) for p in folder.rglob("*") if p.is_file())
-    return sorted(p for p, parts in below if not any(part.startswith(".") for part in parts))
+def _with_rows(folder: Path, paths: Iterable[Path], hidden: bool = False) -> list[Path]:
+    """Those that are files of rows; hidden ones, such as the `._x.jsonl` of a Mac, only where they are meant."""
+    below = ((p, p.relative_to(folder).parts) for p in paths if p.is_file())
+    seen = (p for p, parts in below if hidden or not any(part.startswith(".") for part in parts))
+    return sorted(p for p in seen if p.name not in _ABOUT and not _LISTING.match(p.name))
 
 
 def _check_one_kind(name: str, folder: Path, files: list[Path]) -> None:
@@ -99,7 +98,7 @@ def ending(path: Path) -> str:
 
 
 def _suffix(path: Path) -> str:
-    return Path(path.name.removesuffix(path.suffix) if path.suffix in UNPACKED else path.name).suffix
+    return Path(path.stem if is_packed(path) else path.name).suffix.lower()
 
 
 def read_source(source: Source) -> Rows:
@@ -131,27 +130,15 @@ def read_hub(data: Source) -> Rows:
 # ------------------------------------------------------------------------------------------------ readers
 
 
-def _csv(path: Path) -> Rows:
-    """Comma-separated; by semicolons or tabs where the columns' names are, as Excel saves it in many countries."""
-    _, header = next(lines(path), (0, ""))
-    split = re.fullmatch(r"""[\w "'.-]+([;\t])[\w "'.;\t-]+""", header)
-    return _table(path, delimiter=split[1] if split else ",", quoting=csv.QUOTE_MINIMAL)
-
-
-def _tsv(path: Path) -> Rows:
-    """Tab-separated as IANA has it: no quoting, so a quotation mark is a character."""
-    return _table(path, delimiter="\t", quoting=csv.QUOTE_NONE)
-
-
 def _text(path: Path) -> Rows:
     for number, line in lines(path):
-        yield str(number), line
+        yield str(number), not_utf8(path, line) or line
 
 
 def _parquet(path: Path) -> Rows:
     import pyarrow.parquet
 
-    with _seekable(path) as file:
+    with seekable(path) as file:
         yield from _batches(path, lambda: pyarrow.parquet.ParquetFile(file).iter_batches(_BATCH))
 
 
@@ -167,7 +154,7 @@ def _arrow(path: Path) -> Rows:
             found = pyarrow.ipc.open_file(file)
             yield from (found.get_batch(i) for i in range(found.num_record_batches))
 
-    with _seekable(path) as file:
+    with seekable(path) as file:
         yield from _batches(path, lambda: batches(file))
 
 
@@ -187,96 +174,20 @@ def _batches(path: Path, read: Callable[[], Iterator[Any]]) -> Rows:
                 number += 1
                 yield str(number), row
     except (pyarrow.ArrowException, UnicodeDecodeError, MemoryError, SystemError) as error:
-        raise DataError(f"{short(path)}: cannot be read ({_first_line(error)}); a truncated download?") from None
-
-
-def _excel(path: Path) -> Rows:
-    """The first sheet; its first row names the columns."""
-    import openpyxl
-
-    with _seekable(path) as file:
-        try:
-            book = openpyxl.load_workbook(file, read_only=True, data_only=True)
-            header: list[str] | None = None
-            for number, cells in enumerate(book.worksheets[0].iter_rows(values_only=True), 1):
-                if not any(cell is not None for cell in cells):
-                    continue
-                if header is None:
-                    header = _header(path, number, ["" if cell is None else str(cell) for cell in cells])
-                    continue
-                row = zip(header, cells, strict=False)
-                yield str(number), {name: _plain(cell) for name, cell in row if name}
-        except (KeyError, ValueError, TypeError, IndexError, NotImplementedError, ParseError) as error:
-            reason = _first_line(error)
-            raise DataError(f"{short(path)}: is no workbook ({reason}); save it as .xlsx or .csv") from None
-
-
-def _plain(cell: Any) -> Any:
-    """Numbers, truths and text as they are, and empty cells; dates as text."""
-    return cell if isinstance(cell, str | int | float | None) else str(cell)
-
-
-def _header(path: Path, number: int, cells: Sequence[str]) -> list[str]:
-    """The names of a table's columns; those without a name may be several."""
-    names = [cell.strip() for cell in cells]
-    for name, count in Counter(name for name in names if name).items():
-        if count > 1:
-            raise DataError(f"{short(path)}:{number}: {count} columns are called '{name}'; rename all but one")
-    return names
-
-
-def _seekable(path: Path) -> IO[bytes]:
-    """A file that can be read from any place; what is compressed is unpacked into memory."""
-    if path.suffix not in UNPACKED:
-        return path.open("rb")
-    with opened(path) as file:
-        return io.BytesIO(file.read())
+        raise DataError(f"{short(path)}: cannot be read ({first_line(error)}); a truncated download?") from None
 
 
 READERS: dict[str, Callable[[Path], Rows]] = {
     ".jsonl": json_lines,
+    ".ndjson": json_lines,
     ".json": json_file,
-    ".csv": _csv,
-    ".tsv": _tsv,
+    ".csv": csv_file,
+    ".tsv": tsv_file,
     ".txt": _text,
     ".parquet": _parquet,
     ".arrow": _arrow,
-    ".xlsx": _excel,
+    ".xlsx": workbook,
 }
-
-
-def _table(path: Path, delimiter: str, quoting: Any) -> Rows:
-    csv.field_size_limit(2**31 - 1)  # a cell may be longer than the 128 KB that csv allows unasked
-    numbered = lines(path, keep_blank=True)
-    reader = csv.reader((f"{line}\n" for _, line in numbered), delimiter=delimiter, quoting=quoting, strict=True)
-    header: list[str] | None = None
-    while True:
-        start = reader.line_num + 1
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            yield str(start), DataError(f"row: {error}; quote a cell that holds quotation marks or line ends")
-            return
-        if cells is None:
-            return
-        if not any(cells):
-            continue
-        if header is None:
-            header = _header(path, start, cells)
-            other = next((one for one in ",;\t|" if len(cells) == 1 and one in cells[0]), None)
-            if other:
-                told = f"one column, '{cells[0]}'; separate columns by {delimiter!r}, not {other!r}"
-                raise DataError(f"{short(path)}:{start}: {told}")
-            continue
-        if len(cells) != len(header):
-            told = f"row: {len(cells)} cells under {len(header)} column names; the first line must name all columns"
-            yield str(start), DataError(told)
-            continue
-        yield str(start), dict(zip(header, cells, strict=True))
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
 
 
 def nearby(path: Path) -> str:

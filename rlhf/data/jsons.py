@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from rlhf.data.lines import Rows, decoded, lines, opened, raw_lines, short
+from rlhf.data.lines import Rows, decoded, lines, not_utf8, opened, raw_lines, short
 from rlhf.data.wrapped import unwrapped
 from rlhf.errors import DataError
 
@@ -31,10 +31,13 @@ def parsed(path: Path, raw_lines: Iterable[bytes], first: int = 1) -> Rows:
         except orjson.JSONDecodeError:  # blank, or read again to be told what is wrong
             if not (line := decoded(path, number, raw)).strip():
                 continue
-            row = _parse(line)
+            row = not_utf8(path, line) or _limited(_parse(line))
         else:
-            if _lossy(raw, row):
+            keys, nests, exact = _count(row)
+            if not exact or (raw.count(b":") > keys and _may_repeat(raw, keys)):
                 row = _parse(decoded(path, number, raw))
+            if nests > _DEEPEST:
+                row = _limited(row)
         yield str(number), row
 
 
@@ -59,11 +62,12 @@ def _first_lines(path: Path) -> tuple[str, str]:
     return first, second
 
 
-def _lossy(raw: bytes, row: Any) -> bool:
-    """Whether a fast parser may have lost something: a key that is there twice, or digits of a long number."""
-    keys, inside = 0, [row] if isinstance(row, dict | list) else []
+def _count(row: Any) -> tuple[int, int, bool]:
+    """Keys of a row, objects and lists in it, and whether a fast parser gives its numbers with all their digits."""
+    keys, nests, inside = 0, 0, [row] if isinstance(row, dict | list) else []
     while inside:
         value = inside.pop()
+        nests += 1
         if type(value) is dict:
             keys += len(value)
             value = value.values()
@@ -71,8 +75,17 @@ def _lossy(raw: bytes, row: Any) -> bool:
             if type(item) is dict or type(item) is list:
                 inside.append(item)
             elif type(item) is float and abs(item) >= 2**63:
-                return True
-    return raw.count(b'":') + raw.count(b'" :') > keys
+                return keys, nests, False
+    return keys, nests, True
+
+
+def _may_repeat(raw: bytes, keys: int) -> bool:
+    """Whether an object of a line may have a key twice, of which a fast parser keeps one."""
+    if b"\t" in raw or raw.find(b"\r", 0, -2) >= 0:  # before a colon, perhaps
+        return True
+    if b" :" in raw:
+        return raw.count(b'":') + raw.count(b'" :') > keys or b'"  ' in raw
+    return raw.count(b'":') > keys
 
 
 # ------------------------------------------------------------------------------------------------ whole files
@@ -80,7 +93,11 @@ def _lossy(raw: bytes, row: Any) -> bool:
 
 def _whole(path: Path) -> Rows:
     """The rows of a file that is one value."""
-    content = "\n".join(line for _, line in lines(path, keep_blank=True))
+    for place, row in _rows(path, _content(path)):
+        yield place, _limited(row)
+
+
+def _rows(path: Path, content: str) -> Rows:
     opens = content.lstrip()[:1]
     if opens == "[":
         yield from _array(content)
@@ -94,6 +111,16 @@ def _whole(path: Path) -> Rows:
     except DataError as error:
         raise DataError(f"{short(path)}: {error}") from None
     yield from rows or [("1", value)]
+
+
+def _content(path: Path) -> str:
+    """A file as one text. Raises DataError where a line is not UTF-8."""
+    found: list[str] = []
+    for number, line in lines(path, keep_blank=True):
+        if fault := not_utf8(path, line):
+            raise DataError(f"{short(path)}:{number}: {fault}")
+        found.append(line)
+    return "\n".join(found)
 
 
 def _not_one(path: Path, content: str, value: Any) -> Rows:
@@ -136,6 +163,29 @@ def _skip(content: str, at: int, characters: str) -> int:
 
 
 # ------------------------------------------------------------------------------------------------ one value
+
+
+def _limited(row: Any) -> Any:
+    """A row, or that it has too many levels. What answers a message of a tree is no deeper than that message."""
+    inside = [(row, 1)] if _is_nest(row) else []
+    while inside:
+        value, level = inside.pop()
+        if level > _DEEPEST:
+            return _TOO_DEEP
+        replies = value.get("replies") if isinstance(value, dict) else None
+        for item in value.values() if isinstance(value, dict) else value:
+            if item is replies and isinstance(item, list):
+                inside += [(one, level + (not isinstance(one, dict))) for one in item if _is_nest(one)]
+            elif _is_nest(item):
+                inside.append((item, level + 1))
+    return row
+
+
+def _is_nest(value: Any) -> bool:
+    return isinstance(value, dict | list)
+
+
+_DEEPEST = 100
 
 
 def _parse(line: str) -> Any:

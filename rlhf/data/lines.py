@@ -3,6 +3,7 @@
 import gzip
 import io
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -25,8 +26,20 @@ UNPACKED: dict[str, Callable[[Path], Any]] = {".gz": gzip.open, ".zst": _zstd}
 """Endings of compressed files, and what opens them."""
 
 
+def is_packed(path: Path) -> bool:
+    return path.suffix.lower() in UNPACKED
+
+
 def opened(path: Path) -> IO[bytes]:
-    return UNPACKED[path.suffix](path) if path.suffix in UNPACKED else path.open("rb")
+    return UNPACKED[path.suffix.lower()](path) if is_packed(path) else path.open("rb")
+
+
+def seekable(path: Path) -> IO[bytes]:
+    """A file that can be read from any place; what is compressed is unpacked into memory."""
+    if not is_packed(path):
+        return path.open("rb")
+    with opened(path) as file:
+        return io.BytesIO(file.read())
 
 
 def lines(path: Path, keep_blank: bool = False) -> Lines:
@@ -40,14 +53,26 @@ def lines(path: Path, keep_blank: bool = False) -> Lines:
 
 
 def decoded(path: Path, number: int, raw: bytes) -> str:
-    """A line as text. Raises DataError where it is none."""
+    """A line as text. Bytes that are not UTF-8 stand in it as halves of characters, which `not_utf8` finds. Raises
+    DataError where the file is no text at all."""
     if fault := _unlike_text(raw, number == 1):
         raise DataError(f"{short(path)}:{number}: {fault}")
-    try:
-        return raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        what = f"byte {error.start} of the line is not UTF-8; save the file as UTF-8"
-        raise DataError(f"{short(path)}:{number}: {what}") from None
+    return raw.decode("utf-8-sig" if number == 1 else "utf-8", "surrogateescape").rstrip("\r\n")
+
+
+def not_utf8(path: Path, line: str) -> DataError | None:
+    """What is wrong with a line some of whose bytes are not UTF-8."""
+    if line.isascii() or not (found := _BYTES.findall(line)):
+        return None
+    code = "WINDOWS-1252" if any(byte < "\udca0" for byte in found) else "LATIN1"
+    return DataError(
+        f"row: holds the byte 0x{ord(found[0]) - 0xDC00:x}, which is not UTF-8; mend it, or save the file as UTF-8 "
+        f"(if it is Western European: iconv -f {code} -t UTF-8 {path.name} > NEW)"
+    )
+
+
+_BYTES = re.compile("[\udc80-\udcff]")
+"""What stands for bytes 0x80 to 0xff that are not UTF-8 (PEP 383); UTF-8 itself never yields it."""
 
 
 def raw_lines(file: IO[bytes]) -> Iterator[bytes]:
@@ -83,3 +108,7 @@ def short(path: Path) -> str:
     """As seen from the working directory when it is below it."""
     here = Path.cwd()
     return os.path.relpath(path, here) if path.is_absolute() and path.is_relative_to(here) else str(path)
+
+
+def first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

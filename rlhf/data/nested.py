@@ -26,7 +26,10 @@ def without_parts(row: Row, kind: Kind | None) -> Row:
     found: Row = {}
     for name, value in row.items():
         name = {"contents": "messages", "systemInstruction": "system", "system_instruction": "system"}.get(name, name)
-        value = _plain(value, name)
+        try:
+            value = _plain(value, name)
+        except RecursionError:  # from a cell of JSON
+            raise DataError(f"{name}: JSON nested too deeply; messages are needed") from None
         if name in SYSTEM and isinstance(value, dict | list) and value:
             value = value["content"] if is_message(value) else _joined(value, name)
         found[name] = value
@@ -40,7 +43,7 @@ def _plain(value: Any, field: str) -> Any:
     if isinstance(value, list):
         items = [_plain(one, f"{field}[{i}]") for i, one in enumerate(value)]
         return [one for item in items for one in (item if isinstance(item, tuple) else (item,))]
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or "replies" in value:  # a tree is of plain messages, and may be deep
         return value
     if isinstance(value.get("parts"), list):
         return {"role": value.get("role") or "user", "content": _joined(value["parts"], f"{field}.parts")}
@@ -125,7 +128,7 @@ def is_choice(row: Row, kind: Kind | None) -> bool:
 
 def with_options(row: Row, kind: Kind | None) -> Row:
     """{question, choices or options: [text] or {text, label}, or A, B, C …; answer}: the options below the question,
-    and an answer that counts them from 0 (MMLU) as the letter."""
+    and an answer that counts them from 0 (MMLU) as the letter; in a table it does so as text."""
     name, options = _question(row), _options(row)
     if name is None or options is None:
         return row
@@ -134,6 +137,8 @@ def with_options(row: Row, kind: Kind | None) -> Row:
     if "answerKey" in row:
         found.setdefault("answer", row["answerKey"])
     answer = row.get("answer")
+    if isinstance(answer, str) and answer.isdecimal() and answer not in options.values():
+        answer = int(answer)
     if type(answer) is int:
         if not 0 <= answer < len(options):
             raise DataError(f"answer: is {answer}; one of {len(options)} options, counted from 0, is needed")

@@ -10,7 +10,7 @@ from rlhf.config.data import DataConfig
 from rlhf.data import files
 from rlhf.data.arrange import is_arranged
 from rlhf.data.intake import Intake
-from rlhf.data.jsons import is_one_value, parsed
+from rlhf.data.jsons import is_one_value, json_lines, parsed
 from rlhf.data.lines import Rows, short
 from rlhf.data.records import Kind, identity, share
 
@@ -43,7 +43,9 @@ def parts_of(data: DataConfig, kind: Kind, workers: int) -> list[Part]:
     path = data.path
     if workers < 2 or "fork" not in multiprocessing.get_all_start_methods() or path is None:
         return []
-    if data.mix or data.eval_path or data.max_rows or path.suffix != ".jsonl" or not path.is_file():
+    if data.mix or data.eval_path or data.max_rows or not path.is_file():
+        return []
+    if files.READERS.get(path.suffix.lower()) is not json_lines:
         return []
     count = min(workers, path.stat().st_size // LEAST)
     if count < 2 or is_one_value(path) or is_arranged(files.read_source(data), data, kind):

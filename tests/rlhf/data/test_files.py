@@ -174,15 +174,128 @@ def test_tables(tmp_path: Path, ending: str, packed: str) -> None:
     assert places(path) == [("1", ROWS[0]), ("2", ROWS[1])]
 
 
-def test_excel(tmp_path: Path) -> None:
+Sheets = dict[str, list[list[Any]]]
+
+
+def workbook(path: Path, sheets: Sheets) -> Path:
     book = openpyxl.Workbook()
-    for cells in (["prompt", "score", None, "on"], ["Where?", 1.5, "x", date(2026, 1, 2)], [None] * 4, ["When?", 2]):
-        book.active.append(cells)  # type: ignore[union-attr]
-    book.save(tmp_path / "x.xlsx")
-    assert places(tmp_path / "x.xlsx") == [
-        ("2", {"prompt": "Where?", "score": 1.5, "on": "2026-01-02 00:00:00"}),
-        ("4", {"prompt": "When?", "score": 2, "on": None}),
+    book.remove(book.worksheets[0])
+    for title, rows in sheets.items():
+        sheet = book.create_sheet(title)
+        for cells in rows:
+            sheet.append(cells)
+    book.save(path)
+    return path
+
+
+def test_excel(tmp_path: Path) -> None:
+    """Cells are text, as in .csv."""
+    rows = [["prompt", "score", None, "on"], ["Where?", 1.5, "x", date(2026, 1, 2)], [None] * 4, [2, 42.0, "y", True]]
+    assert places(workbook(tmp_path / "x.xlsx", {"Data": rows})) == [
+        ("2", {"prompt": "Where?", "score": "1.5", "on": "2026-01-02 00:00:00"}),
+        ("4", {"prompt": "2", "score": "42", "on": "true"}),
     ]
+    assert places(workbook(tmp_path / "y.xlsx", {"Data": [["n"], [0.1 + 0.2]]})) == [("2", {"n": "0.3"})]
+
+
+HEAD, HEAD_2 = ["prompt", "answer"], ["answer", None, "prompt"]
+
+
+@pytest.mark.parametrize(
+    ("sheets", "rows"),
+    [
+        ({"A": [HEAD, ["a", "b"]], "B": [["About this file"]], "C": [HEAD], "D": []}, [("2", "a", "b")]),
+        ({"A": [], "B": [HEAD, ["a", "b"]]}, [("B!2", "a", "b")]),
+        ({"A": [HEAD, ["a", "b"]], "B 2": [[], HEAD_2, ["d", "x", "c"]]}, [("A!2", "a", "b"), ("B 2!3", "c", "d")]),
+    ],
+    ids=["one", "the second", "two"],
+)
+def test_sheets(tmp_path: Path, sheets: Sheets, rows: list[tuple[str, str, str]]) -> None:
+    found = places(workbook(tmp_path / "x.xlsx", sheets))
+    assert found == [(place, {"prompt": prompt, "answer": answer}) for place, prompt, answer in rows]
+
+
+def test_sheets_of_different_columns(tmp_path: Path) -> None:
+    path = workbook(tmp_path / "x.xlsx", {"Pairs": [HEAD, ["a", "b"]], "More": [["prompt"], ["c"]]})
+    with pytest.raises(DataError, match=r"x\.xlsx: its sheets \(Pairs, More\) have different columns; save the one"):
+        places(path)
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "xlsx"])
+def test_cells_that_are_no_text(tmp_path: Path, ending: str) -> None:
+    """Formulas that failed are faults; what databases and pandas write for nothing is null."""
+    rows = [["a", "b"], ["NULL", "x"], ["nan", "<NA>"], ["#N/A", "x"], ["x", "#DIV/0!"], ["None", "null"], ["N/A", "#"]]
+    path = tmp_path / f"x.{ending}"
+    if ending == "xlsx":
+        workbook(path, {"Data": rows})
+    else:
+        path.write_text("".join((",", "\t")[ending == "tsv"].join(row) + "\n" for row in rows))
+    assert places(path) == [
+        ("2", {"a": None, "b": "x"}),
+        ("3", {"a": None, "b": None}),
+        ("4", "a: is #N/A, a formula that failed; mend it, or take the column out"),
+        ("5", "b: is #DIV/0!, a formula that failed; mend it, or take the column out"),
+        ("6", {"a": "None", "b": "null"}),
+        ("7", {"a": "N/A", "b": "#"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "row"),
+    [
+        ("x.jsonl", '{"a": "1"}\n{"a": "é"}\n{"a": "2"}\n', "{row}"),
+        ("x.csv", 'a\n1\n"x\né"\n2\n', "{row}"),
+        ("x.tsv", "a\n1\né\n2\n", "{row}"),
+        ("x.txt", "1\né\n2\n", "text"),
+    ],
+    ids=["jsonl", "csv", "tsv", "txt"],
+)
+def test_a_line_that_is_not_utf8_is_one_fault(write: Write, name: str, content: str, row: str) -> None:
+    first, fault, last = places(write(name, content.encode("latin-1")))
+    assert [first[1], last[1]] == ([{"a": "1"}, {"a": "2"}] if row == "{row}" else ["1", "2"])
+    assert fault[0] == str(content[: content.index("é")].count("\n") + 1)
+    told = "holds the byte 0xe9, which is not UTF-8; mend it, or save the file as UTF-8"
+    assert fault[1] == f"row: {told} (if it is Western European: iconv -f LATIN1 -t UTF-8 {name} > NEW)"
+    windows = places(write(name, content.replace("é", "“é”").encode("windows-1252")))[1][1]
+    assert "the byte 0x93, which" in windows and "iconv -f WINDOWS-1252 -t UTF-8" in windows
+
+
+def test_a_file_that_is_not_utf8(write: Write) -> None:
+    """Where lines are no rows, it is told at once."""
+    for name, content in (("x.csv", "réponse\na\n"), ("x.json", '[\n{"a": "é"}]')):
+        with pytest.raises(DataError, match=rf"{name}:[12]: row: holds the byte 0xe9, which is not UTF-8"):
+            places(write(name, content.encode("latin-1")))
+
+
+@pytest.mark.parametrize("between", ["", " ", "  ", "\t", " \t", "\r"], ids=repr)
+def test_a_key_that_is_there_twice(write: Write, between: str) -> None:
+    """However much white space there is before its colon."""
+    for text in ("b", "b : c", 'b\\":'):
+        path = write("x.jsonl", f'{{"a": 1, "b"{between}: "{text}", "a"{between}: 2}}\n{{"a"{between}: 1}}\n')
+        assert places(path) == [("1", "a: occurs twice in one object; leave one of them out"), ("2", {"a": 1})]
+
+
+def test_endings_in_capitals(write: Write) -> None:
+    row = [("1", {"a": "b"})]
+    assert places(write("X.JSONL", '{"a": "b"}')) == places(write("x.ndjson", '{"a": "b"}')) == row
+    assert places(write("X.JSONL.GZ", gzip.compress(b'{"a": "b"}'))) == row
+    assert places(write("X.Csv", "a\nb")) == [("2", {"a": "b"})]
+
+
+def test_hidden_files(write: Write, tmp_path: Path) -> None:
+    """A Mac writes `._x.jsonl` beside x.jsonl."""
+    shown, hidden, of_mac = (write(name, "{}") for name in ("x.jsonl", ".x.jsonl", "._x.jsonl"))
+    write("bad_rows.preferences.jsonl", "{}")
+    assert files.found(tmp_path) == files.found(tmp_path / "*.jsonl") == files.found(tmp_path / "**/*") == [shown]
+    assert files.found(tmp_path / ".*.jsonl") == [of_mac, hidden]
+
+
+def test_a_link_to_nothing(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").symlink_to(tmp_path / "gone.jsonl")
+    with pytest.raises(
+        DataError, match=r"x\.jsonl is a link to .*/gone\.jsonl, where no file is; name the file itself"
+    ):
+        places(tmp_path / "x.jsonl")
 
 
 def test_text_and_gzip(write: Write) -> None:
@@ -193,10 +306,9 @@ def test_text_and_gzip(write: Write) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("x.jsonl", b'{}\n{"a": "\xff"}', r"x\.jsonl:2: byte 7 of the line is not UTF-8"),
         ("x.jsonl.gz", b"not gzip", "cannot be read"),
         ("x.jsonl.gz", gzip.compress(b"a" * 999, mtime=0)[:-12], "cannot be read"),
-        ("x.pickle", b"", r"ends with '\.pickle'; readable: \.jsonl, .*\.xlsx \(\.gz and \.zst too\)"),
+        ("x.pickle", b"", r"ends with '\.pickle'; readable: \.jsonl, \.ndjson, .*\.xlsx \(\.gz and \.zst too\)"),
         ("x.parquet", b"no parquet", r"x\.parquet: cannot be read \(Parquet magic bytes not found"),
         ("x.arrow", b"no arrow, but long enough", r"x\.arrow: cannot be read \("),
         ("x.xlsx", b"no workbook", r"x\.xlsx: cannot be read \(File is not a zip file"),
@@ -225,6 +337,18 @@ def test_deep_json_is_a_fault(write: Write) -> None:
     deep = "[" * 100_000
     assert "nested too deeply" in places(write("x.jsonl", deep))[0][1]
     assert "nested too deeply" in places(write("x.json", deep))[0][1]
+
+
+@pytest.mark.parametrize("name", ["x.jsonl", "x.json"])
+def test_levels_of_a_row(write: Write, name: str) -> None:
+    """As many as any data set has; replies of a tree are no levels."""
+    tree: dict[str, Any] = {"text": "a", "replies": []}
+    for _ in range(150):
+        tree = {"text": "a", "replies": [tree]}
+    shapes = ['{"a": ' + "[" * n + "]" * n + "}" for n in (99, 100, 900)] + [json.dumps(tree)]
+    for text, deep in zip([*shapes, shapes[2].replace("a", "replies")], [False, True, True, False, True], strict=True):
+        content = f"{text}\n" if name == "x.jsonl" else f"[{text}]"
+        assert ("row: JSON nested too deeply" in str(places(write(name, content))[0][1])) == deep
 
 
 json_rows = st.lists(st.dictionaries(st.text(max_size=4), st.text(max_size=8) | st.integers(), max_size=3), max_size=6)
