@@ -34,20 +34,45 @@ def _is_address(text: str) -> bool:
     return (parts[0], parts[1]) not in private and text not in ("1.1.1.1", "8.8.8.8", "8.8.4.4", "1.2.3.4")
 
 
-def _is_card(text: str) -> bool:
-    """Digits of a known issuer, the last of which checks the others (Luhn, ISO/IEC 7812-1)."""
-    digits = [int(c) for c in text if c.isdigit()]
-    if len(set(digits)) < 4 or "".join(map(str, digits)) in _KNOWN:
-        return False
+def _checks(number: str) -> bool:
+    """Whether the last digit fits the others (Luhn, ISO/IEC 7812-1)."""
+    digits = [int(c) for c in number]
     doubled = sum(sum(divmod(2 * d, 10)) for d in digits[-2::-2])
     return (sum(digits[-1::-2]) + doubled) % 10 == 0
 
 
+def _is_card(text: str) -> bool:
+    number = _plain(text)
+    return _checks(number) and not _is_known(number)
+
+
+def _is_test_card(text: str) -> bool:
+    number = _plain(text)
+    return _checks(number) and _is_known(number)
+
+
 def _is_account(text: str) -> bool:
-    """An IBAN whose check digits are right (ISO 13616: the number, turned round, is 1 modulo 97)."""
-    plain = text.replace(" ", "")
-    number = int("".join(str(int(c, 36)) for c in plain[4:] + plain[:4]))
-    return plain not in _KNOWN and 15 <= len(plain) <= 34 and number % 97 == 1
+    number = _plain(text)
+    return _is_iban(number) and not _is_known(number)
+
+
+def _is_test_account(text: str) -> bool:
+    number = _plain(text)
+    return _is_iban(number) and _is_known(number)
+
+
+def _is_iban(number: str) -> bool:
+    """Whether the check digits are right (ISO 13616: the number, turned round, is 1 modulo 97)."""
+    return 15 <= len(number) <= 34 and int("".join(str(int(c, 36)) for c in number[4:] + number[:4])) % 97 == 1
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[ .-]", "", text)
+
+
+def _is_known(number: str) -> bool:
+    """Whether a number is one of documentation, or of hardly any different digits as those are."""
+    return number in _KNOWN or len(set(number)) < 4
 
 
 _KNOWN = {
@@ -62,7 +87,13 @@ def _always(_: str) -> bool:
     return True
 
 
-_CARD = r"(?:4\d{3}|5[1-5]\d\d|2[2-7]\d\d|6(?:011|5\d\d))([ -]?)\d{4}\1\d{4}\1\d{4}|3[47]\d\d([ -]?)\d{6}\2\d{5}"
+_CARD = (
+    r"(?:4\d\d\d|5[1-5]\d\d|2[2-7]\d\d|35\d\d|6(?:011|[25]\d\d))([ .-]?)\d{4}\1\d{4}\1\d{4}"
+    r"|3[47]\d\d([ .-]?)\d{6}\2\d{5}|3[068]\d\d([ .-]?)\d{6}\3\d{4}"
+)
+_CARD = rf"(?<![\d.,-])(?<!\d )(?:{_CARD})(?![\d., -]?\d)"
+"""By the first digits of issuers: of any 13 to 19 digits in a text, a tenth would check."""
+_ACCOUNT = r"\b[A-Z]{2}\d\d(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b"
 _PHONE = (
     r"\+(?!0)\d{1,3}[ .-]?\(?\d{2,4}\)?(?:[ .-]?\d{2,4}){2,4}|\([2-9]\d\d\) ?[2-9]\d\d-\d{4}"
     r"|(?:1-)?[2-9]\d\d-[2-9]\d\d-\d{4}|[2-9]\d\d\.[2-9]\d\d\.\d{4}"
@@ -94,12 +125,14 @@ _DIGITS = re.compile(r"\d[\d .-]{2,}\d\d")
 
 SECRETS = {
     "key": _Sort(_KEY, "sk- AKIA ghp_ gho_ ghu_ ghs_ ghr_ github_pat_ xox AIza hf_ glpat- PRIVATE"),
-    "card number": _Sort(rf"(?<![\d.,-])(?<!\d )(?:{_CARD})(?![\d., -]?\d)", "", _is_card),
-    "bank account": _Sort(r"\b[A-Z]{2}\d\d(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b", "", _is_account),
+    "card number": _Sort(_CARD, "", _is_card),
+    "bank account": _Sort(_ACCOUNT, "", _is_account),
 }
 PERSONAL = {
     "e-mail address": _Sort(r"\b[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}\b", "@", _is_mail),
     "phone number": _Sort(rf"(?<![\w.+/=-])(?:{_PHONE})(?![\w-]|\.\d)", "", _is_phone),
+    "test card number": _Sort(_CARD, "", _is_test_card),
+    "test bank account": _Sort(_ACCOUNT, "", _is_test_account),
     "IP address": _Sort(r"(?<![\w./-])\d{1,3}(?:\.\d{1,3}){3}(?![\w/-]|\.\d)", ".", _is_address),
 }
 _UNNUMBERED = ("key", "e-mail address")
