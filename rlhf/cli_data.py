@@ -70,7 +70,8 @@ def inspect(
 def check(words: Words, kind: OfKind = None, as_json: AsJson = False) -> None:
     """Read every row as training would, and keep none.
 
-    Malformed rows are named with file, line and field; all of them are listed in bad_rows.KIND.jsonl.
+    Malformed rows are named with file, line and field; all of them are listed in bad_rows.KIND.jsonl, and all rows
+    that teach nothing in dropped_rows.KIND.jsonl.
     """
     from rlhf.data.load import validate
 
@@ -138,11 +139,18 @@ def _tell(kind: str, books: dict[str, Any], as_json: bool, out: Path | None = No
     """The books, in a few lines and to a machine."""
     found = ", ".join(f"{count} {name}" for name, count in books["formats"].items())
     print(f"{books['rows']} rows read as {kind} ({found})")
-    for name in ("used", "repeated", "held_out", "duplicates"):
+    for name in ("used", "held_out"):
         if books[name]:
             print(f"{books[name]:>9} {name.replace('_', ' ')}")
     for reason, count in books["dropped"].items():
         print(f"{count:>9} dropped: {reason}")
+    if books["duplicates"] and "duplicate" not in books["dropped"]:
+        print(f"duplicates: {books['duplicates']} (used all the same)")
+    if books["repeated"]:
+        print(f"repeated: {books['repeated']} more, by weight")
+    if "dropped_rows" in books:
+        folder = Path() if out is None else out if out.is_dir() else out.parent
+        print(f"rows that teach nothing: {folder / books['dropped_rows']}")
     if books["unread"]:
         print(f"fields that were not read: {', '.join(f'{name} ({n:,})' for name, n in books['unread'].items())}")
     if "bad_rows" in books:

@@ -105,7 +105,7 @@ class DataConfig(Source):
     prompt or dropped, and counted."""
     bad_rows: Literal["error", "warn", "drop"] = "error"
     """What a row that cannot be read does: stop the run, be dropped and told, or be dropped and counted. All of them
-    are listed in the run folder."""
+    are listed in the run folder (bad_rows), as are the rows that teach nothing (dropped_rows)."""
     duplicates: Literal["keep", "drop"] = "keep"
     """Examples that are equal to an earlier one: used again, or dropped. Counted either way."""
 

@@ -1,4 +1,4 @@
-"""Rows that someone must mend: told in a few words, and all of them listed in a file."""
+"""Rows that are not used: those that someone must mend told in a few words, and all of them listed in files."""
 
 import json
 import shutil
@@ -11,6 +11,61 @@ TOLD = 20
 _KEPT = 1000
 
 
+class Lists(NamedTuple):
+    """Files of rows that are not used, one JSON object each; not written where there is none."""
+
+    bad: Path | None = None
+    """Those that someone must mend."""
+    dropped: Path | None = None
+    """Those that teach nothing."""
+
+
+NOWHERE = Lists()
+
+
+def place(where: str) -> dict[str, str]:
+    """`file:line` apart."""
+    file, _, line = where.rpartition(":")
+    return {"file": file, "line": line}
+
+
+@dataclass
+class Listing:
+    """A file of one JSON object a line, written in bounded memory."""
+
+    path: Path | None
+    count: int = 0
+    _pending: list[str] = field(default_factory=list)
+
+    def add(self, item: dict[str, str]) -> None:
+        self.count += 1
+        if self.path is not None:
+            self._pending.append(json.dumps(item, ensure_ascii=False) + "\n")
+            if len(self._pending) == _KEPT:
+                self.write()
+
+    def write(self) -> None:
+        """Write what is not in the file yet."""
+        if self.path is not None and self._pending:
+            begun = self.count > len(self._pending)
+            with self.path.open("a" if begun else "w", encoding="utf-8", errors="backslashreplace") as file:
+                file.writelines(self._pending)
+            self._pending.clear()
+
+    def beside(self, i: int) -> Path | None:
+        """Where a part is listed until it is added."""
+        return self.path.with_suffix(f".{i}.jsonl") if self.path else None
+
+    def add_all(self, part: "Listing") -> None:
+        """What a part lists, which comes after all that was added; its file goes."""
+        if part.count and self.path is not None and part.path is not None:
+            part.write()
+            with self.path.open("ab" if self.count else "wb") as file, part.path.open("rb") as more:
+                shutil.copyfileobj(more, file)
+            part.path.unlink()
+        self.count += part.count
+
+
 class Fault(NamedTuple):
     """What is wrong with a row."""
 
@@ -20,26 +75,26 @@ class Fault(NamedTuple):
     """`field: what is wrong; what would work`."""
 
     def as_json(self) -> dict[str, str]:
-        file, _, line = self.where.rpartition(":")
         name, _, reason = self.said.partition(": ")
-        return {"file": file, "line": line, "field": name, "reason": reason}
+        return {**place(self.where), "field": name, "reason": reason}
 
 
 @dataclass
 class Faults:
     """Every fault of a source, in bounded memory."""
 
-    listed_in: Path | None = None
-    """A file of one JSON object a fault; not written where there is none."""
-    count: int = 0
+    listing: Listing
+    """All of them."""
     first: list[Fault] = field(default_factory=list)
     """The first thousand."""
     _alike: dict[str, list] = field(default_factory=dict)
     """Of each thing that was said, where first, and how often."""
-    _pending: list[str] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        return self.listing.count
 
     def add(self, where: str, said: str) -> None:
-        self.count += 1
         if len(said) > 1000:  # it quotes a value that would fill the screen
             said = f"{said[:500]} … {said[-500:]}"
         fault = Fault(where, said)
@@ -49,14 +104,7 @@ class Faults:
             self._alike[said][1] += 1
         elif len(self._alike) < _KEPT:
             self._alike[said] = [where, 1]
-        if self.listed_in is not None:
-            self._pending.append(json.dumps(fault.as_json(), ensure_ascii=False) + "\n")
-            if len(self._pending) == _KEPT:
-                self.list_all()
-
-    def beside(self, i: int) -> Path | None:
-        """Where the faults of a part are listed until they are added."""
-        return self.listed_in.with_suffix(f".{i}.jsonl") if self.listed_in else None
+        self.listing.add(fault.as_json())
 
     def add_all(self, part: "Faults") -> None:
         """The faults of a part, which comes after all that were added."""
@@ -64,20 +112,7 @@ class Faults:
             if said in self._alike or len(self._alike) < _KEPT:
                 self._alike.setdefault(said, [where, 0])[1] += times
         self.first = (self.first + part.first)[:_KEPT]
-        if part.count and self.listed_in is not None and part.listed_in is not None:
-            part.list_all()
-            with self.listed_in.open("ab" if self.count else "wb") as file, part.listed_in.open("rb") as more:
-                shutil.copyfileobj(more, file)
-            part.listed_in.unlink()
-        self.count += part.count
-
-    def list_all(self) -> None:
-        """Write what is not in the file yet."""
-        if self.listed_in is not None and self._pending:
-            begun = self.count > len(self._pending)
-            with self.listed_in.open("a" if begun else "w", encoding="utf-8", errors="backslashreplace") as file:
-                file.writelines(self._pending)
-            self._pending.clear()
+        self.listing.add_all(part.listing)
 
     def told(self) -> str:
         """The first different faults, a line each, and where the others are."""
@@ -87,6 +122,6 @@ class Faults:
         ]
         if (more := len(self._alike) - TOLD) > 0:
             lines.append(f"… and {more if more + TOLD < _KEPT else f'more than {more}'} more")
-        if self.listed_in is not None:
-            lines.append(f"all of them: {self.listed_in}")
+        if self.listing.path is not None:
+            lines.append(f"all of them: {self.listing.path}")
         return "\n".join(lines)

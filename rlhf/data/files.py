@@ -60,8 +60,8 @@ def found(path: Path) -> list[Path]:
     return files
 
 
-_LISTING = re.compile(r"(.+\.)?bad_rows(\.\w+)?\.jsonl$")
-"""Files that list what was wrong with others."""
+_LISTING = re.compile(r"(.+\.)?(bad|dropped)_rows(\.\w+)*\.jsonl$")
+"""Files that list which rows of others are not used."""
 _ABOUT = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
 """Files that tell of a dataset and hold no rows."""
 _SPLITS = re.compile(r"(?:^|[-_./])(train|test|validation|valid|val|dev|eval)(?:[-_.\d/]|$)")

@@ -4,7 +4,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any
 
 from rlhf import usercode
@@ -12,7 +11,7 @@ from rlhf.config.data import DataConfig, Source
 from rlhf.data import files, formats
 from rlhf.data.arrange import arranged
 from rlhf.data.columns import renamed
-from rlhf.data.faults import Faults
+from rlhf.data.faults import NOWHERE, Faults, Listing, Lists, place
 from rlhf.data.messages import UnusableError, kind_of
 from rlhf.data.records import Kind, Record, identity
 from rlhf.errors import DataError
@@ -26,7 +25,7 @@ _LOST = 1000
 class Intake:
     """Reads sources and counts: examples = those handed out + `dropped`, at any time."""
 
-    def __init__(self, data: DataConfig, kind: Kind, faults_in: Path | None = None) -> None:
+    def __init__(self, data: DataConfig, kind: Kind, lists: Lists = NOWHERE) -> None:
         self.data = data
         self.kind: Kind = kind
         self.rows = 0
@@ -36,14 +35,16 @@ class Intake:
         """Examples that are equal to an earlier one."""
         self.dropped: Counter[str] = Counter()
         self.lost: list[tuple[str, str]] = []
-        """Where each example that teaches nothing stands, and why it does not; the first thousand."""
+        """Where each example that is not used stands, and why it is not; the first thousand."""
         self.formats: Counter[str] = Counter()
         """Rows of each format."""
         self.unread: Counter[str] = Counter()
         """Rows with something in a field that no format read, by its name."""
         self.read: list[dict[str, str]] = []
         """Files by name and content, hub datasets by name and version."""
-        self.faults = Faults(faults_in)
+        self.faults = Faults(Listing(lists.bad))
+        self.useless = Listing(lists.dropped)
+        """Where each example that teaches nothing stands, and why it does not."""
         self._seen: set[int] = set()
         self._ranked = False
 
@@ -68,6 +69,7 @@ class Intake:
                 self.examples += 1
                 if isinstance(example, UnusableError):
                     self.lose(where, str(example))
+                    self.useless.add({**place(where), "reason": str(example)})
                 elif self._is_new(example) or keep:
                     handed += 1
                     yield example
@@ -108,6 +110,7 @@ class Intake:
         self.unread += part.unread
         self.lost = (self.lost + part.lost)[:_LOST]
         self.faults.add_all(part.faults)
+        self.useless.add_all(part.useless)
         self._ranked = self._ranked or part._ranked
 
     def seen_again(self, count: int) -> int:
@@ -129,7 +132,7 @@ class Intake:
 
     def check(self) -> None:
         """Raises DataError for malformed rows that may not be dropped, or when no row is left."""
-        self.faults.list_all()
+        self._list_all()
         if self.faults.count and self.data.bad_rows == "error":
             raise DataError(
                 f"{self.faults.count} of {self.rows} rows cannot be read as {self.kind}:\n{self.faults.told()}"
@@ -143,7 +146,7 @@ class Intake:
     def ledger(self, used: int, held_out: int, repeated: int = 0) -> dict[str, Any]:
         """The books, once every example is accounted for."""
         assert self.examples == used + held_out + self.dropped.total(), "every example must be accounted for"
-        self.faults.list_all()
+        self._list_all()
         books = {
             "rows": self.rows,
             "examples": self.examples,
@@ -158,7 +161,13 @@ class Intake:
         }
         if self.faults.count and self.data.bad_rows == "warn":
             books["bad_rows"] = self.faults.told()
+        if self.useless.count and self.useless.path:
+            books["dropped_rows"] = self.useless.path.name
         return books
+
+    def _list_all(self) -> None:
+        self.faults.listing.write()
+        self.useless.write()
 
     def _malformed(self, where: str, said: str) -> None:
         self.faults.add(where, said)

@@ -10,7 +10,7 @@ from typing import Any, Generic, Literal, TypeVar, overload
 from rlhf.config.data import DataConfig, MixedSource
 from rlhf.data import files, formats
 from rlhf.data.arrange import arranged
-from rlhf.data.faults import Fault
+from rlhf.data.faults import NOWHERE, Fault, Lists
 from rlhf.data.intake import Intake, preparer
 from rlhf.data.messages import UnusableError
 from rlhf.data.parts import parts_of, read_in_parts
@@ -31,7 +31,8 @@ class Split(Generic[R]):
     """examples = used + held_out + the sum of `dropped` (by reason), as many as rows unless a row holds
     several, or several rows make one; `train` holds `repeated` more than are used. `duplicates` counts examples equal
     to an earlier one, `formats` the rows of each format, `unread` the rows with something in a field
-    that was not read, by its name; `sources` says what was read."""
+    that was not read, by its name; `sources` says what was read, `dropped_rows` the file that lists the rows that teach
+    nothing."""
 
 
 @overload
@@ -45,10 +46,10 @@ def load(data: DataConfig, kind: Literal["labels", "scores"], out: Path | None =
 def load(data: DataConfig, kind: Kind, out: Path | None = None) -> Split[Any]:
     """Read, check and split. `max_rows` is of usable rows, and of each source when there are several.
 
-    All malformed rows are listed in the folder `out`. Raises DataError that names the first 20 as
-    `file:line: field: what; what would work`.
+    All malformed rows, and all that teach nothing, are listed in the folder `out`. Raises DataError that names the
+    first 20 malformed ones as `file:line: field: what; what would work`.
     """
-    intake = Intake(data, kind, _listing(out, kind))
+    intake = Intake(data, kind, _lists(out, kind))
     train: list[Record] = []
     held_out: list[Record] = []
     used = 0
@@ -63,7 +64,7 @@ def load(data: DataConfig, kind: Kind, out: Path | None = None) -> Split[Any]:
 def validate(data: DataConfig, kind: Kind, out: Path | None = None, workers: int = 1) -> dict[str, Any]:
     """The ledger of `load`, which keeps no record here, and its errors. A large file of JSON lines is read by so many
     processes, which must not be forked where other threads run."""
-    intake = Intake(data, kind, _listing(out, kind))
+    intake = Intake(data, kind, _lists(out, kind))
     if parts := parts_of(data, kind, workers):
         return _checked(intake, data, *read_in_parts(intake, parts), 0)
     seen = Counter(times for _, times in _placed(intake, data))
@@ -108,9 +109,9 @@ def _checked(intake: Intake, data: DataConfig, used: int, held_out: int, repeate
     return intake.ledger(used, held_out, repeated)
 
 
-def _listing(out: Path | None, kind: Kind) -> Path | None:
-    """Where malformed rows are listed."""
-    return out / f"bad_rows.{kind}.jsonl" if out else None
+def _lists(out: Path | None, kind: Kind) -> Lists:
+    """Where rows that are not used are listed."""
+    return Lists(out / f"bad_rows.{kind}.jsonl", out / f"dropped_rows.{kind}.jsonl") if out else NOWHERE
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ class Survey:
     kind: Kind
     records: list[Any]
     lost: list[tuple[str, str]]
-    """Where examples that teach nothing stand, and why they do not; the first thousand."""
+    """Where examples that are not used stand, and why they are not; the first thousand."""
     faults: list[Fault]
     """Malformed rows; the first thousand."""
     ledger: dict[str, Any]
@@ -132,7 +133,7 @@ def survey(data: DataConfig, kind: Kind | None = None, out: Path | None = None) 
     Raises DataError for files that cannot be opened.
     """
     kind = kind or kind_of_source(data)
-    intake = Intake(data.model_copy(update={"bad_rows": "drop"}), kind, _listing(out, kind))
+    intake = Intake(data.model_copy(update={"bad_rows": "drop"}), kind, _lists(out, kind))
     records = [record for source in data.sources.values() for record in intake.take(source)]
     return Survey(kind, records, intake.lost, intake.faults.first, intake.ledger(len(records), 0))
 

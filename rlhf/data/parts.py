@@ -9,6 +9,7 @@ from pathlib import Path
 from rlhf.config.data import DataConfig
 from rlhf.data import files
 from rlhf.data.arrange import is_arranged
+from rlhf.data.faults import Lists
 from rlhf.data.intake import Intake
 from rlhf.data.jsons import is_one_value, json_lines, parsed
 from rlhf.data.lines import Rows, short
@@ -88,11 +89,22 @@ def _lines(part: Part) -> Iterator[bytes]:
 
 def read_in_parts(intake: Intake, parts: list[Part]) -> tuple[int, int]:
     """How many examples are used and held out, with the books on all parts in `intake`."""
-    jobs: list[_Job] = [(intake.data, intake.kind, part, intake.faults.beside(i)) for i, part in enumerate(parts)]
+    bad, dropped = intake.faults.listing, intake.useless
+    jobs: list[_Job] = [
+        (intake.data, intake.kind, part, Lists(bad.beside(i), dropped.beside(i))) for i, part in enumerate(parts)
+    ]
+    try:
+        return _added(intake, jobs)
+    finally:
+        for path in (path for *_, lists in jobs for path in lists if path and path.exists()):
+            path.unlink()
+
+
+def _added(intake: Intake, jobs: "list[_Job]") -> tuple[int, int]:
     used: set[int] = set()
     held_out: set[int] = set()
     counts = [0, 0]
-    with multiprocessing.get_context("fork").Pool(len(parts)) as pool:
+    with multiprocessing.get_context("fork").Pool(len(jobs)) as pool:
         for part, sides in pool.imap(_read, jobs):
             intake.add(part)
             for i, (side, known) in enumerate(zip(sides, (used, held_out), strict=True)):
@@ -104,13 +116,13 @@ def read_in_parts(intake: Intake, parts: list[Part]) -> tuple[int, int]:
     return counts[0], counts[1]
 
 
-_Job = tuple[DataConfig, Kind, Part, Path | None]
+_Job = tuple[DataConfig, Kind, Part, Lists]
 
 
 def _read(job: _Job) -> tuple[Intake, list[Side]]:
     """The books on a part, what it uses and what it holds out."""
-    data, kind, part, listed_in = job
-    intake = Intake(data, kind, listed_in)
+    data, kind, part, lists = job
+    intake = Intake(data, kind, lists)
     counts, seen = [0, 0], (set[int](), set[int]())
     for record in intake.take(data, rows(part)):
         side = share(record) < data.eval_fraction

@@ -9,6 +9,7 @@ from typing import IO, Any
 
 from rlhf.config.data import DataConfig
 from rlhf.data.canonical import rows_of
+from rlhf.data.faults import Lists
 from rlhf.data.intake import Intake
 from rlhf.data.load import load
 from rlhf.data.records import Kind, Record
@@ -17,7 +18,7 @@ from rlhf.errors import DataError
 
 def convert(data: DataConfig, kind: Kind, out: Path) -> dict[str, Any]:
     """Every usable record of the sources, in their order, to the file `out`; the books. Raises DataError as `load`."""
-    intake = Intake(data, kind, _list(out))
+    intake = Intake(data, kind, _lists(out))
     with _new(out) as file:
         used = sum(_write(intake.take(source), file) for source in data.sources.values())
         intake.check()
@@ -53,8 +54,8 @@ def _write(records: Iterable[Record], file: IO[str]) -> int:
     return count
 
 
-def _list(out: Path) -> Path:
-    return out.with_name(f"{out.stem}.bad_rows.jsonl")
+def _lists(out: Path) -> Lists:
+    return Lists(*(out.with_name(f"{out.stem}.{which}_rows.jsonl") for which in ("bad", "dropped")))
 
 
 @contextmanager

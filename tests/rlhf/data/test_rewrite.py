@@ -52,6 +52,13 @@ def test_answers_of_several_turns_stay_whole(tmp_path: Path) -> None:
     assert after.answers == before.answers == [(talk, {"score": 2.0})]
 
 
+def test_what_teaches_nothing_is_listed_beside_the_file(tmp_path: Path) -> None:
+    path = lay(tmp_path / "x.jsonl", [*pairs(3), {"prompt": "a", "chosen": "b", "rejected": "b"}])
+    books = rewrite.convert(data_block([str(path)]), "preferences", tmp_path / "out.jsonl")
+    assert books["dropped_rows"] == "out.dropped_rows.jsonl"
+    assert read(tmp_path / "out.dropped_rows.jsonl") == [{"file": str(path), "line": "4", "reason": "identical"}]
+
+
 def test_what_cannot_be_read_leaves_no_file(tmp_path: Path) -> None:
     path = lay(tmp_path / "x.jsonl", [*pairs(3), {"prompt": "q"}])
     with pytest.raises(DataError, match=r"x.jsonl:4: "):

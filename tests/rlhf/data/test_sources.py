@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from rlhf.cli_data import check
 from rlhf.config import DataConfig
 from rlhf.data import files, parts
 from rlhf.data.load import kind_of_source, load, survey, validate
@@ -26,6 +27,10 @@ def lay(folder: Path, name: str, rows: list[Any]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def config(**settings: Any) -> DataConfig:
@@ -185,6 +190,37 @@ def test_all_bad_rows_are_listed_and_may_be_dropped(tmp_path: Path) -> None:
     assert "x.jsonl:4: fields" in books["bad_rows"]
 
 
+@pytest.mark.parametrize("policy", ["error", "drop"])
+def test_all_rows_that_teach_nothing_are_listed(tmp_path: Path, policy: str) -> None:
+    """Also beside rows that stop the run; more than are kept in memory."""
+    same, empty = {"prompt": "a", "chosen": "b", "rejected": "b"}, {"prompt": "a", "chosen": "", "rejected": "b"}
+    path = lay(tmp_path, "x.jsonl", [*pairs(3), *[same] * 2500, empty, *[{"prompt": 1}] * (policy == "error")])
+    if policy == "error":
+        with pytest.raises(DataError):
+            load(config(path=path), "preferences", tmp_path)
+    else:
+        assert load(config(path=path), "preferences", tmp_path).ledger["dropped_rows"] == LISTED[1]
+    listed = read(tmp_path / LISTED[1])
+    assert listed[0] == {"file": str(path), "line": "4", "reason": "identical"} and len(listed) == 2501
+    assert listed[-1] == {"file": str(path), "line": "2504", "reason": "empty answer"}
+
+
+@pytest.mark.parametrize(
+    ("policy", "told"), [("keep", "duplicates: 2 (used all the same)"), ("drop", "2 dropped: dup")]
+)
+def test_the_books_as_they_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], policy: str, told: str
+) -> None:
+    """What is in the column of figures adds up."""
+    monkeypatch.chdir(tmp_path)
+    lay(tmp_path, "x.jsonl", [*pairs(9), *pairs(2), {"prompt": "a", "chosen": "b", "rejected": "b"}])
+    check(["x.jsonl", f"duplicates={policy}"])
+    said = capsys.readouterr().out
+    assert told in said and ("duplicates:" in said) == (policy == "keep")
+    assert "rows that teach nothing: dropped_rows.preferences.jsonl\n" in said
+    assert sum(int(line.split()[0]) for line in said.splitlines()[1:] if line.startswith(" ")) == 12
+
+
 def test_a_file_of_bad_rows_alone_is_an_error_whatever_the_policy(tmp_path: Path) -> None:
     path = lay(tmp_path, "x.jsonl", [{"a": 1}] * 3)
     with pytest.raises(DataError, match=r"no usable row among 3 \(3 × cannot be read\):\n.*fields: found a"):
@@ -222,6 +258,7 @@ def test_parts_of_a_file_keep_the_same_books(
     """Also on what only all parts together show: copies of an earlier part's rows, and the numbers of lines."""
     rows = [*pairs(60), *pairs(30), {"prompt": "a", "chosen": "b", "rejected": "b"}, *pairs(40, "new")]
     rows[10:10] = rows[80:80] = [{"prompt": 3, "chosen": "a", "rejected": "b"}]
+    rows[21:21] = [{"prompt": "a", "chosen": "b", "rejected": " "}]
     path = lay(tmp_path, "x.jsonl", rows)
     data = config(path=path, bad_rows="drop", **settings)
     whole, apart = tmp_path / "whole", tmp_path / "apart"
@@ -231,14 +268,27 @@ def test_parts_of_a_file_keep_the_same_books(
     for workers in (2, 5):
         assert len(parts.parts_of(data, "preferences", workers)) == workers
         assert validate(data, "preferences", apart, workers=workers) == ledger
-        assert (apart / LISTED).read_bytes() == (whole / LISTED).read_bytes() and len(list(apart.iterdir())) == 1
+        assert sorted(one.name for one in apart.iterdir()) == LISTED
+        assert all((apart / name).read_bytes() == (whole / name).read_bytes() for name in LISTED)
+    assert [row["line"] for row in read(whole / LISTED[1])] == ["22", "94"]
     assert ledger["dropped"]["cannot be read"] == 2 and ledger["duplicates"] == 30
     for workers in (1, 4):
-        with pytest.raises(DataError, match=r"2 of 133 rows .*\n.*x\.jsonl:11: prompt: is a number.*and 1 more rows"):
+        with pytest.raises(DataError, match=r"2 of 134 rows .*\n.*x\.jsonl:11: prompt: is a number.*and 1 more rows"):
             validate(config(path=path), "preferences", workers=workers)
 
 
-LISTED = "bad_rows.preferences.jsonl"
+LISTED = ["bad_rows.preferences.jsonl", "dropped_rows.preferences.jsonl"]
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="parts are read by forked processes")
+def test_nothing_is_left_of_parts_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [*pairs(60), {"prompt": "a", "chosen": "b", "rejected": "b"}, *pairs(60, "new")]
+    path = lay(tmp_path, "x.jsonl", rows)
+    path.write_bytes(path.read_bytes() + b"\0")
+    monkeypatch.setattr(parts, "LEAST", 999)
+    with pytest.raises(DataError, match=r"x\.jsonl:122: holds a zero byte"):
+        validate(config(path=path), "preferences", tmp_path, workers=2)
+    assert {one.name for one in tmp_path.iterdir()} <= {"x.jsonl", *LISTED}
 
 
 def test_what_is_read_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -356,7 +406,8 @@ def test_a_chain_of_2000_messages(tmp_path: Path, kind: Any) -> None:
 
 def test_a_list_of_bad_rows_is_no_data(tmp_path: Path) -> None:
     lay(tmp_path, "x.jsonl", pairs(2))
-    lay(tmp_path, "bad_rows.preferences.jsonl", [{"file": "x.jsonl"}])
+    for name in (*LISTED, "out.dropped_rows.jsonl", "bad_rows.preferences.0.jsonl"):
+        lay(tmp_path, name, [{"file": "x.jsonl"}])
     assert files.found(tmp_path) == [tmp_path / "x.jsonl"]
 
 
