@@ -11,11 +11,15 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rlhf.errors import ArtifactError
+from safetensors import SafetensorError
+
+from rlhf.errors import ArtifactError, SaveError
 
 FORMAT = 4
 FILE = "artifact.json"
@@ -24,6 +28,8 @@ ADAPTER = "adapter_model.safetensors"
 _OWN_WEIGHTS = (ADAPTER, "head.safetensors", "heads.safetensors")
 CHECKPOINT = "checkpoint"
 """Folder inside a stage's working folder from which an interrupted stage goes on."""
+KEY = "hash"
+"""File in a stage's working folder that holds the hash of what is being made."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +111,7 @@ class Artifact:
 def write(artifact: Artifact, folder: Path) -> Artifact:
     """Write `artifact.json` after everything beside it is on disk; atomic."""
     for path in folder.rglob("*"):
-        if path.is_file():
+        if path.is_file() and CHECKPOINT not in path.relative_to(folder).parts:
             sync(path)
     record = {"format": FORMAT, **asdict(artifact)}
     record.pop("folder")
@@ -121,8 +127,28 @@ def write(artifact: Artifact, folder: Path) -> Artifact:
     return read(folder)
 
 
+@contextmanager
+def writing_to(path: Path, what: str) -> Iterator[None]:
+    """Raises SaveError where a write inside fails; what is half written goes."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        if isinstance(error, RuntimeError) and "write" not in str(error):  # torch tells of a full disk so
+            raise
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        reason = (getattr(error, "strerror", None) or str(error)).strip().split("\n")[0]
+        raise SaveError(
+            f"{path.parent}: {what} cannot be written ({reason}); make room there and run the same command again: it "
+            "goes on from the last checkpoint"
+        ) from error
+
+
 def commit(scratch: Path, home: Path) -> Artifact:
-    """Move a finished stage to its place; what stood there goes only once it has been replaced."""
+    """Move a finished stage to its place, without what it needed to go on; what stood there goes only once it has been
+    replaced."""
+    shutil.rmtree(scratch / CHECKPOINT, ignore_errors=True)
+    (scratch / KEY).unlink(missing_ok=True)
     old = home.with_name(f".{home.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if home.exists():

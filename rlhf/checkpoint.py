@@ -1,81 +1,151 @@
-"""Where a stage stands, so that an interrupted one goes on: written whole or not at all."""
+"""Where a stage stands, so that an interrupted one goes on. One rule for every stage:
+
+<stage>/checkpoint/00000012/
+    state.pt, …       what the stage put there
+    manifest.json     the hash of every file; written last
+
+A checkpoint is written beside its place, flushed to the disk and renamed: it is there whole or not at all. The newest
+two are kept, and a stage goes on from the newest that is still what was written.
+"""
 
 import json
+import os
 import shutil
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+import xxhash
 from torch import Tensor, nn
 
-from rlhf.artifact import CHECKPOINT, sha256, sync
+from rlhf.artifact import CHECKPOINT, sync, writing_to
 from rlhf.errors import ArtifactError
 
-_SEAL = "whole.json"
-"""In a folder of files that make up one checkpoint: their hashes, written last."""
-_AFRESH = "run with --fresh to start this stage again"
+KEPT = 2
+"""Checkpoints that are kept: the last one, and one to fall back on."""
+MANIFEST = "manifest.json"
+STATE = "state.pt"
 
 
-def save(out: Path, state: dict[str, Any], name: str = "state") -> None:
-    """Replace a checkpoint under `out` by `state` (tensors, numbers, strings, lists and dictionaries of them)."""
-    folder = out / CHECKPOINT
-    folder.mkdir(exist_ok=True)
-    scratch = folder / f"{name}.partial"
-    torch.save(state, scratch)
-    sync(scratch)
-    scratch.replace(folder / f"{name}.pt")
-    sync(folder)
+@dataclass(frozen=True)
+class Checkpoint:
+    """A whole checkpoint."""
+
+    step: int
+    """Steps, rollouts or batches that were done."""
+    folder: Path
+
+    def state(self) -> dict[str, Any]:
+        """What `save` was given. Never runs code from the file."""
+        return torch.load(self.folder / STATE, map_location="cpu", weights_only=True)
 
 
-def load(out: Path, name: str = "state") -> dict[str, Any] | None:
-    """The state last saved under `out`, or None. Never runs code from the file."""
-    path = out / CHECKPOINT / f"{name}.pt"
-    if not path.is_file():
-        return None
+def save(out: Path, step: int, state: Mapping[str, Any], beside: Sequence[Path] = ()) -> None:
+    """Make `state` (tensors, numbers, strings, lists and dictionaries of them) the checkpoint after a step, with the
+    files `beside` as they are now. Raises SaveError where the disk does not take it; older checkpoints stay."""
+    with making(out, step) as folder:
+        torch.save(dict(state), folder / STATE)
+        for path in beside:
+            link(path, folder / path.name)
+
+
+@contextmanager
+def making(out: Path, step: int) -> Iterator[Path]:
+    """A folder to write a checkpoint's files into: the checkpoint after a step, once all are on disk."""
+    home = out / CHECKPOINT
+    scratch, final = home / f".{step:08d}.partial", home / f"{step:08d}"
+    with writing_to(scratch, f"the checkpoint after step {step}"):
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        yield scratch
+        files = sorted(path for path in scratch.iterdir() if path.is_file())
+        for path in files:
+            sync(path)
+        (scratch / MANIFEST).write_text(json.dumps({path.name: fingerprint(path) for path in files}), encoding="utf-8")
+        sync(scratch / MANIFEST)
+        sync(scratch)
+        shutil.rmtree(final, ignore_errors=True)  # a damaged one, or the stage would have gone on from it
+        scratch.rename(final)
+        sync(home)
+    for folder in _folders(out)[KEPT:]:
+        shutil.rmtree(folder)
+
+
+def newest(
+    out: Path, say: Callable[[str], None], usable: Callable[[Checkpoint], bool] | None = None
+) -> Checkpoint | None:
+    """The newest whole checkpoint under `out`, and usable where that is asked. Says which had to be passed over."""
+    for folder in _folders(out):
+        found = Checkpoint(int(folder.name), folder)
+        why = _damage(folder)
+        if why is None and (usable is None or usable(found)):
+            return found
+        say(f"  the checkpoint after step {found.step} is passed over: {why or 'what it counts on is not there'}")
+    return None
+
+
+def _folders(out: Path) -> list[Path]:
+    """Of checkpoints, the newest first."""
+    return sorted((path for path in (out / CHECKPOINT).glob("[0-9]*") if path.name.isdigit()), reverse=True)
+
+
+def _damage(folder: Path) -> str | None:
+    """What is not as it was written."""
     try:
-        with zipfile.ZipFile(path) as file:
-            if damaged := file.testzip():  # torch writes checksums, and does not look at them
-                raise ValueError(f"{damaged} is not what was written")
+        known = json.loads((folder / MANIFEST).read_text("utf-8"))
+        return next(
+            (f"{name} is not what was written" for name in known if fingerprint(folder / name) != known[name]), None
+        )
+    except (OSError, ValueError, AttributeError) as error:
+        return f"it cannot be read ({error})"
+
+
+def fingerprint(path: Path, end: int | None = None) -> str:
+    """Hash of a file's bytes up to `end`: tells a torn file, and not a forged one."""
+    hash, left = xxhash.xxh3_128(), end
+    with path.open("rb") as file:
+        while block := file.read(1 << 20 if left is None else min(left, 1 << 20)):
+            hash.update(block)
+            left = None if left is None else left - len(block)
+    return hash.hexdigest()
+
+
+# ------------------------------------------------------------------------------------------------ files beside
+
+
+def put(path: Path, state: Mapping[str, Any]) -> None:
+    """Replace a file that checkpoints count on, such as the best weights so far; whole or not at all."""
+    with writing_to(path, path.stem):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = path.with_name(f".{path.name}.partial")
+        torch.save(dict(state), scratch)
+        sync(scratch)
+        scratch.replace(path)
+        sync(path.parent)
+
+
+def get(path: Path) -> dict[str, Any]:
+    """What was put there. Never runs code from the file. Raises ArtifactError where it cannot be read."""
+    try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         why = str(error).strip().split("\n")[0] or type(error).__name__
-        raise ArtifactError(f"{path}: cannot be read ({why}); {_AFRESH}") from None
+        raise ArtifactError(f"{path}: cannot be read ({why}); run with --fresh to start this stage again") from None
 
 
-def seal(folder: Path) -> None:
-    """Say that all files of a checkpoint are on disk; older checkpoints beside it go."""
-    files = sorted(path for path in folder.iterdir() if path.is_file())
-    for path in files:
-        sync(path)
-    scratch = folder / f"{_SEAL}.partial"
-    scratch.write_text(json.dumps({path.name: sha256(path) for path in files}), encoding="utf-8")
-    sync(scratch)
-    scratch.replace(folder / _SEAL)
-    sync(folder)
-    for other in folder.parent.iterdir():
-        if other.is_dir() and other != folder:
-            shutil.rmtree(other)
+def link(path: Path, to: Path) -> None:
+    """The file as it is now under a second name: `put` leaves that one alone."""
+    to.unlink(missing_ok=True)
+    try:
+        os.link(path, to)
+    except OSError:  # a file system without links
+        shutil.copyfile(path, to)
 
 
-def sealed(out: Path) -> Path | None:
-    """The newest whole checkpoint of several files under `out`, or None. Raises ArtifactError where it is damaged."""
-    seals = sorted((out / CHECKPOINT).glob(f"*/{_SEAL}"), key=lambda path: path.stat().st_mtime_ns)
-    if not seals:
-        return None
-    folder = seals[-1].parent
-    for name, known in json.loads(seals[-1].read_text("utf-8")).items():
-        if not (folder / name).is_file() or sha256(folder / name) != known:
-            raise ArtifactError(f"{folder / name}: is missing or not what was written; {_AFRESH}")
-    return folder
-
-
-def keep_only(out: Path, prefix: str, name: str) -> None:
-    """Of the checkpoints under `out` whose names begin with `prefix`, delete all but one."""
-    for path in (out / CHECKPOINT).glob(f"{prefix}*.pt"):
-        if path.stem != name:
-            path.unlink()
+# ------------------------------------------------------------------------------------------------ what is in a state
 
 
 def random_state() -> dict[str, Any]:

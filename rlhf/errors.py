@@ -4,6 +4,7 @@
     ├── RecipeError      the recipe or an override is wrong
     ├── DataError        a file of examples is wrong: file, line, field
     ├── ArtifactError    a model or a stage's output is missing, torn or of the wrong kind
+    ├── SaveError        the disk does not take what a run has to write
     ├── RewardError      what scores responses does not answer, or answers nonsense
     └── GuardError       a run-time invariant broke: training on would make a silently wrong model (exit code 4)
 
@@ -30,6 +31,10 @@ class DataError(RLHFError):
 
 class ArtifactError(RLHFError):
     """A model or a stage's output is missing, torn or of the wrong kind."""
+
+
+class SaveError(RLHFError):
+    """The disk does not take what a run has to write; what was written before stays."""
 
 
 class RewardError(RLHFError):

@@ -32,8 +32,6 @@ from rlhf.resources import code_hash
 from rlhf.tracking import Tracker
 from rlhf.weights import Weights, find
 
-_KEY = "hash"
-"""File in a stage's working folder that holds the hash of what is being made."""
 _LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets")
 
 
@@ -131,7 +129,7 @@ def _why_again(home: Path, key: str) -> str:
 
 def _interrupted(scratch: Path, key: str) -> bool:
     """Whether the same stage was at work here and left a checkpoint to go on from."""
-    begun = scratch / _KEY
+    begun = scratch / artifacts.KEY
     return begun.is_file() and begun.read_text("utf-8") == key and (scratch / artifacts.CHECKPOINT).is_dir()
 
 
@@ -156,7 +154,7 @@ def _run_stage(
     if fresh or not _interrupted(scratch, key):
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
-        (scratch / _KEY).write_text(key, encoding="utf-8")
+        (scratch / artifacts.KEY).write_text(key, encoding="utf-8")
     screen.stage(title, stage.stage)
     prepare_libraries()
     _seed(stage.seed)
@@ -171,12 +169,11 @@ def _run_stage(
     finally:
         tracker.close(metrics)
         screen.stop()
-    shutil.rmtree(scratch / artifacts.CHECKPOINT, ignore_errors=True)
-    (scratch / _KEY).unlink()
     parents = {where: weights.lineage for where, weights in inputs.items()}
     made = replace(made, hash=key, parents=parents, config=settings, versions=_versions(), base=_relative(made, home))
-    artifacts.write(made, scratch)
-    made = artifacts.commit(scratch, home)
+    with artifacts.writing_to(scratch / artifacts.FILE, f"stage '{stage.name}'"):
+        artifacts.write(made, scratch)
+        made = artifacts.commit(scratch, home)
     for line in _rows_lost(made):
         screen.say(f"  {line}")
     screen.done(summary(made))

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from rlhf import adapters, checkpoint
+from rlhf import adapters, checkpoint, stopping
 from rlhf.artifact import CHECKPOINT
 from rlhf.config import TrainConfig, TrainingStage
 from rlhf.errors import GuardError
@@ -60,6 +60,9 @@ class Resumable(Trainer):
     The trainer's own would leave out a score head beside an adapter, and write a whole model's frozen parts.
     """
 
+    _making: Path | None = None
+    """Where the checkpoint that is being made is written."""
+
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         trained = {name: p.detach().cpu().contiguous() for name, p in _trained(self.model).items()}
         assert output_dir is not None
@@ -67,10 +70,18 @@ class Resumable(Trainer):
         save_file(trained, Path(output_dir) / _TRAINED)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        Trainer._save_checkpoint(self, model, trial)  # TRL's own writes a model card too
-        folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
-        (folder / _TOKENS).write_text(str(getattr(self, "_total_train_tokens", 0)), encoding="utf-8")
-        checkpoint.seal(folder)
+        out = Path(str(self.args.output_dir)).parent
+        with checkpoint.making(out, self.state.global_step) as folder:
+            self._making = folder
+            Trainer._save_checkpoint(self, model, trial)  # TRL's own writes a model card too
+            (inner,) = folder.iterdir()
+            for path in inner.iterdir():
+                path.rename(folder / path.name)
+            inner.rmdir()
+            (folder / _TOKENS).write_text(str(getattr(self, "_total_train_tokens", 0)), encoding="utf-8")
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return str(self._making or self.args.output_dir)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         saved = load_file(Path(resume_from_checkpoint) / _TRAINED)
@@ -100,15 +111,19 @@ def _trained(model: Any) -> dict[str, nn.Parameter]:
 
 
 class _Report(TrainerCallback):
-    """Sends the trainer's logs to the tracker and stops on a number that is not finite. Logs at every checkpoint too:
-    a line is of the steps since the one before it, and must not reach behind where an interrupted run goes on."""
+    """Sends the trainer's logs to the tracker and stops on a number that is not finite, or when asked to. Logs at every
+    checkpoint too: a line is of the steps since the one before it, and must not reach behind where an interrupted run
+    goes on."""
 
-    def __init__(self, tracker: Tracker) -> None:
-        self.tracker = tracker
+    def __init__(self, tracker: Tracker, stop: Callable[[], bool]) -> None:
+        self.tracker, self.stop = tracker, stop
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        if args.save_strategy == "steps" and state.global_step % args.save_steps == 0:
-            control.should_log = True
+        if self.stop():
+            control.should_save = control.should_training_stop = True
+        elif args.save_strategy == "steps" and state.global_step % args.save_steps == 0:
+            control.should_save = True
+        control.should_log = control.should_log or control.should_save
 
     def on_log(
         self,
@@ -155,15 +170,15 @@ def run(trainer: Resumable, tracker: Tracker, out: Path) -> dict[str, float]:
     from transformers import PrinterCallback
 
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(_Report(tracker))
-    begun = checkpoint.sealed(out)
-    step = int(begun.name.rpartition("-")[2]) if begun else -1
-    tracker.rewind(step)
+    begun = checkpoint.newest(out, tracker.screen.say)
+    tracker.rewind(begun.step if begun else -1)
     if begun:
-        tracker.screen.say(f"  going on after step {step}")
+        tracker.screen.say(f"  going on after step {begun.step}")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*pin_memory.*")
-        result = trainer.train(resume_from_checkpoint=str(begun) if begun else None)
+        with stopping.patiently() as stop:
+            trainer.add_callback(_Report(tracker, stop))
+            result = trainer.train(resume_from_checkpoint=str(begun.folder) if begun else None)
         metrics = trainer.evaluate() if trainer.eval_dataset is not None else {}
     kept = {k: v for k, v in metrics.items() if isinstance(v, float) and not k.endswith(("runtime", "per_second"))}
     return {**kept, "steps": result.global_step}

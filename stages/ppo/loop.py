@@ -11,7 +11,7 @@
 import itertools
 import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from transformers import get_scheduler
 
-from rlhf import checkpoint
+from rlhf import checkpoint, stopping
+from rlhf.checkpoint import Checkpoint
 from rlhf.data.chat import ChatFormat
 from rlhf.data.records import Prompt
 from rlhf.decoder import Decoder
@@ -74,6 +75,8 @@ class Loop:
         self.sampling = Sampling.of(config.rollout)
         self.engine = engine_for(roles.policy, config.rollout.engine)
         self.done, self.first_score = 0, math.nan
+        self.last: dict[str, float] = {}
+        """Metrics of the last rollout."""
         give_back()  # what loading left
 
     # -------------------------------------------------------------------------------------------- the loop
@@ -84,9 +87,26 @@ class Loop:
         """Every rollout that is not done yet; metrics of the last one."""
         size = self.config.rollout.batch_size // self.config.rl.group
         rows = itertools.islice(_endless(len(prompts), self.config.seed), self.done * size, None)
-        metrics: dict[str, float] = {}
         if self.done == 0:
             self.look({}, tracker, out)
+        with stopping.patiently() as stop:
+            metrics = self.rollouts(records, prompts, rows, tracker, out, stop)
+        if self.watch is not None:
+            metrics = self.end_watch(self.watch, metrics, tracker, out)
+        return {**metrics, "first_score": self.first_score, "updates": self.done}
+
+    def rollouts(
+        self,
+        records: Sequence[Prompt],
+        prompts: Sequence[list[int]],
+        rows: Iterator[int],
+        tracker: Tracker,
+        out: Path,
+        stop: Callable[[], bool],
+    ) -> dict[str, float]:
+        """The loop itself, until it is done or there is a reason to stop."""
+        size = self.config.rollout.batch_size // self.config.rl.group
+        metrics = self.last
         for update in range(self.done, self.updates):
             drawn = [next(rows) for _ in range(size)]
             asked = [row for row in drawn for _ in range(self.config.rl.group)]
@@ -115,14 +135,13 @@ class Loop:
             if parted:
                 tracker.screen.say("  stopped: the reward goes on rising and the judge does not follow")
                 break
+            self.last = metrics
             every = self.config.train.checkpoint_every
-            if every and self.done % every == 0 and self.done < self.updates:
-                checkpoint.save(out, self.state())
-                if self.watch is not None:
-                    self.watch.forget(out)
-        if self.watch is not None:
-            metrics = self.end_watch(self.watch, metrics, tracker, out)
-        return {**metrics, "first_score": self.first_score, "updates": self.done}
+            if stop() or (every and self.done % every == 0 and self.done < self.updates):
+                checkpoint.save(out, self.done, self.state(), self.watch.files(out) if self.watch else ())
+            if stop():
+                break
+        return metrics
 
     def look(self, metrics: Mapping[str, float], tracker: Tracker, out: Path, last: bool = False) -> None:
         """Have the judges look at answers to held-out prompts, when it is time to or for the last time."""
@@ -130,8 +149,6 @@ class Loop:
             return
         seen = self.watch.look(self.roles.policy, self.chat, self.engine, self.trained, self.done, metrics, out)
         tracker.log(seen.said, self.done)
-        if not self.config.train.checkpoint_every:
-            self.watch.forget(out)
 
     def end_watch(self, watch: Watch, metrics: Mapping[str, float], tracker: Tracker, out: Path) -> dict[str, float]:
         """Look at the last policy, and go back to the best one when asked to; metrics of the one that is kept."""
@@ -149,6 +166,7 @@ class Loop:
         return {
             "done": self.done,
             "first_score": self.first_score,
+            "metrics": self.last,
             "kl_coef": self.kl.coef,
             "looks": [list(look) for look in self.watch.looks] if self.watch else [],
             "trained": [parameter.detach() for parameter in self.trained],
@@ -157,12 +175,14 @@ class Loop:
             "random": checkpoint.random_state(),
         }
 
-    def restore(self, state: Mapping[str, Any], out: Path) -> None:
-        """Go on from `state`, which was saved under `out`."""
+    def restore(self, begun: Checkpoint, out: Path) -> None:
+        """Go on from a checkpoint under `out`."""
+        state = begun.state()
         self.done, self.first_score, self.kl.coef = state["done"], state["first_score"], state["kl_coef"]
+        self.last = state["metrics"]
         if self.watch is not None:
             self.watch.looks = [Look(*look) for look in state["looks"]]
-            self.watch.check_best(out)
+            self.watch.take_back(begun.folder, out)
         checkpoint.copy_into(self.trained, state["trained"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])

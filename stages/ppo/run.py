@@ -48,12 +48,12 @@ def run(config: PPOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
         config.rl.missing_stop_score,
     )
     loop = Loop(config, roles, reward, job.chat, accelerator, _watch(config, job, reward, sources, room))
-    state = checkpoint.load(out)
-    if state is not None:
-        loop.restore(state, out)
+    begun = checkpoint.newest(out, tracker.screen.say)
+    if begun is not None:
+        loop.restore(begun, out)
         tracker.screen.say(f"  going on after rollout {loop.done} of {loop.updates}")
-    tracker.rewind(loop.done if state is not None else -1)
-    if state is None and config.gate != "off":
+    tracker.rewind(loop.done if begun is not None else -1)
+    if begun is None and config.gate != "off":
         _look_at_reward(config, trained_on, loop, records, prompts, tracker)
     metrics = loop.train(records, prompts, tracker, out)
     return job.finish(roles.policy.model, out, {"train": ledger}, metrics)

@@ -7,12 +7,13 @@ Model Overoptimization"). The policy of the best look is kept, and a run whose s
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from rlhf import checkpoint
+from rlhf.artifact import CHECKPOINT
 from rlhf.data.chat import ChatFormat
 from rlhf.data.records import Prompt
 from rlhf.errors import GuardError
@@ -21,8 +22,8 @@ from rlhf.roles import Role
 from rlhf.rollout import Engine, Sampling, sample
 from stages.ppo.config import WatchConfig
 
-BEST = "best-"
-"""Begins the names of checkpoints that hold the policy of a look, by its step."""
+BEST = "best.pt"
+"""File of the policy of the best look so far."""
 
 
 class Look(NamedTuple):
@@ -94,27 +95,18 @@ class Watch:
         look = Look(step, float(reward_B.float().mean()), float(judge_B.float().mean()), dict(metrics))
         self.looks.append(look)
         if self.config.keep_best and self.best is look:
-            checkpoint.save(out, {"trained": [p.detach() for p in trained]}, f"{BEST}{step}")
+            checkpoint.put(out / CHECKPOINT / BEST, {"trained": [p.detach() for p in trained]})
         return look
 
-    def forget(self, out: Path) -> None:
-        """Delete what was the best once; to be said only when no checkpoint of the run counts on it any more."""
-        checkpoint.keep_only(out, BEST, f"{BEST}{self.best.step}")
+    def files(self, out: Path) -> list[Path]:
+        """What a checkpoint counts on."""
+        return [out / CHECKPOINT / BEST] if self.config.keep_best else []
+
+    def take_back(self, folder: Path, out: Path) -> None:
+        """Of a checkpoint, the best policy that it counts on."""
+        for path in self.files(out):
+            checkpoint.link(folder / path.name, path)
 
     def restore_best(self, trained: Sequence[nn.Parameter], out: Path) -> None:
         """Give the policy its weights of the best look."""
-        checkpoint.copy_into(trained, self._best_state(out)["trained"])
-
-    def check_best(self, out: Path) -> None:
-        """Raise before anything is trained on, when the best policy that a checkpoint counts on cannot be read."""
-        if self.config.keep_best and self.looks:
-            self._best_state(out)
-
-    def _best_state(self, out: Path) -> Mapping[str, Any]:
-        state = checkpoint.load(out, f"{BEST}{self.best.step}")
-        if state is None:
-            raise GuardError(
-                f"{out}: the weights of the best look, after rollout {self.best.step}, are not there; "
-                "run with --fresh to start this stage again"
-            )
-        return state
+        checkpoint.copy_into(trained, checkpoint.get(out / CHECKPOINT / BEST)["trained"])

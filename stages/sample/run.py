@@ -7,19 +7,20 @@ rejection sampling fine-tunes on (Touvron et al. 2023, section 3.2.3).
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
 
 import torch
 
-from rlhf import checkpoint, text
-from rlhf.artifact import CHECKPOINT, EXAMPLES, Artifact, sync
+from rlhf import checkpoint, stopping, text
+from rlhf.artifact import CHECKPOINT, EXAMPLES, Artifact, sync, writing_to
 from rlhf.backends import for_weights
+from rlhf.checkpoint import Checkpoint
 from rlhf.data.chat import encode_prompts
 from rlhf.data.load import load
-from rlhf.errors import ArtifactError, DataError, GuardError
+from rlhf.errors import DataError, GuardError
 from rlhf.job import check_some_left
 from rlhf.rewards import WeightedSum
 from rlhf.roles import judged as load_judged
@@ -49,34 +50,37 @@ def run(config: SampleConfig, inputs: Mapping[str, Weights], out: Path, tracker:
     engine = engine_for(role, config.rollout.engine)
     size = config.rollout.batch_size // config.n
     batches = [range(start, min(start + size, len(prompts))) for start in range(0, len(prompts), size)]
-    file = _Examples(out)
+    file = _Examples(out, tracker.screen.say)
     tracker.rewind(file.done)
-    for i in range(file.done, len(batches)):
-        torch.manual_seed(config.seed * 1_000_003 + i)  # a batch's luck is its own, whatever was interrupted
-        asked = [row for row in batches[i] for _ in range(config.n)]
-        rollout = sample(role, [prompts[row] for row in asked], chat, Sampling.of(config.rollout), engine)
-        each = reward.each([records[row] for row in asked], rollout)
-        score_B = reward.total(each, rollout.finished_B)
-        if not bool(score_B.isfinite().all()):
-            raise GuardError(
-                f"an answer to the prompt at {records[batches[i][0]].where} or after it has no finite score"
-            )
-        rows = []
-        for place, row in enumerate(batches[i]):
-            mine = range(place * config.n, (place + 1) * config.n)
-            answers = [
-                {
-                    "text": decode(chat, rollout.responses[b]),
-                    "score": float(score_B[b]),
-                    "tokens": len(rollout.responses[b]),
-                    "finished": bool(rollout.finished_B[b]),
-                    **({name: float(said_B[b]) for name, said_B in each.items()} if len(each) > 1 else {}),
-                }
-                for b in mine
-            ]
-            rows.append({"prompt": records[row].messages, "completions": answers})
-        file.add(rows)
-        tracker.log({"score": float(score_B.mean()), "best": fmean(map(_best, rows))}, i + 1, len(batches))
+    with stopping.patiently() as stop:
+        for i in range(file.done, len(batches)):
+            torch.manual_seed(config.seed * 1_000_003 + i)  # a batch's luck is its own, whatever was interrupted
+            asked = [row for row in batches[i] for _ in range(config.n)]
+            rollout = sample(role, [prompts[row] for row in asked], chat, Sampling.of(config.rollout), engine)
+            each = reward.each([records[row] for row in asked], rollout)
+            score_B = reward.total(each, rollout.finished_B)
+            if not bool(score_B.isfinite().all()):
+                raise GuardError(
+                    f"an answer to the prompt at {records[batches[i][0]].where} or after it has no finite score"
+                )
+            rows = []
+            for place, row in enumerate(batches[i]):
+                mine = range(place * config.n, (place + 1) * config.n)
+                answers = [
+                    {
+                        "text": decode(chat, rollout.responses[b]),
+                        "score": float(score_B[b]),
+                        "tokens": len(rollout.responses[b]),
+                        "finished": bool(rollout.finished_B[b]),
+                        **({name: float(said_B[b]) for name, said_B in each.items()} if len(each) > 1 else {}),
+                    }
+                    for b in mine
+                ]
+                rows.append({"prompt": records[row].messages, "completions": answers})
+            file.add(rows)
+            tracker.log({"score": float(score_B.mean()), "best": fmean(map(_best, rows))}, i + 1, len(batches))
+            if stop():
+                break
     metrics, dropped = file.finish(config.keep_unfinished)
     if not metrics["prompts"]:
         lost = ", ".join(f"{count} × {reason}" for reason, count in dropped.items())
@@ -96,22 +100,27 @@ def _best(row: Row) -> float:
 class _Examples:
     """The file of examples, batch by batch, so that an interrupted stage goes on."""
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, say: Callable[[str], None]) -> None:
         self.out, self.path = out, out / CHECKPOINT / "drawn.jsonl"
         self.path.parent.mkdir(exist_ok=True)
-        state = checkpoint.load(out) or {"done": 0, "bytes": 0}
-        self.done = state["done"]
+        begun = checkpoint.newest(out, say, self._is_there)
+        self.done, length = (begun.step, begun.state()["bytes"]) if begun else (0, 0)
         with self.path.open("ab") as file:
-            if file.tell() < state["bytes"]:
-                raise ArtifactError(f"{self.path}: is shorter than it was; run with --fresh to draw again")
-            file.truncate(state["bytes"])
+            file.truncate(length)
+
+    def _is_there(self, begun: Checkpoint) -> bool:
+        """Whether the file is what it was at a checkpoint, as far as it went then."""
+        state = begun.state()
+        return self.path.is_file() and checkpoint.fingerprint(self.path, state["bytes"]) == state["hash"]
 
     def add(self, rows: Sequence[Row]) -> None:
-        with self.path.open("ab") as file:
-            file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
-        sync(self.path)
+        with writing_to(self.path, "answers"):
+            with self.path.open("ab") as file:
+                file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
+            sync(self.path)
         self.done += 1
-        checkpoint.save(self.out, {"done": self.done, "bytes": self.path.stat().st_size})
+        state = {"bytes": self.path.stat().st_size, "hash": checkpoint.fingerprint(self.path)}
+        checkpoint.save(self.out, self.done, state)
 
     def finish(self, keep_unfinished: bool) -> tuple[dict[str, float], Counter[str]]:
         """Write the answers that others may learn from; what was drawn, in numbers, and prompts left out, by reason."""
