@@ -7,6 +7,7 @@
     metrics.jsonl     everything the stage logged
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -128,20 +129,30 @@ def write(artifact: Artifact, folder: Path) -> Artifact:
 
 
 @contextmanager
-def writing_to(path: Path, what: str) -> Iterator[None]:
-    """Raises SaveError where a write inside fails; what is half written goes."""
+def writing_to(folder: Path, what: str) -> Iterator[None]:
+    """Raises SaveError where the disk does not take what is written inside."""
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
-        if isinstance(error, RuntimeError) and "write" not in str(error):  # torch tells of a full disk so
+        if (reason := _refused(error)) is None:
             raise
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        reason = (getattr(error, "strerror", None) or str(error)).strip().split("\n")[0]
         raise SaveError(
-            f"{path.parent}: {what} cannot be written ({reason}); make room there and run the same command again: it "
-            "goes on from the last checkpoint"
+            f"{folder}: {what} cannot be written ({reason}); make room there and run the same command again: it goes "
+            "on from the last checkpoint"
         ) from error
+
+
+_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+
+
+def _refused(error: Exception) -> str | None:
+    """Why the disk refused to take something, where that is what went wrong."""
+    if isinstance(error, OSError):
+        return os.strerror(error.errno) if error.errno in _REFUSALS else None
+    for code in _REFUSALS:
+        if f"os error {code}" in str(error):  # safetensors'
+            return os.strerror(code)
+    return "it is full, perhaps" if "inline_container" in str(error) else None  # torch's
 
 
 def commit(scratch: Path, home: Path) -> Artifact:

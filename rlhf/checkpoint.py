@@ -57,19 +57,23 @@ def making(out: Path, step: int) -> Iterator[Path]:
     """A folder to write a checkpoint's files into: the checkpoint after a step, once all are on disk."""
     home = out / CHECKPOINT
     scratch, final = home / f".{step:08d}.partial", home / f"{step:08d}"
-    with writing_to(scratch, f"the checkpoint after step {step}"):
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir(parents=True)
-        yield scratch
-        files = sorted(path for path in scratch.iterdir() if path.is_file())
-        for path in files:
-            sync(path)
-        (scratch / MANIFEST).write_text(json.dumps({path.name: fingerprint(path) for path in files}), encoding="utf-8")
-        sync(scratch / MANIFEST)
-        sync(scratch)
-        shutil.rmtree(final, ignore_errors=True)  # a damaged one, or the stage would have gone on from it
-        scratch.rename(final)
-        sync(home)
+    try:
+        with writing_to(home, f"the checkpoint after step {step}"):
+            shutil.rmtree(scratch, ignore_errors=True)
+            scratch.mkdir(parents=True)
+            yield scratch
+            files = sorted(path for path in scratch.iterdir() if path.is_file())
+            for path in files:
+                sync(path)
+            known = {path.name: fingerprint(path) for path in files}
+            (scratch / MANIFEST).write_text(json.dumps(known), encoding="utf-8")
+            sync(scratch / MANIFEST)
+            sync(scratch)
+            shutil.rmtree(final, ignore_errors=True)  # a damaged one, or the stage would have gone on from it
+            scratch.rename(final)
+            sync(home)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)  # what a full disk has of it
     for folder in _folders(out)[KEPT:]:
         shutil.rmtree(folder)
 
@@ -118,13 +122,16 @@ def fingerprint(path: Path, end: int | None = None) -> str:
 
 def put(path: Path, state: Mapping[str, Any]) -> None:
     """Replace a file that checkpoints count on, such as the best weights so far; whole or not at all."""
-    with writing_to(path, path.stem):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = path.with_name(f".{path.name}.partial")
-        torch.save(dict(state), scratch)
-        sync(scratch)
-        scratch.replace(path)
-        sync(path.parent)
+    scratch = path.with_name(f".{path.name}.partial")
+    try:
+        with writing_to(path.parent, path.name):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.save(dict(state), scratch)
+            sync(scratch)
+            scratch.replace(path)
+            sync(path.parent)
+    finally:
+        scratch.unlink(missing_ok=True)
 
 
 def get(path: Path) -> dict[str, Any]:

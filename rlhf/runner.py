@@ -49,7 +49,7 @@ def run(
         (folder / "stages").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RecipeError(f"{folder}: cannot be the run folder: {error.strerror}; name another with --out") from None
-    with _alone(folder):
+    with _alone(folder), artifacts.writing_to(folder, "the run"):
         return _run(recipe, folder, screen, fresh, only)
 
 
@@ -171,9 +171,8 @@ def _run_stage(
         screen.stop()
     parents = {where: weights.lineage for where, weights in inputs.items()}
     made = replace(made, hash=key, parents=parents, config=settings, versions=_versions(), base=_relative(made, home))
-    with artifacts.writing_to(scratch / artifacts.FILE, f"stage '{stage.name}'"):
-        artifacts.write(made, scratch)
-        made = artifacts.commit(scratch, home)
+    artifacts.write(made, scratch)
+    made = artifacts.commit(scratch, home)
     for line in _rows_lost(made):
         screen.say(f"  {line}")
     screen.done(summary(made))

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from rlhf import checkpoint, stopping, text
-from rlhf.artifact import CHECKPOINT, EXAMPLES, Artifact, sync, writing_to
+from rlhf.artifact import CHECKPOINT, EXAMPLES, Artifact, sync
 from rlhf.backends import for_weights
 from rlhf.checkpoint import Checkpoint
 from rlhf.data.chat import encode_prompts
@@ -114,10 +114,9 @@ class _Examples:
         return self.path.is_file() and checkpoint.fingerprint(self.path, state["bytes"]) == state["hash"]
 
     def add(self, rows: Sequence[Row]) -> None:
-        with writing_to(self.path, "answers"):
-            with self.path.open("ab") as file:
-                file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
-            sync(self.path)
+        with self.path.open("ab") as file:
+            file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
+        sync(self.path)
         self.done += 1
         state = {"bytes": self.path.stat().st_size, "hash": checkpoint.fingerprint(self.path)}
         checkpoint.save(self.out, self.done, state)

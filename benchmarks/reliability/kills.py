@@ -1,0 +1,108 @@
+"""kill -9 at every file-system event of a stage, and at random times, with and without the last file torn.
+
+python -m benchmarks.reliability.kills [--full] [--stages sft ppo] [--backends lora]
+
+A trial survives when the same command, run again, ends with the weights of a run that nothing happened to, bitwise.
+Events are what Python does to files under the run folder: files opened to be written, renamed, linked, deleted, and
+folders made. A torn file is the one that was written last, cut in half.
+"""
+
+import argparse
+import os
+import random
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks.reliability.common import report
+from benchmarks.reliability.trials import BACKENDS, STAGES, Bench, bench, kill, prepare
+
+RANDOM_TIMES = 100
+_CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.truncate", "os.symlink"}
+
+
+def at_events(runs: Path, act: Callable[[int], object]) -> Callable[[], None]:
+    """Have something done just before each event under a folder, with its number from 1."""
+    seen = 0
+
+    def hook(event: str, args: tuple[Any, ...]) -> None:
+        nonlocal seen
+        writes = event == "open" and isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR)
+        if not (writes or event in _CHANGES) or isinstance(args[0], int):
+            return
+        path = os.fsdecode(args[0])
+        deletes = event in ("os.remove", "os.rmdir") and not path.startswith("/")  # what a deleted folder holds
+        if path.startswith(str(runs)) or deletes:
+            seen += 1
+            act(seen)
+
+    return lambda: sys.addaudithook(hook)
+
+
+def after(seconds: float) -> Callable[[], None]:
+    """Have the child killed after a time."""
+    return lambda: threading.Timer(seconds, kill).start()
+
+
+def tear(runs: Path) -> None:
+    """Cut the file in half that was written last."""
+    files = [path for path in runs.rglob("*") if path.is_file() and path.name != ".lock"]
+    last = max(files, key=lambda path: path.stat().st_mtime_ns, default=None)
+    if last is not None:
+        content = last.read_bytes()
+        last.unlink()  # its other names, if it has any, were on the disk before
+        last.write_bytes(content[: len(content) // 2])
+
+
+def undisturbed(one: Bench) -> tuple[int, float]:
+    """How many events a run has, and how many seconds."""
+    with one.copy() as runs:
+        start, counted = time.monotonic(), one.folder / "events"
+        file = os.open(counted, os.O_WRONLY | os.O_CREAT)
+        one.run(runs, at_events(runs, lambda _: os.write(file, b".")))
+        os.close(file)
+        return counted.stat().st_size, time.monotonic() - start
+
+
+def trials(one: Bench, full: bool, seed: int) -> Iterator[tuple[str, bool]]:
+    """Every trial of a stage and a backend: its name, and whether it survived."""
+    count, seconds = undisturbed(one)
+    chance = random.Random(seed)
+    numbers = range(1, count + 1) if full else sorted(chance.sample(range(1, count + 1), 4))
+    times = RANDOM_TIMES if full else 2
+    ways = [(f"event {n} of {count}", n, None) for n in numbers]
+    ways += [(f"after {t:.2f} s", None, t) for t in sorted(chance.uniform(0, seconds) for _ in range(times))]
+    for name, number, moment in ways:
+        for torn in (False, True) if full else (chance.random() < 0.5,):
+            with one.copy() as runs:
+                before = after(moment) if moment else at_events(runs, lambda n, k=number: kill() if n == k else None)
+                one.run(runs, before)
+                if torn:
+                    tear(runs)
+                yield f"{one.stage} × {one.kind}, {name}{', torn' * torn}", one.resumes(runs)
+
+
+def main() -> None:
+    words = argparse.ArgumentParser(description=__doc__)
+    words.add_argument("--full", action="store_true", help="every event, and 100 random times")
+    words.add_argument("--stages", nargs="+", default=STAGES)
+    words.add_argument("--backends", nargs="+", default=BACKENDS)
+    given = words.parse_args()
+    prepare()
+    tried, failed = 0, []
+    for stage in given.stages:
+        for kind in given.backends:
+            with bench(stage, kind) as one:
+                for name, survived in trials(one, given.full, seed=len(stage + kind)):
+                    tried += 1
+                    if not survived:
+                        failed.append(name)
+                        print(f"failed: {name}", flush=True)
+    report(tried, failed)
+
+
+if __name__ == "__main__":
+    main()

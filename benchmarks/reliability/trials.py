@@ -1,0 +1,177 @@
+"""Runs of a small stage in children of their own, which may be killed, starved or stopped; and what they left behind.
+
+A child is forked after the libraries are imported, so that a trial takes a second and not ten.
+"""
+
+import hashlib
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import ROOT
+
+SHOP = ROOT / "data_samples" / "corner_shop"
+STAGES = ("sft", "reward", "dpo", "ppo")
+BACKENDS = ("full", "lora", "qlora")
+STEPS = 3
+"""Steps, or rollouts, of the stage that is tried; a checkpoint after each."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A folder where the stages before the one that is tried have run, and what it makes when nothing happens."""
+
+    stage: str
+    kind: str
+    folder: Path
+    parents: Path
+    expected: str
+    """Hash of the weights."""
+
+    def raw(self) -> dict[str, Any]:
+        return _recipe(self.stage, self.kind, self.folder)
+
+    @contextmanager
+    def copy(self) -> Iterator[Path]:
+        """A folder of runs where only the stage that is tried has not run."""
+        with tempfile.TemporaryDirectory(dir=self.folder) as runs:
+            shutil.copytree(self.parents, runs, dirs_exist_ok=True)
+            yield Path(runs)
+
+    def run(self, runs: Path, before: Callable[[], None] | None = None) -> int:
+        """Run the recipe in a child; its exit code, or minus the signal that ended it."""
+        return forked(lambda: _run(self.raw(), runs), before)
+
+    def resumes(self, runs: Path) -> bool:
+        """Whether the same command finishes with the weights that it should make, and leaves nothing else."""
+        return self.run(runs) == 0 and weights_of(runs, self.stage) == self.expected and not left_over(runs)
+
+    def scratch(self, runs: Path) -> Path:
+        """Where the stage is at work."""
+        return runs / "trial" / "stages" / f".{self.stage}.partial"
+
+
+@contextmanager
+def bench(stage: str, kind: str) -> Iterator[Bench]:
+    """Run what comes before a stage, and the stage itself once, undisturbed."""
+    with tempfile.TemporaryDirectory(prefix="rlhf-trial-") as name:
+        folder = Path(name)
+        for source, rows in (("sft", 32), ("preferences", 32), ("prompts", 16)):
+            with (SHOP / f"{source}.jsonl").open(encoding="utf-8") as file:
+                (folder / f"{source}.jsonl").write_text("".join(islice(file, rows)), encoding="utf-8")
+        parents, whole = folder / "parents", folder / "whole"
+        raw = _recipe(stage, kind, folder)
+        if len(raw["stages"]) > 1:
+            del raw["stages"][stage]
+            assert forked(lambda: _run(raw, parents)) == 0, f"what {stage} starts from does not run"
+        parents.mkdir(exist_ok=True)
+        shutil.copytree(parents, whole)
+        assert forked(lambda: _run(_recipe(stage, kind, folder), whole)) == 0, f"{stage} × {kind} does not run"
+        yield Bench(stage, kind, folder, parents, weights_of(whole, stage))
+
+
+def _recipe(stage: str, kind: str, folder: Path) -> dict[str, Any]:
+    data = {"max_length": 128, "eval_fraction": 0.2}
+    train = {"batch_size": 4, "max_steps": STEPS, "lr": 1e-3, "log_every": 1, "checkpoint_every": 1}
+    before = {**train, "max_steps": 1, "checkpoint_every": 0}
+    pairs = {"path": str(folder / "preferences.jsonl"), **data}
+    ppo = {
+        "model": {"stage": "sft"},
+        "reward_model": {"stage": "reward"},
+        "gate": "off",
+        "data": {"path": str(folder / "prompts.jsonl"), "max_length": 96, "eval_fraction": 0},
+        "rollout": {"batch_size": 4, "max_new_tokens": 8},
+        "rl": {"epochs": 1, "missing_stop_score": None},
+        "train": {"episodes": 4 * STEPS, "lr": 1e-3, "log_every": 1, "checkpoint_every": 1},
+    }
+    stages: dict[str, dict[str, Any]] = {
+        "sft": {"data": {"path": str(folder / "sft.jsonl"), **data}, "train": before},
+        "reward": {"model": {"stage": "sft"}, "data": pairs, "train": before},
+        "dpo": {"model": {"stage": "sft"}, "data": pairs, "train": before},
+        "ppo": ppo,
+    }
+    needed = {"sft": [], "reward": ["sft"], "dpo": ["sft"], "ppo": ["sft", "reward"]}[stage]
+    kept = {name: stages[name] for name in (*needed, stage)}
+    if stage != "ppo":
+        kept[stage] = {**kept[stage], "train": train}
+    return {"name": "trial", "model": "tiny", "backend": {"kind": kind}, "stages": kept}
+
+
+def _run(raw: dict[str, Any], runs: Path) -> None:
+    from rlhf.console import Screen
+    from rlhf.recipe import parse
+    from rlhf.runner import run
+
+    run(parse(raw), runs, Screen(quiet=True))
+
+
+def forked(action: Callable[[], None], before: Callable[[], None] | None = None) -> int:
+    """Do something in a child: 0, the exit code of an error of ours, 3 where it was interrupted, 1 for a bug (which is
+    printed), or minus the signal that killed it. `before` is done in the child first."""
+    from rlhf.errors import RLHFError
+
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    code = 1
+    try:
+        quiet = os.open(os.devnull, os.O_WRONLY)
+        told = os.dup(2)
+        for stream in (1, 2):
+            os.dup2(quiet, stream)
+        if before is not None:
+            before()
+        action()
+        code = 0
+    except KeyboardInterrupt:
+        code = 3
+    except RLHFError as error:
+        code = error.exit_code
+    except BaseException:
+        os.write(told, traceback.format_exc().encode())
+    finally:
+        os._exit(code)
+
+
+def prepare() -> None:
+    """Import all that a stage needs, and start no thread: children are forked from here."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    import importlib
+
+    import torch
+
+    torch.set_num_threads(1)
+    for stage in STAGES:
+        importlib.import_module(f"stages.{stage}.run")
+    from rlhf.runner import prepare_libraries
+
+    prepare_libraries()
+
+
+def weights_of(runs: Path, stage: str) -> str:
+    """Hash of every tensor that a stage has made; empty where it has made none."""
+    hash = hashlib.sha256()
+    for path in sorted((runs / "trial" / "stages" / stage / "model").rglob("*.safetensors")):
+        hash.update(path.name.encode() + path.read_bytes())
+    return hash.hexdigest()
+
+
+def left_over(runs: Path) -> list[str]:
+    """What a finished run has no use for."""
+    return [path.name for path in (runs / "trial").rglob("*") if ".partial" in path.name or path.name == "checkpoint"]
+
+
+def kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
