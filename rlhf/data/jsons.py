@@ -34,7 +34,7 @@ def parsed(path: Path, raw_lines: Iterable[bytes], first: int = 1) -> Rows:
             row = not_utf8(path, line) or _limited(_parse(line))
         else:
             keys, nests, exact = _count(row)
-            if not exact or (raw.count(b":") > keys and _may_repeat(raw, keys)):
+            if not exact or ((colons := raw.count(b":")) > keys and colons - _colons(row) > keys):
                 row = _parse(decoded(path, number, raw))
             if nests > _DEEPEST:
                 row = _limited(row)
@@ -79,13 +79,19 @@ def _count(row: Any) -> tuple[int, int, bool]:
     return keys, nests, True
 
 
-def _may_repeat(raw: bytes, keys: int) -> bool:
-    """Whether an object of a line may have a key twice, of which a fast parser keeps one."""
-    if b"\t" in raw or raw.find(b"\r", 0, -2) >= 0:  # before a colon, perhaps
-        return True
-    if b" :" in raw:
-        return raw.count(b'":') + raw.count(b'" :') > keys or b'"  ' in raw
-    return raw.count(b'":') > keys
+def _colons(row: Any) -> int:
+    """Colons in the texts of a row. What else a line has are those of its keys: more of them than keys tell of one that
+    is there twice, of which a fast parser keeps one."""
+    count, inside = 0, [row]
+    while inside:
+        value = inside.pop()
+        if type(value) is str:
+            count += value.count(":")
+        elif type(value) is dict:
+            inside += value.values()
+        elif type(value) is list:
+            inside += value
+    return count
 
 
 # ------------------------------------------------------------------------------------------------ whole files
