@@ -67,7 +67,7 @@ def trial(one: Bench, part: float, codes: Counter[int]) -> str:
         return "" if one.resumes(runs) else "does not go on"
 
 
-_NEEDS = {"full": 64 << 20, "lora": 8 << 20, "qlora": 8 << 20}
+_NEEDS = {"full": 64 << 20, "lora": 14 << 20, "qlora": 14 << 20}
 """Bytes that a stage has on the disk at most: three checkpoints, or two and the model."""
 
 

@@ -217,7 +217,9 @@ def _trees(rows: Rows, kind: Kind | None) -> Rows:
 
 
 def _whole(rank: Any) -> Any:
-    """A rank as a number without a fraction: tables that have none in places hold 0.0, 1.0 …"""
+    """A rank as a number without a fraction: tables that have none in places hold 0.0, 1.0 …, and cells hold text."""
+    if isinstance(rank, str) and re.fullmatch(r"\d{1,9}(\.0)?", rank):
+        rank = float(rank)
     return int(rank) if isinstance(rank, float) and math.isfinite(rank) else rank
 
 

@@ -116,6 +116,7 @@ READ: Rows = [
         "u:a | b > c @1",
     ),
     ("oasst messages", P, TREE, "u:a | b > c @1"),
+    ("oasst messages in a table", P, [{**row, "rank": str(row["rank"])} for row in TREE], "u:a | b > c @1"),
     ("oasst messages", D, TREE, "u:a a:b"),
     ("oasst messages", Q, TREE, "u:a; u:a a:b u:d"),
     ("oasst messages, cut off", P, TREE[1:2], "answers a message that is not in the file"),
