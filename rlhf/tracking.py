@@ -1,7 +1,6 @@
 """Metrics of a stage: always a line in `metrics.jsonl`; Weights & Biases when asked. A tracker never stops a run."""
 
 import json
-import math
 import os
 import time
 import warnings
@@ -11,7 +10,6 @@ from typing import Any
 
 from rlhf.config import TrackingConfig, WandB
 from rlhf.console import Screen
-from rlhf.errors import GuardError
 
 FILE = "metrics.jsonl"
 
@@ -94,13 +92,6 @@ class Tracker:
         except Exception as error:  # a tracker never stops a run
             warnings.warn(f"W&B failed and is off for the rest of this stage: {error}", stacklevel=2)
             self._wandb = None
-
-
-def check_finite(metrics: Mapping[str, Any], where: str) -> None:
-    """Raise GuardError when a loss, reward or gradient norm is NaN or infinite. `where`: which step, which rows."""
-    for name, value in metrics.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise GuardError(f"{where}: {name} is {value}; lower the learning rate, or look at these rows")
 
 
 def _start_wandb(config: WandB, folder: Path, recipe: str, stage: str, settings: Mapping[str, Any]) -> Any | None:

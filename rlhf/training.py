@@ -10,15 +10,16 @@ from typing import Any, cast
 import torch
 from datasets import Dataset
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from rlhf import adapters, checkpoint, stopping
 from rlhf.artifact import CHECKPOINT
 from rlhf.config import TrainConfig, TrainingStage
 from rlhf.errors import GuardError
+from rlhf.finite import check_finite, check_step
 from rlhf.job import check_some_left, schedule_name
-from rlhf.tracking import Tracker, check_finite
+from rlhf.tracking import Tracker
 
 
 def arguments(config: TrainingStage, out: Path) -> dict[str, Any]:
@@ -44,6 +45,7 @@ def arguments(config: TrainingStage, out: Path) -> dict[str, Any]:
         "gradient_checkpointing": train.gradient_checkpointing,
         "logging_steps": train.log_every,
         "logging_first_step": True,
+        "logging_nan_inf_filter": False,
         "bf16": config.precision == "bf16",
         "use_cpu": not torch.cuda.is_available(),
         "save_strategy": "steps" if train.checkpoint_every else "no",
@@ -62,6 +64,20 @@ class Resumable(Trainer):
 
     _making: Path | None = None
     """Where the checkpoint that is being made is written."""
+    _taken: list[tuple[dict[str, Any], Tensor]]
+    """Micro-batches of the step so far, and their losses."""
+
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        self._taken = [*getattr(self, "_taken", ()), (inputs, loss)]
+        return loss
+
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
+        """What the trainer asks for right before a step: none is taken on numbers that are not finite."""
+        norm = super()._get_grad_norm(model, grad_norm)
+        taken, self._taken = self._taken, []
+        check_step(self.state.global_step + 1, taken, norm, cast(Any, self.train_dataset))
+        return norm
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         trained = {name: p.detach().cpu().contiguous() for name, p in _trained(self.model).items()}

@@ -34,6 +34,8 @@ class Encoded(NamedTuple):
     ids: list[int]
     assistant_mask: list[int]
     """1 on every token the assistant writes, its stop tokens included; as long as `ids`."""
+    where: str = ""
+    """`file:line`, for messages."""
 
     @property
     def last_answer(self) -> list[int]:
@@ -222,7 +224,7 @@ def encode_demonstrations(
                 cut = len(whole.ids) - len(encoded.ids)
             if chat.says_nothing(encoded.last_answer):
                 raise _DropError("empty answer")
-            rows.append(encoded)
+            rows.append(encoded._replace(where=record.where))
             trained = sum(encoded.assistant_mask)
             books.use(trained, len(encoded.ids) - trained, cut)
     return rows, books.ledger(len(rows))
@@ -231,8 +233,8 @@ def encode_demonstrations(
 def encode_preferences(
     records: Sequence[Preference], chat: ChatFormat, max_length: int, one_answer: bool = False, ties: bool = False
 ) -> tuple[list[dict[str, Any]], Ledger]:
-    """{prompt_ids, chosen_ids, rejected_ids, margin, tie}: the prompt and either answer take at most `max_length`
-    tokens; `margin` is 0 where the row has none.
+    """{prompt_ids, chosen_ids, rejected_ids, margin, tie, where}: the prompt and either answer take at most
+    `max_length` tokens; `margin` is 0 where the row has none.
 
     With `one_answer`, pairs that part before the last turn are dropped: the user's later turns would be among the
     tokens that a policy learns from. A reward model may read them. Without `ties`, pairs of which neither is better
@@ -258,7 +260,7 @@ def encode_preferences(
             if chosen == rejected:
                 raise _DropError("identical")
             ids = {"prompt_ids": prompt, "chosen_ids": chosen, "rejected_ids": rejected}
-            rows.append({**ids, "margin": record.margin or 0.0, "tie": record.tie})
+            rows.append({**ids, "margin": record.margin or 0.0, "tie": record.tie, "where": record.where})
             books.use(len(chosen) + len(rejected), len(prompt), whole - len(prompt))
     return rows, books.ledger(len(rows))
 
@@ -266,9 +268,9 @@ def encode_preferences(
 def encode_rated(
     records: Sequence[Rated], chat: ChatFormat, max_length: int, needs: Sequence[str] = ()
 ) -> tuple[list[dict[str, Any]], Ledger]:
-    """{prompt_ids, completion_ids, numbers}, a row for each answer: together at most `max_length` tokens. The ledger
-    counts answers; those that have none of the numbers `needs` are dropped, and those of several turns, of which some
-    would be the user's."""
+    """{prompt_ids, completion_ids, numbers, where}, a row for each answer: together at most `max_length` tokens. The
+    ledger counts answers; those that have none of the numbers `needs` are dropped, and those of several turns, of which
+    some would be the user's."""
     books = _Books()
     rows = []
     for record in records:
@@ -288,7 +290,8 @@ def encode_rated(
                 if chat.says_nothing(ids):
                     raise _DropError("empty answer")
                 books.use(len(ids), len(asked), whole - len(asked))
-                rows.append({"prompt_ids": asked, "completion_ids": ids, "numbers": numbers})
+                said = {"prompt_ids": asked, "completion_ids": ids, "numbers": numbers}
+                rows.append({**said, "where": record.where})
     return rows, books.ledger(len(rows))
 
 

@@ -85,7 +85,7 @@ def _with_reference(
     known = reference.logprobs(job, parent, answers + strangers, config.train.micro_batch, tracker)
     found = []
     for i, row in enumerate(rows):
-        ids = {"prompt_ids": row["prompt_ids"], "completion_ids": row["completion_ids"]}
+        ids = {name: row[name] for name in ("prompt_ids", "completion_ids", "where")}
         kl = {"KL_completion_ids": strangers[i][1], "ref_KL_logps": known[len(rows) + i]}
         found.append(
             {**ids, "label": row["numbers"][LABEL] > 0, "ref_logps": known[i]} | (kl if config.loss == "kto" else {})

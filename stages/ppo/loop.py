@@ -27,6 +27,7 @@ from rlhf.data.records import Prompt
 from rlhf.decoder import Decoder
 from rlhf.errors import GuardError
 from rlhf.evaluate import batches
+from rlhf.finite import check_finite
 from rlhf.job import schedule_name
 from rlhf.lm_head import head_loss
 from rlhf.memory import give_back
@@ -37,7 +38,7 @@ from rlhf.rl.losses import policy_loss, value_loss
 from rlhf.rl.masked import masked_mean, masked_var, whiten
 from rlhf.roles import Roles
 from rlhf.rollout import Rollout, Sampling, engine_for, sample
-from rlhf.tracking import Tracker, check_finite
+from rlhf.tracking import Tracker
 from stages.ppo.batch import Batch
 from stages.ppo.config import PPOConfig
 from stages.ppo.watch import Look, Watch

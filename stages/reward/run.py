@@ -21,12 +21,13 @@ from rlhf.artifact import Artifact
 from rlhf.data.chat import Ledger, encode_demonstrations, encode_preferences, encode_rated
 from rlhf.data.load import load
 from rlhf.errors import DataError
+from rlhf.finite import check_finite
 from rlhf.forwards import scores_from_trunk
 from rlhf.job import Job, check_some_left
 from rlhf.parts import score_head
 from rlhf.rl import preferences
 from rlhf.roles import Role
-from rlhf.tracking import Tracker, check_finite
+from rlhf.tracking import Tracker
 from rlhf.weights import Weights
 from stages.reward import heads
 from stages.reward.config import RewardConfig
@@ -114,8 +115,13 @@ def _tokens(row: Row, scale: Scale | None, config: RewardConfig) -> Row:
     """What the trainer is given of a row."""
     if scale is not None:
         said = scale.standard(numbers_of(row, config.predicted))
-        return {"texts": _answers(row), "said": said}
-    return {"texts": _answers(row), "margin": config.margin_coef * row["margin"], "tie": row["tie"]}
+        return {"texts": _answers(row), "said": said, "where": row["where"]}
+    return {
+        "texts": _answers(row),
+        "where": row["where"],
+        "margin": config.margin_coef * row["margin"],
+        "tie": row["tie"],
+    }
 
 
 def _demonstrations(config: RewardConfig, job: Job, out: Path) -> list[list[int]]:

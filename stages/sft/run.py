@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from trl.trainer.sft_config import SFTConfig as TRLConfig
 from trl.trainer.sft_trainer import SFTTrainer
@@ -45,7 +46,7 @@ def run(config: SFTConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
     return job.finish(model, out, {"train": ledger, "held_out": held_out_ledger}, metrics)
 
 
-def _labelled(row: Encoded, loss_on: str) -> dict[str, list[int]]:
+def _labelled(row: Encoded, loss_on: str) -> dict[str, Any]:
     """Tokens with their labels; -100 where nothing is learned."""
     mask = list(row.assistant_mask)
     if loss_on == "all":
@@ -54,4 +55,4 @@ def _labelled(row: Encoded, loss_on: str) -> dict[str, list[int]]:
         start = len(mask) - mask[::-1].index(0)
         mask = [0] * start + mask[start:]
     labels = [token if learned else -100 for token, learned in zip(row.ids, mask, strict=True)]
-    return {"input_ids": list(row.ids), "labels": labels}
+    return {"input_ids": list(row.ids), "labels": labels, "where": row.where}

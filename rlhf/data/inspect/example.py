@@ -85,7 +85,7 @@ def _rendered(record: Record, limit: int, chat: ChatFormat) -> Example | None:
     context = list(_pieces(chat, chat.prompt_ids(kept), [0] * asked)) if kept else []
     parts: dict[str, list[Piece]] = {}
     for name, said in sides:
-        ids, mask = chat.encode([*kept, *said])
+        ids, mask, _ = chat.encode([*kept, *said])
         if isinstance(record, Demonstration):  # earlier answers are learnt too
             asked = asked or mask.index(1)
             context = list(_pieces(chat, ids, mask, 0, asked))
