@@ -280,7 +280,13 @@ def resolve(ref: ModelRef, folder: Path | None = None) -> ModelSource:
     if ref.name in MODELS:
         hub_id = MODELS[ref.name].hub_id
         return _on_hub(ref, hub_id) if hub_id else _on_disk(ref, resource(TINY))
-    path = Path(ref.name).expanduser()
+    if not ref.name.strip():
+        raise RecipeError("a model needs a name, got nothing")
+    try:
+        path = Path(ref.name).expanduser()
+        path.is_dir()
+    except (OSError, RuntimeError, ValueError):  # such as a name too long, or no such home
+        raise RecipeError(_unknown(ref.name)) from None
     places = [place for place in ((folder or Path()) / path, path) if place.is_dir()]
     for place in places:
         if (model := _model_folder(place)) is not None:

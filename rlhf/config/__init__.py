@@ -217,7 +217,7 @@ class StageConfig(Strict):
 
     name: str
     stage: str
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     """Seed of initialisation, order and sampling."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Arithmetic of the forward and backward passes, and storage of frozen weights; what trains is held in fp32."""
@@ -334,7 +334,7 @@ class RewardSource(Strict):
     def _one_kind(self) -> "RewardSource":
         if sum(bool(kind) for kind in (self.models, self.rule, self.url)) != 1:
             raise ValueError("name exactly one of `model`, `rule` and `url`")
-        if self.url is None and "timeout_s" in self.model_fields_set:
+        if self.url is None and self.timeout_s != type(self).model_fields["timeout_s"].default:
             raise ValueError("timeout_s does nothing without a `url`: leave it out")
         if self.uncertainty and not self.models:
             raise ValueError("uncertainty is the disagreement of reward models or of their heads: name a `model`")

@@ -35,7 +35,7 @@ class Source(Strict):
     files, or a pattern such as `pairs/*.jsonl`."""
     stage: str | None = None
     """An earlier stage of this recipe that makes examples, such as `sample`."""
-    hub: str | None = None
+    hub: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9_.-]+)?$")
     """A dataset's id on the Hugging Face hub."""
     subset: str | None = None
     """Configuration name or data_dir of the hub dataset."""
@@ -141,7 +141,8 @@ class DataConfig(Source):
 
     @model_validator(mode="after")
     def _each_source_speaks_for_itself(self) -> "DataConfig":
-        of_one = [name for name in Source.model_fields if name in self.model_fields_set]
+        defaults = {name: field.get_default(call_default_factory=True) for name, field in Source.model_fields.items()}
+        of_one = [name for name, default in defaults.items() if getattr(self, name) != default]
         if self.mix and of_one:
             raise ValueError(f"{of_one[0]}: with `mix`, say it of the sources that it is meant for")
         return self

@@ -6,9 +6,19 @@ Every field has its bounds in the type and its meaning in the docstring below it
 import ast
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails
 
 from rlhf.resources import is_shipped
 
@@ -19,6 +29,33 @@ class Strict(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _true_is_no_number(cls, given: Any) -> Any:
+        """Python takes true for 1."""
+        for key in given.keys() & cls.model_fields.keys() if isinstance(given, dict) else ():
+            known = _plain_types(cls.model_fields[key].annotation)
+            if bool not in known and known & {int, float} and (loc := _true_in(given[key])) is not None:
+                wrong = InitErrorDetails(type="float_type", loc=(key, *loc), input=True)
+                raise ValidationError.from_exception_data(cls.__name__, [wrong])
+        return given
+
+
+def _true_in(value: Any) -> tuple[Any, ...] | None:
+    """Where a value is, or a list or a mapping holds, true or false."""
+    if isinstance(value, bool):
+        return ()
+    held = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return next(((key,) for key, one in held if isinstance(one, bool)), None)
+
+
+def _plain_types(annotation: Any) -> set[Any]:
+    """The types that an annotation names, at any depth but inside blocks."""
+    inner = get_args(annotation)
+    if get_origin(annotation) is Literal:
+        return {type(word) for word in inner}
+    return {one for part in inner for one in _plain_types(part)} if inner else {annotation}
 
 
 def items(block: BaseModel) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -35,7 +72,12 @@ def items(block: BaseModel) -> Iterator[tuple[tuple[str, ...], Any]]:
 def from_recipe(path: Path, info: ValidationInfo) -> Path:
     """Paths written in a recipe are relative to the recipe's folder (given as validation context)."""
     folder = (info.context or {}).get("folder")
-    return (folder / path.expanduser()).resolve() if folder else path
+    try:
+        whole = (folder / path.expanduser()).resolve() if folder else path
+        whole.is_file()
+    except (OSError, RuntimeError) as error:  # such as a name too long, no such home, links in a circle
+        raise ValueError(f"'{path}' can be no path ({getattr(error, 'strerror', None) or error})") from None
+    return whole
 
 
 def named(path: Any) -> Any:

@@ -16,8 +16,8 @@ from ruamel.yaml.comments import CommentedMap
 from rlhf import yamlfile
 from rlhf.config import DataConfig, LoRA, StageConfig
 from rlhf.errors import RecipeError, did_you_mean
-from rlhf.recipe.chain import broken_links, missing_files, unlike_splits
-from rlhf.recipe.config import INHERITED, RecipeConfig, stage_kinds
+from rlhf.recipe.chain import broken_links, missing_files, unknown_formats, unlike_splits
+from rlhf.recipe.config import INHERITED, LONGEST_NAME, RecipeConfig, stage_kinds
 from rlhf.recipe.overrides import apply_override
 from rlhf.recipe.words import Places, blocks_of, explain
 from rlhf.resources import recipe_names, resource
@@ -102,7 +102,7 @@ def parse(
     if not problems:
         broken = list(broken_links(stages, places))
         splits = [] if broken else unlike_splits(stages, places)  # which follow the chain
-        problems = [*broken, *missing_files(stages, places), *splits]
+        problems = [*broken, *missing_files(stages, places), *unknown_formats(stages, places), *splits]
     if problems:
         raise RecipeError("\n".join(problems))
     return Recipe(config, stages, path, notes)
@@ -124,11 +124,14 @@ def _check_shape(raw: Any, places: Places) -> None:
 
 def _stage(name: str, settings: dict[str, Any], raw: dict[str, Any], context: dict, places: Places) -> StageConfig:
     kind = settings.get("stage", name)
-    if kind not in stage_kinds():
+    if not isinstance(kind, str) or kind not in stage_kinds():
         hint = did_you_mean(str(kind), stage_kinds())
         raise RecipeError(f"{places(('stages', name))}: no stage of kind '{kind}'{hint} (set `stage:` to one of them)")
-    if name in RecipeConfig.model_fields or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
-        raise RecipeError(f"{places(('stages', name))}: '{name}' cannot name a stage")
+    if name in RecipeConfig.model_fields:
+        raise RecipeError(f"{places(('stages', name))}: '{name}' cannot name a stage: it is a key of the recipe")
+    if len(name) > LONGEST_NAME or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+        why = f"up to {LONGEST_NAME} letters, digits, - and _, a letter or digit first"
+        raise RecipeError(f"{places(('stages', name))}: '{name[:60]}' cannot name a stage: {why}")
     model = stage_kinds()[kind]
     inherited = {key: raw[key] for key in INHERITED if raw.get(key) is not None and key in model.model_fields}
     settings = {**inherited, **settings, "name": name, "stage": kind}

@@ -120,6 +120,22 @@ def missing_files(stages: Mapping[str, StageConfig], places: Places) -> Iterator
                 yield f"{places(('stages', name, *keys))}: {'.'.join((name, *keys))}: {what}"
 
 
+def unknown_formats(stages: Mapping[str, StageConfig], places: Places) -> Iterator[str]:
+    """Names of row formats that there are not."""
+    for name, stage in stages.items():
+        for block, data in stage.data_blocks().items():
+            for key, source in data.sources.items():
+                if source.format == "auto":
+                    continue
+                from rlhf.data.formats import FORMATS  # here: slow to import, and seldom needed
+
+                known = {form for kind in FORMATS.values() for form in kind}
+                if source.format not in known:
+                    keys = (block, *filter(None, key.split(".")), "format")
+                    what = f"no format '{source.format}'{did_you_mean(source.format, known)}"
+                    yield f"{places(('stages', name, *keys))}: {'.'.join((name, *keys))}: {what}"
+
+
 def _leaves(block: BaseModel, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Every value under a block that is no block itself, with the keys that lead to it."""
     for path, item in items(block):

@@ -12,11 +12,14 @@ from rlhf.config.data import path_alone
 INHERITED = ("model", "backend", "seed", "precision", "template")
 """Keys that a recipe may set once for all its stages."""
 
+LONGEST_NAME = 100
+"""Characters of a name that a folder is called by."""
+
 
 class RecipeConfig(Strict):
     """The top of a recipe file."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=LONGEST_NAME)
     """Names the run folder."""
     description: str = ""
     """One sentence for the reader."""
@@ -24,7 +27,7 @@ class RecipeConfig(Strict):
     """Model of every stage that names none."""
     backend: BackendConfig = Field(default_factory=LoRA)
     """Backend of every stage that names none."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     """Seed of every stage that names none."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Precision of every stage that names none."""

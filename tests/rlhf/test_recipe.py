@@ -298,16 +298,16 @@ def test_an_overridden_source_replaces_the_other_kind(write_recipe, tmp_path) ->
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("sft.train.lr=abc", "sft.train.lr: input should be a valid number"),
+        ("sft.train.lr=abc", "sft.train.lr: a number is needed"),
         ("sft.train.lr={full: x, lora: 1}", r"sft.train.lr.full: .*got \"x\"$"),
-        ("sft.train.lr=inf", "sft.train.lr: input should be a finite number"),
+        ("sft.train.lr=inf", "sft.train.lr: a finite number is needed"),
         ("backend.kind=qlroa", "backend.kind: there is no 'qlroa'; did you mean 'qlora'"),
         ("sft.backend={kind: lora, q: 1}", "sft.backend.q: unknown key; known: alpha"),
         ("sft.data=5", "sft.data: a block of settings is needed"),
         ("sft.data.path=sft.json", "sft.data.path: no file .*; did you mean 'sft.jsonl'"),
         ("sft.data.path='*.csv'", r"sft.data.path: .*\*.csv fits no file that can be read"),
         ("sft.template=nowhere", "no chat template 'nowhere'"),
-        ("precision=fp8", "precision: input should be 'fp32' or 'bf16'"),
+        ("precision=fp8", "precision: must be 'fp32' or 'bf16'"),
         ("ppo.rewards={short: {rule: {file: gone.py, trust_code: true}}}", "ppo.rewards.short.rule.file: no file"),
     ],
 )
