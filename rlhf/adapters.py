@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from rlhf import config as settings
 from rlhf.artifact import ADAPTER
 from rlhf.errors import ArtifactError, RecipeError, did_you_mean
+from rlhf.intact import first_line
 from rlhf.parts import Adapter, bare, decoder, matrix
 from rlhf.registry import family_of
 from rlhf.weights import Weights
@@ -148,7 +149,10 @@ def saved_config(folder: Path, model: nn.Module | None = None, trainable: bool =
     """The shape of a saved adapter, as it is on `model`: without a language head, without that head's rows."""
     import peft
 
-    config: Any = peft.LoraConfig.from_pretrained(str(folder))
+    try:
+        config: Any = peft.LoraConfig.from_pretrained(str(folder))
+    except Exception as error:  # whatever a setting makes the library stumble over
+        raise ArtifactError(f"{folder}: its adapter_config.json is not understood: {first_line(error)}") from None
     config.inference_mode = not trainable
     if model is not None:  # the same adapter on a quantised base is not transposed
         config.fan_in_fan_out = is_conv1d(model, config.target_modules)

@@ -5,7 +5,9 @@ would use, and its difference to the live model is written beside it.
 """
 
 import json
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +44,12 @@ def export(weights: Weights, out: Path, precision: str = "bf16", texts: Path | N
     A policy loads with AutoModelForCausalLM, a reward model with AutoModelForSequenceClassification(num_labels=1).
     Merging is in float32, rounding to `precision` comes last. `texts`: a file of lines to compare on.
     """
-    chat = _begin(weights, out)
+    with _new_folder(out):
+        return _export(weights, out, precision, texts)
+
+
+def _export(weights: Weights, out: Path, precision: str, texts: Path | None) -> dict[str, Any]:
+    chat = text.load(weights)
     rows = _rows(weights, chat, texts)
     live = _said(standalone(for_weights(weights), weights, chat), rows)
     model = loading.merged(weights, chat, weights.head_kind).eval()
@@ -67,7 +74,12 @@ def export_adapter(weights: Weights, out: Path, texts: Path | None = None) -> di
     """
     if weights.adapter is None:
         raise ArtifactError(f"'{weights.called}' has no adapter: export it whole")
-    chat = _begin(weights, out)
+    with _new_folder(out):
+        return _export_adapter(weights, out, texts)
+
+
+def _export_adapter(weights: Weights, out: Path, texts: Path | None) -> dict[str, Any]:
+    chat = text.load(weights)
     rows = _rows(weights, chat, texts)
     live = _said(standalone(for_weights(weights), weights, chat), rows)
     base = loading.whole(weights, chat, weights.head_kind, torch.float32)
@@ -93,15 +105,23 @@ def _check(gap: dict[str, float], what: str) -> None:
 # ------------------------------------------------------------------------------------------------ writing
 
 
-def _begin(weights: Weights, out: Path) -> ChatFormat:
-    """Make sure that `out` is new; the text format to write there."""
+@contextmanager
+def _new_folder(out: Path) -> Iterator[None]:
+    """The folder to write to, which is new or empty, and is so again where the export fails."""
+    is_new = not out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ArtifactError(f"{out}: cannot be a folder ({error.strerror}); name another with --out") from None
     if any(out.iterdir()):
         raise ArtifactError(f"{out} is not empty; name a new folder")
-    return text.load(weights)
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(out, ignore_errors=True)
+        if not is_new:
+            out.mkdir()
+        raise
 
 
 def _complete(weights: Weights, out: Path, base: str) -> None:

@@ -1,8 +1,9 @@
 """Weights from disk as a model: whole, quantised, or with their adapter merged into them."""
 
 import logging
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from transformers import (
 from rlhf import adapters
 from rlhf.data.chat import ChatFormat
 from rlhf.errors import ArtifactError
+from rlhf.intact import first_line
 from rlhf.parts import matrix, score_head
 from rlhf.weights import Head, Weights
 
@@ -33,14 +35,22 @@ _WHOLE_PARTS = ["lm_head", "embed_out", "score"]
 def whole(weights: Weights, chat: ChatFormat, head: Head, dtype: torch.dtype, **extra: Any) -> PreTrainedModel:
     """Whole weights from a folder, with a score head when asked (loaded if there is one, else freshly initialised)."""
     options = {"dtype": dtype, "trust_remote_code": weights.trust_remote_code, "use_safetensors": True, **extra}
+    options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}  # we tell which, and they do not
+    loaded: Any
     try:
         with quiet_loading():
             if head == "lm":
-                model = AutoModelForCausalLM.from_pretrained(weights.base, **options)
+                loaded = AutoModelForCausalLM.from_pretrained(weights.base, **options)
             else:
-                model = AutoModelForSequenceClassification.from_pretrained(weights.base, num_labels=1, **options)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ArtifactError(f"{weights.base}: the model does not load: {str(error).strip().splitlines()[0]}") from None
+                loaded = AutoModelForSequenceClassification.from_pretrained(weights.base, num_labels=1, **options)
+    except Exception as error:  # whatever its files make the library stumble over
+        if isinstance(error, ValueError) and "Unrecognized configuration class" in str(error):
+            what = "continues text" if head == "lm" else "classifies text"
+            why = f"config.json names an architecture of which transformers has no model that {what}"
+            raise ArtifactError(f"{weights.base}: {why}") from None
+        raise ArtifactError(f"{weights.base}: the model does not load: {first_line(error)}") from None
+    model, told = loaded
+    _check_complete(model, told, weights, head)
     _align(model)
     _fit_vocabulary(model, chat)
     model.config.pad_token_id = chat.pad_id
@@ -49,6 +59,25 @@ def whole(weights: Weights, chat: ChatFormat, head: Head, dtype: torch.dtype, **
     else:  # whole and bare: `generate` fills what is not set from here, and a penalty would bend the policy's samples
         model.generation_config = GenerationConfig(pad_token_id=chat.pad_id, eos_token_id=list(chat.stop_ids))
     return model
+
+
+def _check_complete(model: PreTrainedModel, told: Mapping[str, Any], weights: Weights, head: Head) -> None:
+    """Raise ArtifactError where a parameter is not what the files say, which transformers fills with noise unasked."""
+    for name, there, wanted in sorted(told["mismatched_keys"]):
+        shapes = f"has shape {tuple(there)}, and config.json makes it {tuple(wanted)}"
+        raise ArtifactError(f"{weights.base}: {name} {shapes}: weights and config are not of one model")
+    fresh = {"score.weight"} if head == "score" and not weights.own_head else set()
+    if missing := sorted(set(told["missing_keys"]) - fresh):
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ArtifactError(f"{weights.base}: the weights lack {missing[0]}{more}, which config.json asks for")
+    shapes = {re.sub(r"\d+", "#", name) for name, _ in model.named_parameters()}
+    if layers := sorted(name for name in told["unexpected_keys"] if re.sub(r"\d+", "#", name) in shapes):
+        raise ArtifactError(f"{weights.base}: the weights hold {layers[0]}, and config.json has fewer layers")
+    for name, parameter in model.named_parameters():
+        if name in fresh or not parameter.is_floating_point():  # 4-bit weights are no numbers by themselves
+            continue
+        if not parameter.detach().sum(dtype=torch.float32).isfinite():
+            raise ArtifactError(f"{weights.base}: {name} holds numbers that are not finite")
 
 
 def _align(model: nn.Module) -> None:

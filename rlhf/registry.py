@@ -460,10 +460,11 @@ _ANSWER = "an-unlikely-answer"
 
 def _probe(tokenizer: Any, template: str) -> str:
     """How a template writes a user's message and its answer. Raises RecipeError when it cannot."""
-    from jinja2 import TemplateError
-
     messages = [{"role": "user", "content": "question"}, {"role": "assistant", "content": _ANSWER}]
     try:
-        return tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False)
-    except TemplateError as error:
+        text = tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False)
+    except Exception as error:  # whatever the template's own code comes to
         raise RecipeError(f"the chat template fails on a user's message and its answer: {error}") from None
+    if not ("question" in text and _ANSWER in text):
+        raise RecipeError("the chat template leaves out a user's message or its answer; choose another with `template`")
+    return text

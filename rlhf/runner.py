@@ -101,7 +101,12 @@ def _run(recipe: Recipe, folder: Path, screen: Screen, fresh: bool, only: str | 
         elif wanted:
             if why := "" if fresh else _why_again(home, key):
                 screen.say(f"  {why}")
-            done[name] = _run_stage(stage, inputs, home, key, title, recipe, screen, fresh)
+            try:
+                done[name] = _run_stage(stage, inputs, home, key, title, recipe, screen, fresh)
+            except (ArtifactError, RecipeError):  # refused before it began; bad rows stay listed, checkpoints stay
+                if not (_scratch(home) / artifacts.CHECKPOINT).is_dir():
+                    shutil.rmtree(_scratch(home), ignore_errors=True)
+                raise
     return done
 
 

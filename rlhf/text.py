@@ -11,7 +11,8 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from rlhf import registry
 from rlhf.artifact import Text
 from rlhf.data.chat import ChatFormat
-from rlhf.errors import ArtifactError, RecipeError
+from rlhf.errors import ArtifactError, RecipeError, RLHFError
+from rlhf.intact import first_line, read_json
 from rlhf.weights import Weights
 
 
@@ -20,14 +21,22 @@ def load(weights: Weights, template: str | Path | None = None, new_tokens: Seque
 
     `new_tokens` are added to the vocabulary, as special ones, where it lacks them.
     """
+    config = _config(weights)
     try:
         tokenizer = AutoTokenizer.from_pretrained(weights.tokenizer, trust_remote_code=weights.trust_remote_code)
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{weights.tokenizer}: no tokenizer there ({str(error).splitlines()[0]})") from None
-    family = registry.family_of(_config(weights).to_dict())
+    except Exception as error:  # whatever its files make the library stumble over
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            if (path := weights.tokenizer / name).is_file():
+                read_json(path)
+        raise ArtifactError(f"{weights.tokenizer}: no tokenizer there ({first_line(error)})") from None
+    family = registry.family_of(config.to_dict())
     tokenizer.chat_template = registry.choose_template(tokenizer, family, template)
     if weights.text is None:
-        tokens = registry.choose_tokens(tokenizer, family, tokenizer.chat_template)
+        _check_vocabulary(weights, tokenizer, config.get_text_config())
+        try:
+            tokens = registry.choose_tokens(tokenizer, family, tokenizer.chat_template)
+        except RLHFError as error:
+            raise type(error)(f"{weights.tokenizer}: {error}") from None
         if tokens.pad_is_new:
             tokenizer.add_special_tokens({"pad_token": tokens.pad})
         pad, stops = tokens.pad, tokens.stops
@@ -87,6 +96,23 @@ def same(left: ChatFormat, right: ChatFormat) -> bool:
     return left.tokenizer is right.tokenizer or _serialised(left.tokenizer) == _serialised(right.tokenizer)
 
 
+def _check_vocabulary(weights: Weights, tokenizer: PreTrainedTokenizerBase, config: Any) -> None:
+    """Raise ArtifactError where model and tokenizer are not each other's. Special tokens may lack their rows: those are
+    made."""
+    rows, vocabulary = getattr(config, "vocab_size", None), tokenizer.get_vocab()
+    known = max(vocabulary.values(), default=-1) + 1
+    added = {str(token) for token in tokenizer.added_tokens_decoder.values()}
+    plain = max((i for token, i in vocabulary.items() if token not in added), default=-1) + 1
+    if rows is not None and plain > rows:
+        raise ArtifactError(
+            f"{weights.tokenizer}: the tokenizer knows {plain} tokens, and the model {rows}: not its own"
+        )
+    ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
+    if beyond := [end for end in ends if isinstance(end, int) and end >= known]:
+        why = f"config.json ends a text with token {beyond[0]}, and the tokenizer knows {known}: not its own"
+        raise ArtifactError(f"{weights.base}: {why}")
+
+
 def _check_locked(weights: Weights, tokenizer: PreTrainedTokenizerBase) -> None:
     assert weights.text is not None
     if _sha256(str(tokenizer.chat_template)) != weights.text.template_sha256:
@@ -104,10 +130,11 @@ def _serialised(tokenizer: Any) -> str:
 def _config(weights: Weights) -> Any:
     try:
         return AutoConfig.from_pretrained(weights.base, trust_remote_code=weights.trust_remote_code)
-    except (OSError, ValueError, KeyError) as error:
-        raise ArtifactError(
-            f"{weights.base}: its config.json is not understood: {str(error).splitlines()[0]}"
-        ) from None
+    except Exception as error:  # whatever a setting makes the library stumble over
+        if "custom code" in str(error):
+            why = "names Python code to run; read it, then set trust_remote_code: true"
+            raise ArtifactError(f"{weights.base}: its config.json {why}") from None
+        raise ArtifactError(f"{weights.base}: its config.json is not understood: {first_line(error)}") from None
 
 
 def _sha256(text: str) -> str:

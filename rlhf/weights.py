@@ -1,7 +1,6 @@
 """From a reference in a recipe to files on this machine: a base, perhaps an adapter on it, perhaps a score head."""
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rlhf import artifact as artifacts
+from rlhf import intact
 from rlhf.artifact import Artifact, Text
 from rlhf.config import ModelRef
 from rlhf.errors import ArtifactError
@@ -125,6 +125,7 @@ def find(ref: ModelRef, stages: Mapping[str, Artifact], folder: Path | None = No
         return replace(made, called=str(ref.name), trust_remote_code=made.trust_remote_code and ref.trust_remote_code)
     base = Path(source.location) if source.is_local else _fetch(source)
     known = identity(base)
+    intact.check(base)
     return Weights(
         base=base,
         name=source.name,
@@ -140,7 +141,7 @@ def find(ref: ModelRef, stages: Mapping[str, Artifact], folder: Path | None = No
 
 def _has_head(base: Path) -> bool:
     """Whether a model folder is a classifier of one output. Raises ArtifactError for one of several."""
-    config = json.loads((base / "config.json").read_text("utf-8"))
+    config = intact.read_json(base / "config.json")
     if not any(name.endswith("ForSequenceClassification") for name in config.get("architectures") or ()):
         return False
     outputs = len(config.get("id2label") or {0: "", 1: ""})
@@ -162,6 +163,8 @@ def identity(folder: Path) -> str:
             stat = file.stat()
         except OSError:
             raise ArtifactError(f"{file}: missing") from None
+        if not file.is_file():
+            raise ArtifactError(f"{file}: is no file")
         if file.suffix == ".safetensors":
             total.update(_file_hash(os.fspath(file), stat.st_size, stat.st_mtime_ns).encode())
         else:

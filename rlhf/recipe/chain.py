@@ -24,7 +24,7 @@ def broken_links(stages: Mapping[str, StageConfig], places: Places) -> Iterator[
                     source = resolve(ref, places.path.parent if places.path else None)
                     makes = artifact.read(Path(source.location)).makes if source.is_artifact else role
                 except RLHFError as error:
-                    yield f"{place}: {error}"
+                    yield f"{place}: {where}: {error}"
                 else:
                     if makes != role:
                         yield f"{place}: {where} names '{ref.name}', which is a {makes}, not a {role}"
