@@ -32,6 +32,8 @@ Kind = Literal["policy", "reward", "stage", "judge"]
 SHOP = resource("data_samples/corner_shop")
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+STORIES = Path("/work/shared/models/stories260K")
+"""A small Llama from the hub (karpathy/tinyllamas)."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class Case:
     """It is odd, and right."""
     exports: bool = False
     """It is a good model in the wrong place."""
+    needs: Path | None = None
+    """A model of this machine, without which the case is skipped."""
 
 
 # ------------------------------------------------------------------------------------------------ damage
@@ -375,6 +379,9 @@ CASES = [
     Case("no chat template", "policy", _remove(_TEMPLATE), "", works=True),
     Case("no generation_config", "policy", _remove("generation_config.json"), "", works=True),
     Case("a reward model of its own", "reward", lambda folder: None, "", works=True),
+    Case("a model of others", "policy", lambda folder: _stories(folder), "", works=True, needs=STORIES),
+    Case("a model of others, cut", "policy", lambda folder: (_stories(folder), _cut(WEIGHTS, 0.9)(folder)), "download",
+         needs=STORIES),
     Case("a stage", "stage", lambda stage: None, "", works=True),
     Case("a stage's judge", "judge", lambda stage: None, "", works=True),
 ]  # fmt: skip
@@ -395,6 +402,12 @@ def _as_reward(folder: Path) -> None:
 
     _tensors(add)(folder)
     _edit("config.json", architectures=["LlamaForSequenceClassification"], id2label={"0": "L0"})(folder)
+
+
+def _stories(folder: Path) -> None:
+    shutil.rmtree(folder)
+    shutil.copytree(STORIES, folder, copy_function=shutil.copyfile)
+    folder.chmod(0o755)
 
 
 def _as_policy(folder: Path) -> None:
@@ -573,6 +586,9 @@ def main() -> None:
         good = good_models(Path(scratch) / "good")
         for case in CASES:
             if options.names and case.name not in options.names:
+                continue
+            if case.needs and not case.needs.exists():
+                print(f"{case.name}: skipped, no {case.needs}", file=sys.stderr)
                 continue
             work = Path(tempfile.mkdtemp(dir=scratch))
             tried += 1
