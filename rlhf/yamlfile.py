@@ -59,6 +59,8 @@ class _UnfitError(Exception):
 
 def _parse(text: str) -> Any:
     """The tree of a text, built only once it is known to be small. Raises _UnfitError."""
+    if deep := re.search(rf"(?:[\[{{]\s*){{{_MOST_LEVELS + 1}}}", text):  # the parser takes seconds over thousands
+        raise _UnfitError(f"{_position(text, deep.start())}: more than {_MOST_LEVELS} blocks inside one another")
     try:
         _check(YAML(typ="rt").parse(text))
         return YAML(typ="rt").load(text)
@@ -68,10 +70,15 @@ def _parse(text: str) -> Any:
         raise _UnfitError(at + _in_words(str(error.problem or error.context or "this is not YAML"))) from None
     except (YAMLError, ValueError) as error:
         if found := re.search(r"#x([0-9a-f]{4}).*position (\d+)", str(error), re.DOTALL):
-            before = text[: int(found[2])]
-            at = f"{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
+            at = _position(text, int(found[2]))
             raise _UnfitError(f"{at}: the character U+{found[1].upper()} cannot be in a recipe") from None
         raise _UnfitError(f" {_in_words(str(error))}") from None
+
+
+def _position(text: str, offset: int) -> str:
+    """`line:column` of a character."""
+    before = text[:offset]
+    return f"{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
 
 
 def _check(events: Iterator[Event]) -> None:

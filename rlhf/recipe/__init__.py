@@ -15,6 +15,7 @@ from ruamel.yaml.comments import CommentedMap
 
 from rlhf import yamlfile
 from rlhf.config import DataConfig, LoRA, StageConfig
+from rlhf.config.data import path_alone
 from rlhf.errors import RecipeError, did_you_mean
 from rlhf.recipe.chain import broken_links, missing_files, unknown_formats, unlike_splits
 from rlhf.recipe.config import INHERITED, LONGEST_NAME, RecipeConfig, stage_kinds
@@ -139,7 +140,7 @@ def _stage(name: str, settings: dict[str, Any], raw: dict[str, Any], context: di
     if isinstance(own, dict) and "kind" not in own:  # another rank of the same backend
         settings["backend"] = {**_KIND, **inherited.get("backend", {}), **own}
     if raw.get("data"):
-        settings |= _shared_data(model, settings, raw["data"])
+        settings |= _shared_data(model, settings, path_alone(raw["data"]))
     try:
         return model.model_validate(settings, context=context)
     except ValidationError as error:

@@ -327,6 +327,11 @@ def test_a_file_alone_is_a_data_block(write_recipe, tmp_path) -> None:
     assert short.stages["sft"].data.path == tmp_path / "sft.jsonl"
 
 
+def test_a_file_alone_serves_every_stage(write_recipe, tmp_path) -> None:
+    stages = load(write_recipe(SHARED.replace("{hub: some/set, subset: part}", "sft.jsonl"))).stages
+    assert stages["sft"].data.path == stages["dpo"].data.path == tmp_path / "sft.jsonl"
+
+
 def test_a_name_is_never_taken_for_a_path(write_recipe, tmp_path, monkeypatch) -> None:
     path = write_recipe(GOOD)
     monkeypatch.chdir(tmp_path)
