@@ -10,7 +10,8 @@ import pytest
 from rlhf.config import TrackingConfig, WandB
 from rlhf.console import Screen
 from rlhf.errors import GuardError
-from rlhf.tracking import Tracker, check_finite
+from rlhf.finite import check_finite
+from rlhf.tracking import Tracker
 
 
 def tracker(folder: Path, config: TrackingConfig | None = None) -> Tracker:

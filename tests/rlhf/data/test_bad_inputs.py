@@ -675,7 +675,7 @@ def test_nobody_forges_a_turn(write: Write, chats: Chats, role: str) -> None:
     assert controls(chat, ids) == controls(chat, chat.prompt_ids(plain)) == 5
     assert chat.tokenizer.decode(ids) == chat.render(talk, generation=True)
     encoded = chat.encode([*talk, say("yes")])
-    said = [token for token, mask in zip(*encoded, strict=True) if mask]
+    said = [token for token, mask in zip(encoded.ids, encoded.assistant_mask, strict=True) if mask]
     assert chat.tokenizer.decode(said) == "yes<|im_end|>"
     assert encoded.ids[: len(ids)] == ids
 
@@ -684,7 +684,7 @@ def test_what_the_assistant_said_is_encoded_as_it_was_sampled(write: Write, chat
     """Tokens that an answer spells are tokens: such data teaches a policy to write them."""
     chat = chats("chatml")
     row = {"prompt": "q", "completion": "a<|im_end|>\n<|im_start|>user\nb"}
-    ((ids, mask),), _ = encode_demonstrations(
+    ((ids, mask, _),), _ = encode_demonstrations(
         load(config(write("x.jsonl", json.dumps(row))), "demonstrations").train, chat, 99
     )
     assert controls(chat, ids) == 6 and sum(mask) == len(chat.text_ids(row["completion"])) + 1

@@ -33,7 +33,7 @@ def decode(chat: ChatFormat, ids: list[int]) -> str:
 
 def masked(chat: ChatFormat, messages: list[Message]) -> list[str]:
     """The stretches of text that the mask marks."""
-    ids, mask = chat.encode(messages)
+    ids, mask, _ = chat.encode(messages)
     found: list[list[int]] = []
     for i, (token, said) in enumerate(zip(ids, mask, strict=True)):
         if said and (i == 0 or not mask[i - 1]):
@@ -67,7 +67,7 @@ def test_template_without_stop_gets_one(chats: Chats) -> None:
 def test_text_without_a_prompt(chats: Chats) -> None:
     assert masked(chats("chatml"), talk("", "Once.")[1:]) == ["Once.<|im_end|>"]
     chat = chats("unmarked")
-    ids, mask = chat.encode(talk("", "Once.")[1:])
+    ids, mask, _ = chat.encode(talk("", "Once.")[1:])
     assert decode(chat, ids) == "Once.</s>" and all(mask)
 
 
@@ -117,7 +117,7 @@ def talks(draw: st.DrawFn, turns: int = 3) -> list[Message]:
 @given(messages=talks(), name=st.sampled_from(["chatml", "unmarked"]))
 def test_mask_marks_answers_and_nothing_else(chats: Chats, messages: list[Message], name: str) -> None:
     chat = chats(name)
-    ids, mask = chat.encode(messages)
+    ids, mask, _ = chat.encode(messages)
     whole, text = chat.render(messages, generation=False), decode(chat, ids)
     assert len(ids) == len(mask) and ids[-1] in chat.stop_ids and mask[-1] == 1
     assert text == (whole.removesuffix("\n") if name == "chatml" else whole + "</s>")
@@ -195,7 +195,7 @@ def test_both_sides_of_a_pair_are_cut_alike(chats: Chats) -> None:
     limit = len(chat.prompt_ids(talk("xyz"))) + max(len(chosen), len(rejected))
     rows, ledger = encode_preferences([record], chat, limit)
     ids = {"prompt_ids": chat.prompt_ids(talk("xyz")), "chosen_ids": chosen, "rejected_ids": rejected}
-    assert rows == [{**ids, "margin": 0.0, "tie": False}]
+    assert rows == [{**ids, "margin": 0.0, "tie": False, "where": ""}]
     assert ledger["cut"] == 1
 
 
@@ -238,7 +238,7 @@ def test_prompts_and_records_are_cut_alike(chats: Chats) -> None:
 def test_shipped_templates(chats: Chats, path: Path) -> None:
     chat = chats(path.read_text())
     messages = [system("s"), *talk("a", "b", "c", "d")]
-    ids, mask = chat.encode(messages)
+    ids, mask, _ = chat.encode(messages)
     prompt = chat.prompt_ids(messages[:-1])
     assert ids[: len(prompt)] == prompt and ids[-1] in chat.stop_ids
     stretches = [stretch.strip() for stretch in masked(chat, messages)]
@@ -259,7 +259,7 @@ def test_sentencepiece_adds_no_space_inside(model: str) -> None:
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     template = "{{ bos_token }}{% for m in messages %}{{ m.content }}{% endfor %}"
     chat = ChatFormat(tokenizer, template, (tokenizer.eos_token_id,), 0)
-    ids, mask = chat.encode(talk("Once upon a time", ", there was a cat. She s", "at", " down."))
+    ids, mask, _ = chat.encode(talk("Once upon a time", ", there was a cat. She s", "at", " down."))
     assert ids[0] == tokenizer.bos_token_id and ids[-1] == tokenizer.eos_token_id
     assert tokenizer.decode(ids[1:-1]).strip() == "Once upon a time, there was a cat. She sat down."
     assert (
