@@ -1,10 +1,10 @@
 """What tests share: the shipped samples, tiny recipes, and a run of the whole chain made once a session."""
 
+import fcntl
 import importlib.util
 import json
 import os
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -99,16 +99,22 @@ def small_recipe(folder: Path, kind: str, **top: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session", params=["full", "lora", "qlora", "lora-bf16"])
-def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """`(recipe, folder, artifacts)` of a whole run, once for each backend, and once in bf16."""
+def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """`(recipe, folder, artifacts)` of a whole run, once for each backend, and once in bf16. All processes and files of
+    tests share it, since what is unchanged is skipped."""
     from rlhf.console import Screen
     from rlhf.recipe import parse
     from rlhf.runner import run
 
-    folder = tmp_path_factory.mktemp(request.param)
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / f"finished-{request.param}"
+    folder.mkdir(exist_ok=True)
     kind, _, precision = request.param.partition("-")
-    recipe = parse(small_recipe(folder, kind, precision=precision or "fp32"))
-    yield recipe, folder, run(recipe, folder, Screen(quiet=True))
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        recipe = parse(small_recipe(folder, kind, precision=precision or "fp32"))
+        made = run(recipe, folder, Screen(quiet=True))
+    return recipe, folder, made
 
 
 def metrics_of(folder: Path) -> list[dict[str, Any]]:
