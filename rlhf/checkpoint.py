@@ -109,12 +109,17 @@ def _damage(folder: Path) -> str | None:
 
 def fingerprint(path: Path, end: int | None = None) -> str:
     """Hash of a file's bytes up to `end`: tells a torn file, and not a forged one."""
+    return hash_of(path, end).hexdigest()
+
+
+def hash_of(path: Path, end: int | None = None) -> xxhash.xxh3_128:
+    """The same, to go on with as the file grows."""
     hash, left = xxhash.xxh3_128(), end
     with path.open("rb") as file:
         while block := file.read(1 << 20 if left is None else min(left, 1 << 20)):
             hash.update(block)
             left = None if left is None else left - len(block)
-    return hash.hexdigest()
+    return hash
 
 
 # ------------------------------------------------------------------------------------------------ files beside

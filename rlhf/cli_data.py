@@ -137,6 +137,8 @@ def _read(words: list[str], kind: Kind | None) -> "tuple[DataConfig, Kind]":
 
 def _tell(kind: str, books: dict[str, Any], as_json: bool, out: Path | None = None) -> None:
     """The books, in a few lines and to a machine."""
+    from rlhf.data.intake import unread_in_words
+
     found = ", ".join(f"{count} {name}" for name, count in books["formats"].items())
     print(f"{books['rows']} rows read as {kind} ({found})")
     for name in ("used", "held_out"):
@@ -152,7 +154,7 @@ def _tell(kind: str, books: dict[str, Any], as_json: bool, out: Path | None = No
         folder = Path() if out is None else out if out.is_dir() else out.parent
         print(f"rows that teach nothing: {folder / books['dropped_rows']}")
     if books["unread"]:
-        print(f"fields that were not read: {', '.join(f'{name} ({n:,})' for name, n in books['unread'].items())}")
+        print(f"fields that were not read: {', '.join(unread_in_words(books))}")
     if "bad_rows" in books:
         print(books["bad_rows"], file=sys.stderr)
     if out is not None:

@@ -22,7 +22,7 @@ def check_finite(metrics: Mapping[str, Any], where: str) -> None:
 def check_step(step: int, taken: Sequence[tuple[Inputs, Tensor]], norm: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     """Raise GuardError when the loss of a micro-batch or the gradient of their sum is not finite. `taken`: each
     micro-batch with its loss; `rows`: what they were taken from, each with its place `where`."""
-    losses = [float(loss) for _, loss in taken]
+    losses = torch.stack([loss for _, loss in taken]).tolist()  # one look at the device for all
     bad = [inputs for (inputs, _), loss in zip(taken, losses, strict=True) if not math.isfinite(loss)]
     norm = float("nan") if norm is None else float(norm)
     if not bad and math.isfinite(norm):

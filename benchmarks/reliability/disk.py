@@ -17,8 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.reliability.common import report
-from benchmarks.reliability.trials import BACKENDS, STAGES, STEPS, Bench, bench, prepare
+from benchmarks.reliability.trials import STEPS, Bench, suite
 from rlhf import checkpoint
 
 _PLENTY = 1 << 30
@@ -64,32 +63,20 @@ def trial(one: Bench, part: float, codes: Counter[int]) -> str:
             return "no checkpoint is whole"
         if mounted:
             resize(Path(name), _PLENTY)
-        return "" if one.resumes(runs) else "does not go on"
+        return one.goes_on(runs)
 
 
 _NEEDS = {"full": 64 << 20, "lora": 14 << 20, "qlora": 14 << 20}
 """Bytes that a stage has on the disk at most: three checkpoints, or two and the model."""
 
 
-def main() -> None:
-    words = argparse.ArgumentParser(description=__doc__)
-    words.add_argument("--sizes", type=int, default=25)
-    words.add_argument("--stages", nargs="+", default=STAGES)
-    words.add_argument("--backends", nargs="+", default=BACKENDS)
-    given = words.parse_args()
-    prepare()
-    tried, failed, codes = 0, [], Counter[int]()
-    for stage in given.stages:
-        for kind in given.backends:
-            with bench(stage, kind) as one:
-                for i in range(1, given.sizes + 1):
-                    tried += 1
-                    if why := trial(one, i / given.sizes, codes):
-                        failed.append(f"{stage} × {kind}, {i}/{given.sizes}: {why}")
-                        print(f"failed: {failed[-1]}", flush=True)
-    print(f"{codes[2]} runs were stopped by the disk, {codes[0]} had room enough")
-    report(tried, failed)
+def trials(one: Bench, given: argparse.Namespace) -> Iterator[tuple[str, str]]:
+    """Every size of the disk, for a stage and a backend."""
+    codes = Counter[int]()
+    for i in range(1, given.sizes + 1):
+        yield f"{i}/{given.sizes}", trial(one, i / given.sizes, codes)
+    print(f"{one.stage} × {one.kind}: {codes[2]} runs were stopped by the disk, {codes[0]} had room enough")
 
 
 if __name__ == "__main__":
-    main()
+    suite(__doc__, trials, sizes={"type": int, "default": 25})

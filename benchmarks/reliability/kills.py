@@ -17,8 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.reliability.common import report
-from benchmarks.reliability.trials import BACKENDS, STAGES, Bench, bench, kill, prepare
+from benchmarks.reliability.trials import Bench, kill, suite
 
 RANDOM_TIMES = 100
 _CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.truncate", "os.symlink"}
@@ -67,10 +66,10 @@ def undisturbed(one: Bench) -> tuple[int, float]:
         return counted.stat().st_size, time.monotonic() - start
 
 
-def trials(one: Bench, full: bool, seed: int) -> Iterator[tuple[str, bool]]:
-    """Every trial of a stage and a backend: its name, and whether it survived."""
+def trials(one: Bench, given: argparse.Namespace) -> Iterator[tuple[str, str]]:
+    """Every trial of a stage and a backend."""
+    full, chance = given.full, random.Random(len(one.stage + one.kind))
     count, seconds = undisturbed(one)
-    chance = random.Random(seed)
     numbers = range(1, count + 1) if full else sorted(chance.sample(range(1, count + 1), 4))
     times = RANDOM_TIMES if full else 2
     ways = [(f"event {n} of {count}", n, None) for n in numbers]
@@ -82,27 +81,8 @@ def trials(one: Bench, full: bool, seed: int) -> Iterator[tuple[str, bool]]:
                 one.run(runs, before)
                 if torn:
                     tear(runs)
-                yield f"{one.stage} × {one.kind}, {name}{', torn' * torn}", one.resumes(runs)
-
-
-def main() -> None:
-    words = argparse.ArgumentParser(description=__doc__)
-    words.add_argument("--full", action="store_true", help="every event, and 100 random times")
-    words.add_argument("--stages", nargs="+", default=STAGES)
-    words.add_argument("--backends", nargs="+", default=BACKENDS)
-    given = words.parse_args()
-    prepare()
-    tried, failed = 0, []
-    for stage in given.stages:
-        for kind in given.backends:
-            with bench(stage, kind) as one:
-                for name, survived in trials(one, given.full, seed=len(stage + kind)):
-                    tried += 1
-                    if not survived:
-                        failed.append(name)
-                        print(f"failed: {name}", flush=True)
-    report(tried, failed)
+                yield f"{name}{', torn' * torn}", one.goes_on(runs)
 
 
 if __name__ == "__main__":
-    main()
+    suite(__doc__, trials, full={"action": "store_true", "help": "every event, and 100 random times"})

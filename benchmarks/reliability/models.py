@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from benchmarks.common import ROOT
 from benchmarks.reliability.common import internals, report
 from rlhf import yamlfile
 from rlhf.resources import resource
@@ -32,7 +33,7 @@ Kind = Literal["policy", "reward", "stage", "judge"]
 SHOP = resource("data_samples/corner_shop")
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-STORIES = Path("/work/shared/models/stories260K")
+STORIES = ROOT.parent / "shared" / "models" / "stories260K"
 """A small Llama from the hub (karpathy/tinyllamas)."""
 
 

@@ -389,20 +389,23 @@ def misspelt(key: str, known: set[str]) -> Iterator[str]:
             yield word
 
 
-def _set(tree: Tree, keys: Keys, value: Any) -> Tree:
+def _copied(tree: Tree, keys: Keys) -> tuple[Tree, Any]:
+    """A copy, and in it the block that holds the last of the keys."""
     tree = copy.deepcopy(tree)
     node: Any = tree
     for key in keys[:-1]:
         node = node[key]
+    return tree, node
+
+
+def _set(tree: Tree, keys: Keys, value: Any) -> Tree:
+    tree, node = _copied(tree, keys)
     node[keys[-1]] = value
     return tree
 
 
 def _rename(tree: Tree, keys: Keys, word: str) -> Tree:
-    tree = copy.deepcopy(tree)
-    node: Any = tree
-    for key in keys[:-1]:
-        node = node[key]
+    tree, node = _copied(tree, keys)
     whole = [(word if key == keys[-1] else key, value) for key, value in node.items()]
     node.clear()
     node.update(whole)

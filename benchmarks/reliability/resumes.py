@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.reliability.common import report
-from benchmarks.reliability.trials import BACKENDS, STAGES, bench, kill, prepare
+from benchmarks.reliability.trials import Bench, kill, suite
 from rlhf import checkpoint
 
 
@@ -27,26 +26,14 @@ def killed_after(step: int) -> Callable[[], None]:
     return lambda: setattr(checkpoint, "making", patched)
 
 
-def main() -> None:
-    words = argparse.ArgumentParser(description=__doc__)
-    words.add_argument("--stages", nargs="+", default=STAGES)
-    words.add_argument("--backends", nargs="+", default=BACKENDS)
-    given = words.parse_args()
-    prepare()
-    tried, failed = 0, []
-    for stage in given.stages:
-        for kind in given.backends:
-            with bench(stage, kind) as one:
-                for step in range(1, 100):
-                    with one.copy() as runs:
-                        if one.run(runs, killed_after(step)) == 0:  # there is no such checkpoint
-                            break
-                        tried += 1
-                        if not one.resumes(runs):
-                            failed.append(f"{stage} × {kind}, from step {step}")
-                            print(f"failed: {failed[-1]}", flush=True)
-    report(tried, failed)
+def trials(one: Bench, given: argparse.Namespace) -> Iterator[tuple[str, str]]:
+    """Every checkpoint of a stage and a backend."""
+    for step in range(1, 100):
+        with one.copy() as runs:
+            if one.run(runs, killed_after(step)) == 0:  # there is no such checkpoint
+                return
+            yield f"from step {step}", one.goes_on(runs)
 
 
 if __name__ == "__main__":
-    main()
+    suite(__doc__, trials)

@@ -3,6 +3,7 @@
 A child is forked after the libraries are imported, so that a trial takes a second and not ten.
 """
 
+import argparse
 import hashlib
 import os
 import shutil
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import ROOT
+from benchmarks.reliability.common import report
 
 SHOP = ROOT / "data_samples" / "corner_shop"
 STAGES = ("sft", "reward", "dpo", "ppo")
@@ -51,9 +53,14 @@ class Bench:
         """Run the recipe in a child; its exit code, or minus the signal that ended it."""
         return forked(lambda: _run(self.raw(), runs), before)
 
-    def resumes(self, runs: Path) -> bool:
-        """Whether the same command finishes with the weights that it should make, and leaves nothing else."""
-        return self.run(runs) == 0 and weights_of(runs, self.stage) == self.expected and not left_over(runs)
+    def goes_on(self, runs: Path) -> str:
+        """What is wrong when the same command is run again; empty where it finishes with the weights that it should
+        make, and leaves nothing else."""
+        if code := self.run(runs):
+            return f"exit code {code} when it goes on"
+        if weights_of(runs, self.stage) != self.expected:
+            return "other weights"
+        return f"leaves {', '.join(more)}" if (more := left_over(runs)) else ""
 
     def scratch(self, runs: Path) -> Path:
         """Where the stage is at work."""
@@ -175,3 +182,29 @@ def left_over(runs: Path) -> list[str]:
 
 def kill() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def suite(
+    about: str | None,
+    trials: Callable[[Bench, argparse.Namespace], Iterator[tuple[str, str]]],
+    **options: dict[str, Any],
+) -> None:
+    """The command of a suite: its trials of every stage and backend that is asked for, each a name and what went wrong,
+    which is empty where nothing did. `options` are words of its own, as argparse takes them."""
+    words = argparse.ArgumentParser(description=about)
+    words.add_argument("--stages", nargs="+", default=STAGES)
+    words.add_argument("--backends", nargs="+", default=BACKENDS)
+    for name, how in options.items():
+        words.add_argument(f"--{name}", **how)
+    given = words.parse_args()
+    prepare()
+    tried, failed = 0, []
+    for stage in given.stages:
+        for kind in given.backends:
+            with bench(stage, kind) as one:
+                for name, why in trials(one, given):
+                    tried += 1
+                    if why:
+                        failed.append(f"{stage} × {kind}, {name}: {why}")
+                        print(f"failed: {failed[-1]}", flush=True)
+    report(tried, failed)

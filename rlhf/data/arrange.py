@@ -63,6 +63,8 @@ class Each:
     applies: Callable[[Row, Kind | None], bool]
     """Whether a row needs it."""
     change: Callable[[Row, Kind | None], Row]
+    harmless: bool = False
+    """Whether it leaves rows that do not need it as they are, so that they need not be asked one by one."""
 
     def needed(self, first: list[Any], kind: Kind | None) -> bool:
         return any(isinstance(row, dict) and self.applies(row, kind) for row in first)
@@ -70,7 +72,8 @@ class Each:
     def arrange(self, rows: Rows, kind: Kind | None) -> Rows:
         for where, row in rows:
             try:
-                yield where, self.change(row, kind) if isinstance(row, dict) and self.applies(row, kind) else row
+                due = isinstance(row, dict) and (self.harmless or self.applies(row, kind))
+                yield where, self.change(row, kind) if due else row
             except (DataError, UnusableError) as reason:
                 yield where, reason
 
@@ -305,7 +308,7 @@ ARRANGEMENTS: tuple[Lists | Each | Together, ...] = (
     Each(_in_capitals, _lower),
     Each(_holds_messages, _unpacked),
     Each(_in_cells, _lists),
-    Each(nested.has_parts, nested.without_parts),
+    Each(nested.has_parts, nested.without_parts, harmless=True),
     Each(nested.is_nested, nested.flat),
     Together(_is_turn, _conversations),
     Each(_is_templated, _untemplated),

@@ -189,6 +189,11 @@ class Intake:
         return False
 
 
+def unread_in_words(books: Mapping[str, Any]) -> list[str]:
+    """Fields that no format read, each with its rows, of a ledger."""
+    return [f"{name} ({count:,})" for name, count in books["unread"].items()]
+
+
 def preparer(source: Source) -> Callable[[Any], Sequence[formats.Row]]:
     """What makes rows that formats can know out of a source's own: by its function, then by its columns. That raises
     DataError for a row that someone must mend, and UnusableError where none is left."""

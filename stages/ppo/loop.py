@@ -86,12 +86,10 @@ class Loop:
         self, records: Sequence[Prompt], prompts: Sequence[list[int]], tracker: Tracker, out: Path
     ) -> dict[str, Any]:
         """Every rollout that is not done yet; metrics of the last one."""
-        size = self.config.rollout.batch_size // self.config.rl.group
-        rows = itertools.islice(_endless(len(prompts), self.config.seed), self.done * size, None)
         if self.done == 0:
             self.look({}, tracker, out)
         with stopping.patiently() as stop:
-            metrics = self.rollouts(records, prompts, rows, tracker, out, stop)
+            metrics = self.rollouts(records, prompts, tracker, out, stop)
         if self.watch is not None:
             metrics = self.end_watch(self.watch, metrics, tracker, out)
         return {**metrics, "first_score": self.first_score, "updates": self.done}
@@ -100,13 +98,13 @@ class Loop:
         self,
         records: Sequence[Prompt],
         prompts: Sequence[list[int]],
-        rows: Iterator[int],
         tracker: Tracker,
         out: Path,
         stop: Callable[[], bool],
     ) -> dict[str, float]:
         """The loop itself, until it is done or there is a reason to stop."""
         size = self.config.rollout.batch_size // self.config.rl.group
+        rows = itertools.islice(_endless(len(prompts), self.config.seed), self.done * size, None)
         metrics = self.last
         for update in range(self.done, self.updates):
             drawn = [next(rows) for _ in range(size)]
@@ -137,10 +135,10 @@ class Loop:
                 tracker.screen.say("  stopped: the reward goes on rising and the judge does not follow")
                 break
             self.last = metrics
-            every = self.config.train.checkpoint_every
-            if stop() or (every and self.done % every == 0 and self.done < self.updates):
+            every, leave = self.config.train.checkpoint_every, stop()
+            if leave or (every and self.done % every == 0 and self.done < self.updates):
                 checkpoint.save(out, self.done, self.state(), self.watch.files(out) if self.watch else ())
-            if stop():
+            if leave:
                 break
         return metrics
 

@@ -107,6 +107,7 @@ class _Examples:
         self.done, length = (begun.step, begun.state()["bytes"]) if begun else (0, 0)
         with self.path.open("ab") as file:
             file.truncate(length)
+        self.hash = checkpoint.hash_of(self.path)
 
     def _is_there(self, begun: Checkpoint) -> bool:
         """Whether the file is what it was at a checkpoint, as far as it went then."""
@@ -114,11 +115,13 @@ class _Examples:
         return self.path.is_file() and checkpoint.fingerprint(self.path, state["bytes"]) == state["hash"]
 
     def add(self, rows: Sequence[Row]) -> None:
+        more = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
         with self.path.open("ab") as file:
-            file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
+            file.write(more)
         sync(self.path)
+        self.hash.update(more)
         self.done += 1
-        state = {"bytes": self.path.stat().st_size, "hash": checkpoint.fingerprint(self.path)}
+        state = {"bytes": self.path.stat().st_size, "hash": self.hash.hexdigest()}
         checkpoint.save(self.out, self.done, state)
 
     def finish(self, keep_unfinished: bool) -> tuple[dict[str, float], Counter[str]]:

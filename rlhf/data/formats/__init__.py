@@ -8,6 +8,7 @@ file as prompts.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 from rlhf.data.formats import table
@@ -200,8 +201,16 @@ def _has_answers(row: Row) -> bool:
 
 def fits(row: Row, kind: Kind | None) -> bool:
     """Whether a format of a kind, of any kind where that is None, reads rows like this."""
-    tables = FORMATS.values() if kind is None else [FORMATS[kind]]
-    return any(one.fits(row) for table in tables for one in table.values())
+    names, types = tuple(row), tuple(map(type, row.values()))
+    near = (one for table in (FORMATS if kind is None else [kind]) for one in _of_shape(table, names, types))
+    return any(one.only_if is None or one.only_if(row) for one in near)
+
+
+@lru_cache(_SHAPES)
+def _of_shape(kind: Kind, names: tuple[str, ...], types: tuple[type, ...]) -> list[Format]:
+    """The formats of a kind that ask for no other fields and types than a row has."""
+    shape = dict(zip(names, types, strict=True))
+    return [one for one in FORMATS[kind].values() if one.takes(shape)]
 
 
 def recognise(row: Row, kind: Kind) -> str:

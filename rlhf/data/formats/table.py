@@ -41,12 +41,19 @@ class Format:
 
     def has_types(self, row: Row) -> bool:
         """Whether a row has all fields, of the right types."""
-        return not any(self.mistyped(row))
+        return self.takes({name: type(value) for name, value in row.items()})
+
+    def takes(self, shape: Mapping[str, type]) -> bool:
+        """Whether rows with fields of these types have all that are needed."""
+        return not any(self._lacking(shape))
 
     def mistyped(self, row: Row) -> Iterator[tuple[str, Types]]:
         """Fields that are missing or of another type, and the types that they should have."""
+        return self._lacking({name: type(value) for name, value in row.items()})
+
+    def _lacking(self, shape: Mapping[str, type]) -> Iterator[tuple[str, Types]]:
         for names, types in self.needs.items():
-            if not any(name in row and isinstance(row[name], types) for name in names.split("|")):
+            if not any(name in shape and issubclass(shape[name], types) for name in names.split("|")):
                 yield names, types
 
     def fits(self, row: Row) -> bool:

@@ -41,33 +41,19 @@ def _checks(number: str) -> bool:
     return (sum(digits[-1::-2]) + doubled) % 10 == 0
 
 
-def _is_card(text: str) -> bool:
-    number = _plain(text)
-    return _checks(number) and not _is_known(number)
+def _number(checks: Callable[[str], bool], known: bool) -> Callable[[str], bool]:
+    """Whether a number checks, and is one of documentation or is none."""
 
+    def fits(text: str) -> bool:
+        number = re.sub(r"[ .-]", "", text)
+        return checks(number) and _is_known(number) == known
 
-def _is_test_card(text: str) -> bool:
-    number = _plain(text)
-    return _checks(number) and _is_known(number)
-
-
-def _is_account(text: str) -> bool:
-    number = _plain(text)
-    return _is_iban(number) and not _is_known(number)
-
-
-def _is_test_account(text: str) -> bool:
-    number = _plain(text)
-    return _is_iban(number) and _is_known(number)
+    return fits
 
 
 def _is_iban(number: str) -> bool:
     """Whether the check digits are right (ISO 13616: the number, turned round, is 1 modulo 97)."""
     return 15 <= len(number) <= 34 and int("".join(str(int(c, 36)) for c in number[4:] + number[:4])) % 97 == 1
-
-
-def _plain(text: str) -> str:
-    return re.sub(r"[ .-]", "", text)
 
 
 def _is_known(number: str) -> bool:
@@ -125,14 +111,14 @@ _DIGITS = re.compile(r"\d[\d .-]{2,}\d\d")
 
 SECRETS = {
     "key": _Sort(_KEY, "sk- AKIA ghp_ gho_ ghu_ ghs_ ghr_ github_pat_ xox AIza hf_ glpat- PRIVATE"),
-    "card number": _Sort(_CARD, "", _is_card),
-    "bank account": _Sort(_ACCOUNT, "", _is_account),
+    "card number": _Sort(_CARD, "", _number(_checks, known=False)),
+    "bank account": _Sort(_ACCOUNT, "", _number(_is_iban, known=False)),
 }
 PERSONAL = {
     "e-mail address": _Sort(r"\b[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}\b", "@", _is_mail),
     "phone number": _Sort(rf"(?<![\w.+/=-])(?:{_PHONE})(?![\w-]|\.\d)", "", _is_phone),
-    "test card number": _Sort(_CARD, "", _is_test_card),
-    "test bank account": _Sort(_ACCOUNT, "", _is_test_account),
+    "test card number": _Sort(_CARD, "", _number(_checks, known=True)),
+    "test bank account": _Sort(_ACCOUNT, "", _number(_is_iban, known=True)),
     "IP address": _Sort(r"(?<![\w./-])\d{1,3}(?:\.\d{1,3}){3}(?![\w/-]|\.\d)", ".", _is_address),
 }
 _UNNUMBERED = ("key", "e-mail address")

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from rlhf.data.intake import unread_in_words
 from rlhf.data.records import Kind
 
 Level = Literal["error", "warning", "note"]
@@ -206,7 +207,7 @@ class Report:
     @property
     def unread(self) -> list[str]:
         """Fields that were not read, each with its rows."""
-        return [f"{name} ({count:,})" for name, count in self.ledger["unread"].items()]
+        return unread_in_words(self.ledger)
 
     def at(self, place: str) -> str:
         """A place in short: its line, and its file only where there are several."""

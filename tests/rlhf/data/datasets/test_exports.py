@@ -33,6 +33,17 @@ SIDE = {"type": "pairwise", "from_name": "pw", "to_name": "p,q", "value": {"sele
 RATINGS = ((4, "submitted"), (1, "draft"))
 
 
+CHOICE = {
+    "prompt": "a",
+    "options": [{"id": 1, "text": "b"}, {"id": 2, "text": "c"}],
+    "accept": [2],
+    "answer": "accept",
+    "_input_hash": 1,
+    "_task_hash": 2,
+    "_timestamp": 1,
+}
+"""Of Prodigy."""
+
 READ: Rows = [
     # ------------------------------------------------------------ tables and exports
     ("names in capitals", P, {"Prompt": "a", "CHOSEN": "b", " Rejected ": "c"}, "u:a | b > c"),
@@ -151,29 +162,13 @@ READ: Rows = [
     (
         "prodigy choice",
         P,
-        {
-            "prompt": "a",
-            "options": [{"id": 1, "text": "b"}, {"id": 2, "text": "c"}],
-            "accept": [2],
-            "answer": "accept",
-            "_input_hash": 1,
-            "_task_hash": 2,
-            "_timestamp": 1,
-        },
+        CHOICE,
         "u:a | c > b @1",
     ),
     (
         "prodigy choice Q",
         Q,
-        {
-            "prompt": "a",
-            "options": [{"id": 1, "text": "b"}, {"id": 2, "text": "c"}],
-            "accept": [2],
-            "answer": "accept",
-            "_input_hash": 1,
-            "_task_hash": 2,
-            "_timestamp": 1,
-        },
+        CHOICE,
         "u:a",
     ),
     (
