@@ -9,6 +9,7 @@ from typing import Any
 from rlhf import artifact as artifacts
 from rlhf.artifact import Artifact
 from rlhf.errors import ArtifactError
+from rlhf.privacy import masked
 from rlhf.registry import hub_name
 from rlhf.weights import Weights
 
@@ -121,7 +122,7 @@ def _metrics(made: Artifact) -> list[str]:
 def _settings(made: Artifact) -> list[str]:
     versions = ", ".join(f"{name} {version}" for name, version in made.versions.items())
     config = {key: value for key, value in made.config.items() if value is not None}
-    return [versions, "", "```json", json.dumps(_without_folders(config), indent=1), "```"]
+    return [versions, "", "```json", json.dumps(masked(_without_folders(config)), indent=1), "```"]
 
 
 def _without_folders(value: Any) -> Any:

@@ -4,6 +4,7 @@ import json
 import shlex
 import signal
 import sys
+import traceback
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -45,7 +46,9 @@ class Precision(StrEnum):
 def main() -> None:
     """Entry point: what a user caused is one clear line and exit code 2 (4 when a guard stopped the run)."""
     from rlhf.errors import RLHFError
+    from rlhf.privacy import masked, no_telemetry
 
+    no_telemetry()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # how a scheduler stops a job: as Ctrl-C does
     try:
         app()
@@ -57,10 +60,16 @@ def main() -> None:
         if leaving.code and "--json" in sys.argv:
             _fail("the command's words are wrong; see above", 2)
         raise
+    except Exception:  # a bug of ours
+        print(masked(traceback.format_exc()), file=sys.stderr, end="")
+        sys.exit(1)
 
 
 def _fail(words: str, exit_code: int) -> None:
     """Say what went wrong, to a machine too where one listens, and leave."""
+    from rlhf.privacy import masked
+
+    words = masked(words)
     print(words if exit_code == 3 else f"error: {words}", file=sys.stderr)
     if "--json" in sys.argv:
         print(json.dumps({"error": words, "exit_code": exit_code}))
@@ -110,17 +119,18 @@ def check(
 
     Every key, value, file and reference; what is wrong is named with its line.
     """
+    from rlhf.privacy import masked
     from rlhf.recipe import load
 
     checked = load(recipe, overrides or [])
     for note in checked.notes:
-        print(f"note: {note}")
+        print(masked(f"note: {note}"))
     for name, stage in checked.stages.items():
         sources = ", ".join(f"{k}: {r.stage or r.name}" for k, (r, _) in stage.references().items())
-        print(f"{name:<12} {stage.stage:<10} → {stage.makes:<11} from {sources}")
+        print(f"{name:<12} {stage.stage:<10} → {stage.makes:<11} from {masked(sources)}")
     print(f"{checked.name}: {len(checked.stages)} stages, all valid")
     if as_json:
-        print(json.dumps({"recipe": checked.name, "valid": True, "config": checked.resolved()}))
+        print(json.dumps({"recipe": checked.name, "valid": True, "config": masked(checked.resolved())}))
 
 
 def _single_stage(kind: str, what: str) -> None:

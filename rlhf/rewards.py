@@ -2,6 +2,7 @@
 
 # B responses
 
+import base64
 import json
 import time
 import urllib.error
@@ -10,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from typing import Protocol
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import torch
 from torch import Tensor
@@ -19,6 +21,7 @@ from rlhf.data.chat import ChatFormat
 from rlhf.data.records import Prompt
 from rlhf.errors import DataError, RewardError
 from rlhf.evaluate import batches, conversations, encode_conversations, read_rows
+from rlhf.privacy import masked
 from rlhf.reward_model import RewardModel
 from rlhf.roles import Role
 from rlhf.rollout import Rollout
@@ -148,6 +151,8 @@ class EndpointReward:
     url: str
     chat: ChatFormat
     timeout_s: float = 60.0
+    token: str | None = None
+    """Sent as `Authorization: Bearer`."""
     tries: int = 3
     pause_s: float = 1.0
     """Before the second try; twice as long before each later one."""
@@ -158,7 +163,13 @@ class EndpointReward:
         return torch.tensor(scores, dtype=torch.float32, device=rollout.finished_B.device)
 
     def _ask(self, body: bytes, count: int) -> list[float]:
-        request = urllib.request.Request(self.url, body, {"Content-Type": "application/json"})
+        parts = urlsplit(self.url)
+        user, _, host = parts.netloc.rpartition("@")
+        request = urllib.request.Request(
+            parts._replace(netloc=host).geturl(), body, {"Content-Type": "application/json"}
+        )
+        if said := f"Bearer {self.token}" if self.token else _basic(user) if user else None:
+            request.add_unredirected_header("Authorization", said)  # no other server is told
         for tried in range(self.tries):
             if tried:
                 time.sleep(self.pause_s * 2 ** (tried - 1))
@@ -169,7 +180,7 @@ class EndpointReward:
                 code = error.code if isinstance(error, urllib.error.HTTPError) else 503
                 refused = code < 500 and code not in (408, 429)  # asking again would be of no use
                 if refused or tried + 1 == self.tries:
-                    raise RewardError(f"{self.url}: no answer in {tried + 1} tries ({error})") from None
+                    raise self._wrong(f"no answer in {tried + 1} tries ({error})") from None
         raise AssertionError("unreachable")
 
     def _read(self, said: bytes, count: int) -> list[float]:
@@ -179,10 +190,21 @@ class EndpointReward:
             scores = None
         if not isinstance(scores, list) or any(type(score) not in (int, float) for score in scores):
             got = said[:80].decode(errors="replace")
-            raise RewardError(f'{self.url}: expected {{"scores": [number, …]}} and got {got!r}')
+            raise self._wrong(f'expected {{"scores": [number, …]}} and got {got!r}')
         if len(scores) != count:
-            raise RewardError(f"{self.url}: {len(scores)} scores for {count} conversations")
+            raise self._wrong(f"{len(scores)} scores for {count} conversations")
         return scores
+
+    def _wrong(self, what: str) -> RewardError:
+        """An error that tells no secret, even where the server's answer does."""
+        parts = urlsplit(self.url)
+        secrets = [self.token or "", parts.password or "", *(value for _, value in parse_qsl(parts.query))]
+        return RewardError(masked(f"{self.url}: {what}", [secret for secret in secrets if len(secret) > 3]))
+
+
+def _basic(user: str) -> str:
+    """HTTP's basic authentication of `name:password` as it stands in a URL."""
+    return "Basic " + base64.b64encode(unquote(user).encode()).decode()
 
 
 @dataclass

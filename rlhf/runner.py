@@ -21,17 +21,19 @@ from typing import Any
 from rlhf import __version__, rules, usercode, yamlfile
 from rlhf import artifact as artifacts
 from rlhf.artifact import EXAMPLES, Artifact
-from rlhf.config import ModelRef, RuleConfig, StageConfig, Strict, items
+from rlhf.config import ModelRef, RewardSource, RuleConfig, StageConfig, Strict, items
 from rlhf.config.data import RowFunction
 from rlhf.console import Screen
 from rlhf.data import files
 from rlhf.errors import ArtifactError, RecipeError
 from rlhf.memory import keep_few_kernels
+from rlhf.privacy import masked, no_telemetry
 from rlhf.recipe import Recipe
 from rlhf.resources import code_hash
 from rlhf.tracking import Tracker
 from rlhf.weights import Weights, find
 
+_LOCKED = "recipe.lock.yaml"
 _LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets")
 
 
@@ -44,13 +46,36 @@ def run(
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise RecipeError("recipes run on one process so far; start without torchrun or accelerate launch")
+    no_telemetry()
     folder = out / recipe.name
     try:
+        _check_contained(folder)
         (folder / "stages").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RecipeError(f"{folder}: cannot be the run folder: {error.strerror}; name another with --out") from None
     with _alone(folder), artifacts.writing_to(folder, "the run"):
         return _run(recipe, folder, screen, fresh, only)
+
+
+def _check_contained(folder: Path) -> None:
+    """Raise RecipeError where something in a run folder would have a run write outside of it, or wait for ever: a link,
+    or what is neither file nor folder. What W&B keeps has links of its own, which it replaces."""
+    stages = folder / "stages"
+    written = [folder, folder / ".lock", folder / _LOCKED, stages]
+    if stages.is_dir() and not stages.is_symlink():
+        homes = list(stages.iterdir())
+        written += homes
+        for scratch in (home for home in homes if home.name.startswith(".") and not home.is_symlink()):
+            for root, inner, names in os.walk(scratch):
+                written += [Path(root, name) for name in (*inner, *names)]
+                inner[:] = [name for name in inner if name != "wandb"]
+    for path in written:
+        if path.is_symlink():
+            raise RecipeError(
+                f"{path}: is a link, and a run writes in its own folder alone; put there what it leads to"
+            )
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise RecipeError(f"{path}: is neither a file nor a folder; remove it")
 
 
 @contextmanager
@@ -69,7 +94,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _run(recipe: Recipe, folder: Path, screen: Screen, fresh: bool, only: str | None) -> dict[str, Artifact]:
-    yamlfile.write(recipe.resolved(), folder / "recipe.lock.yaml")
+    yamlfile.write(masked(recipe.resolved()), folder / _LOCKED)
     for note in recipe.notes:
         screen.say(f"note: {note}")
     base = recipe.path.parent if recipe.path else Path.cwd()
@@ -95,7 +120,8 @@ def _run(recipe: Recipe, folder: Path, screen: Screen, fresh: bool, only: str | 
         _check_roles(stage, inputs)
         home = folder / "stages" / name
         key = stage_hash(stage, inputs)
-        if old := _unchanged(home, key, fresh and wanted):
+        trusted = any(weights.trust_remote_code for weights in inputs.values())
+        if old := _unchanged(home, key, fresh and wanted, trusted):
             done[name] = old
             screen.say(f"✓ {title}  unchanged, skipped")
         elif wanted:
@@ -110,15 +136,17 @@ def _run(recipe: Recipe, folder: Path, screen: Screen, fresh: bool, only: str | 
     return done
 
 
-def _unchanged(home: Path, key: str, fresh: bool) -> Artifact | None:
-    """What a stage left when it last ran as it would now; also when it was stopped just before its last rename."""
+def _unchanged(home: Path, key: str, fresh: bool, trusted: bool) -> Artifact | None:
+    """What a stage left when it last ran as it would now; also when it was stopped just before its last rename.
+
+    Where the recipe does not trust the code of what the stage starts from, neither can what the stage left.
+    """
     if fresh:
         return None
-    if (made := artifacts.finished(home)) and made.hash == key:
-        return made
-    scratch = _scratch(home)
-    if (made := artifacts.finished(scratch)) and made.hash == key:
-        return artifacts.commit(scratch, home)
+    for folder in (home, _scratch(home)):
+        made = artifacts.finished(folder)
+        if made and made.hash == key and (made.base is None or trusted or not made.base.trust_remote_code):
+            return made if folder == home else artifacts.commit(folder, home)
     return None
 
 
@@ -154,7 +182,7 @@ def _run_stage(
     fresh: bool,
 ) -> Artifact:
     """Run one stage beside its place, and move it there when its artifact is on disk."""
-    settings = stage.model_dump(mode="json")
+    settings = masked(stage.model_dump(mode="json"))
     scratch = _scratch(home)
     if fresh or not _interrupted(scratch, key):
         shutil.rmtree(scratch, ignore_errors=True)
@@ -248,7 +276,10 @@ def _content(value: Any) -> Any:
 
 
 def _load_rules(block: Strict) -> None:
-    """Run the files of all rules, so that one that does not run is told now and not after hours of other stages."""
+    """Run the files of all rules and read all tokens, so that what is missing is told now and not after hours of other
+    stages."""
+    if isinstance(block, RewardSource):
+        block.token()
     for _, item in items(block):
         if isinstance(item, RuleConfig):
             rules.load(item)
@@ -304,15 +335,16 @@ def _relative(made: Artifact, home: Path) -> Any:
 
 def ready(model: str) -> Weights:
     """The weights of a name, a folder or a hub id, and libraries made ready to load them."""
+    no_telemetry()
     prepare_libraries()
     return find(ModelRef(name=model), {}, Path.cwd())
 
 
 def prepare_libraries() -> None:
     """Libraries' notices about what we do on purpose stay off the user's screen, and what they keep within bounds."""
+    no_telemetry()
     keep_few_kernels()
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     from datasets import disable_progress_bars
     from transformers.utils import logging as notices

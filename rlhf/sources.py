@@ -46,7 +46,7 @@ class Sources:
         if source.rule is not None:
             return RuleReward(rules.load(source.rule), self.chat)
         if source.url is not None:
-            return EndpointReward(source.url, self.chat, source.timeout_s)
+            return EndpointReward(source.url, self.chat, source.timeout_s, source.token())
         judges = [self._judge(name) for name in model_names(where, source)]
         if source.uncertainty and sum(judge.voices for judge in judges) < 2:
             raise RecipeError(

@@ -10,6 +10,7 @@ from typing import Any
 
 from rlhf.config import TrackingConfig, WandB
 from rlhf.console import Screen
+from rlhf.privacy import masked, no_telemetry
 
 FILE = "metrics.jsonl"
 
@@ -90,14 +91,18 @@ class Tracker:
         try:
             action(self._wandb)
         except Exception as error:  # a tracker never stops a run
-            warnings.warn(f"W&B failed and is off for the rest of this stage: {error}", stacklevel=2)
+            warnings.warn(masked(f"W&B failed and is off for the rest of this stage: {error}"), stacklevel=2)
             self._wandb = None
 
 
 def _start_wandb(config: WandB, folder: Path, recipe: str, stage: str, settings: Mapping[str, Any]) -> Any | None:
-    """A W&B run: one group a recipe, one job type a stage. Offline without a key; None when W&B cannot start."""
+    """A W&B run: one group a recipe, one job type a stage. Offline without a key; None when W&B cannot start.
+
+    It is told the stage's settings and metrics, not how the command was called, on what machine or with what packages.
+    """
     if config.mode == "disabled":
         return None
+    no_telemetry()
     try:
         import wandb
 
@@ -111,13 +116,21 @@ def _start_wandb(config: WandB, folder: Path, recipe: str, stage: str, settings:
             job_type=stage,
             name=f"{recipe}/{stage}",
             tags=config.tags,
-            config=dict(settings),
+            config=masked(dict(settings)),
             dir=folder.resolve(),
             mode=mode,  # type: ignore[arg-type]
-            settings=wandb.Settings(silent=True, console="off", disable_git=True, save_code=False),
+            settings=wandb.Settings(
+                silent=True,
+                console="off",
+                disable_git=True,
+                save_code=False,
+                x_disable_meta=True,  # the command's words among others
+                x_disable_machine_info=True,
+                x_save_requirements=False,
+            ),
         )
     except Exception as error:  # a tracker never stops a run
-        warnings.warn(f"W&B did not start, training goes on without it: {error}", stacklevel=2)
+        warnings.warn(masked(f"W&B did not start, training goes on without it: {error}"), stacklevel=2)
         return None
 
 

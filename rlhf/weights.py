@@ -159,12 +159,9 @@ def identity(folder: Path) -> str:
         raise ArtifactError(f"{folder}: {why}; save the model with save_pretrained(…) to get safetensors")
     total = hashlib.sha256()
     for file in files:
-        try:
-            stat = file.stat()
-        except OSError:
-            raise ArtifactError(f"{file}: missing") from None
         if not file.is_file():
-            raise ArtifactError(f"{file}: is no file")
+            raise ArtifactError(f"{file}: {'is no file' if file.exists() else 'missing'}")
+        stat = file.stat()
         if file.suffix == ".safetensors":
             total.update(_file_hash(os.fspath(file), stat.st_size, stat.st_mtime_ns).encode())
         else:
@@ -175,7 +172,7 @@ def identity(folder: Path) -> str:
 def _text_hash(folder: Path) -> str:
     """sha256 over what makes tokens of text: tokenizer and chat template."""
     total = hashlib.sha256()
-    for file in sorted(path for pattern in _TEXT_FILES for path in folder.glob(pattern)):
+    for file in sorted(path for pattern in _TEXT_FILES for path in folder.glob(pattern) if path.is_file()):
         total.update(f"\n{file.name}\n".encode() + file.read_bytes())
     return total.hexdigest()
 

@@ -3,6 +3,8 @@
 Every field has its bounds in the type and its meaning in the docstring below it; both end up in the JSON schema.
 """
 
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -11,6 +13,8 @@ from pydantic import BeforeValidator, Field, PositiveFloat, StringConstraints, V
 
 from rlhf.config.data import DataConfig
 from rlhf.config.strict import CodeConfig, RecipePath, Strict, from_recipe, items
+from rlhf.errors import RecipeError
+from rlhf.privacy import MASK
 
 __all__ = ["DataConfig", "RecipePath", "Strict", "items"]
 
@@ -319,7 +323,12 @@ class RewardSource(Strict):
     rule: RuleConfig | None = None
     """A Python function `(messages, response) -> float`."""
     url: str | None = Field(default=None, pattern=r"^https?://")
-    """A server that takes {"conversations": [...]} and answers {"scores": [...]}."""
+    """A server that takes {"conversations": [...]} and answers {"scores": [...]}.
+
+    A name and a password in it (https://name:password@host) are sent as HTTP's basic authentication; they and its query
+    are used and never written down."""
+    token_env: str | None = None
+    """Environment variable with the server's token, which is sent as `Authorization: Bearer` and never written down."""
     timeout_s: float = Field(default=60.0, gt=0)
     """Longest that a server may take over the answers of a rollout, in seconds."""
     weight: float = 1.0
@@ -330,12 +339,29 @@ class RewardSource(Strict):
         """The reward models, if it is any."""
         return self.model if isinstance(self.model, list) else [self.model] if self.model else []
 
+    def token(self) -> str | None:
+        """The server's token, if it takes one. Raises RecipeError where its variable is not set."""
+        if self.token_env is None:
+            return None
+        if not (value := os.environ.get(self.token_env, "").strip()):
+            raise RecipeError(f"{self.url}: its token is to be in the environment variable {self.token_env}: set it")
+        return value
+
     @model_validator(mode="after")
     def _one_kind(self) -> "RewardSource":
         if sum(bool(kind) for kind in (self.models, self.rule, self.url)) != 1:
             raise ValueError("name exactly one of `model`, `rule` and `url`")
         if self.url is None and self.timeout_s != type(self).model_fields["timeout_s"].default:
             raise ValueError("timeout_s does nothing without a `url`: leave it out")
+        if self.token_env is not None and self.url is None:
+            raise ValueError("token_env does nothing without a `url`: leave it out")
+        if self.token_env is not None and not re.fullmatch("[A-Z][A-Z0-9_]*", self.token_env):  # and is not told
+            raise ValueError("token_env names an environment variable, in capitals: a token itself stands in no recipe")
+        if self.url is not None and MASK in self.url:
+            raise ValueError(
+                f"{MASK} stands where a secret was in the recipe that this was written from: put it there again, or "
+                "name the environment variable that holds it by token_env"
+            )
         if self.uncertainty and not self.models:
             raise ValueError("uncertainty is the disagreement of reward models or of their heads: name a `model`")
         return self

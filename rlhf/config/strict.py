@@ -110,10 +110,12 @@ class CodeConfig(Strict):
     @model_validator(mode="after")
     def _function_is_there(self) -> "CodeConfig":
         """Read from the source, which is not run for that."""
+        if not self.file.is_file():
+            return self  # a missing file is told with its place
         try:
             source = ast.parse(self.file.read_bytes())
         except OSError:
-            return self  # a missing file is told with its place
+            return self
         except SyntaxError as error:
             raise ValueError(f"{self.file}:{error.lineno}: {error.msg}") from None
         bound = {getattr(node, "asname", None) or getattr(node, "name", None) for node in ast.walk(source)}

@@ -48,6 +48,8 @@ class Listing:
         """Write what is not in the file yet."""
         if self.path is not None and self._pending:
             begun = self.count > len(self._pending)
+            if not begun:
+                self.path.unlink(missing_ok=True)  # a link, too, which would lead elsewhere
             with self.path.open("a" if begun else "w", encoding="utf-8", errors="backslashreplace") as file:
                 file.writelines(self._pending)
             self._pending.clear()

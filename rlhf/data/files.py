@@ -4,6 +4,7 @@ A reader yields `(where, row)`. A piece that cannot be read is yielded as a Data
 of a file's faults are told at once.
 """
 
+import importlib.util
 import re
 import zipfile
 import zlib
@@ -42,6 +43,8 @@ def found(path: Path) -> list[Path]:
     name = short(path)
     if path.is_file():
         ending(path)
+        if path.resolve().parts[1:2] in (("proc",), ("sys",)):
+            raise DataError(f"{name} leads into {path.resolve()}: the system's own books are no data")
         return [path]
     if path.is_symlink() and not path.exists():
         raise DataError(f"{name} is a link to {path.readlink()}, where no file is; name the file itself")
@@ -111,6 +114,9 @@ def read_hub(data: Source) -> Rows:
     import datasets
 
     assert data.hub is not None
+    own = "/" not in data.hub and importlib.util.find_spec(f"datasets.packaged_modules.{data.hub}")
+    if own or Path(data.hub).exists():  # what `datasets` would read from this machine, or from any address
+        raise DataError(f"data.hub: '{data.hub}' is no dataset on the hub; local files are named by data.path")
     at: dict[str, Any] = {"split": data.split, "revision": data.revision}
     try:
         if data.subset is not None:

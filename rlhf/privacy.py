@@ -1,0 +1,62 @@
+"""What stays on this machine: secrets in what is written down or said, and what libraries would tell their makers.
+
+A recipe takes a secret best by the name of an environment variable (`token_env`). One that stands in a URL is used as
+it is, and masked wherever the URL is written: recipe.lock.yaml, artifact.json, messages, model cards, trackers.
+"""
+
+import os
+import re
+from collections.abc import Iterable
+from typing import Any
+
+MASK = "***"
+_SILENT = {
+    "HF_HUB_DISABLE_TELEMETRY": "1",  # TRL reports every trainer that is made
+    "DO_NOT_TRACK": "1",
+    "WANDB_ERROR_REPORTING": "false",  # W&B's telemetry, which it sends even of runs that are offline
+}
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/{1,2}[^\s'\"<>`]+")  # one slash is left where it was read as a path
+_USER = re.compile(r"(:/{1,2})[^/?#]*@")
+_ASKED = re.compile(r"([?&;#])([^=&;#]*=)?[^&;#]*?(?=[&;#]|[:,.)\]}]*$)")
+_NAMED_SO = re.compile(
+    r"(^|_)(TOKENS?|KEYS?|SECRETS?|PASSWORD|PASSWD|PASSPHRASE|PASS|PAT|CREDENTIALS?)$", re.IGNORECASE
+)
+_SHORTEST = 12
+"""Characters of a variable's value below which it may be a common word, such as `dummy`."""
+
+
+def no_telemetry() -> None:
+    """Have libraries report nothing to their makers, unless the environment says otherwise. Before they are imported:
+    most read it then."""
+    for name, value in _SILENT.items():
+        os.environ.setdefault(name, value)
+
+
+def masked(value: Any, secrets: Iterable[str] = ()) -> Any:
+    """Plain values with `***` in place of secrets: of names, passwords and queries in URLs, of `secrets`, and of what
+    the environment's variables of tokens, keys and passwords hold."""
+    hidden = sorted({*secrets, *_of_environment()} - {""}, key=len, reverse=True)
+    return _masked(value, hidden)
+
+
+def _masked(value: Any, hidden: list[str]) -> Any:
+    if isinstance(value, dict):
+        return {key: _masked(item, hidden) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_masked(item, hidden) for item in value]
+    if not isinstance(value, str):
+        return value
+    text = _URL.sub(_without_secrets, value)
+    for secret in hidden:
+        text = text.replace(secret, MASK)
+    return text
+
+
+def _without_secrets(url: re.Match[str]) -> str:
+    return _ASKED.sub(rf"\1\2{MASK}", _USER.sub(rf"\1{MASK}@", url[0]))
+
+
+def _of_environment() -> set[str]:
+    """Values of variables whose names say that they are secret; files that hold one are named, not held."""
+    values = (value.strip() for name, value in os.environ.items() if _NAMED_SO.search(name))
+    return {value for value in values if len(value) >= _SHORTEST and not os.path.exists(value)}  # noqa: PTH110
