@@ -190,6 +190,8 @@ def _use_adapter(weights: Weights, out: str, _: str) -> list[str]:
 def _rows(weights: Weights, chat: ChatFormat, texts: Path | None) -> list[Row]:
     """Real text as tokens; for a reward model, as answers to one another."""
     path = texts or resource("data_samples/passages.txt")
+    if path.exists() and not path.is_file():
+        raise ArtifactError(f"{path}: is no file of text")
     try:
         lines = [line.strip() for line in path.read_text("utf-8").split("\n") if line.strip()]
     except (OSError, UnicodeDecodeError) as error:

@@ -19,7 +19,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from rlhf import adapters
+from rlhf import adapters, intact
 from rlhf.data.chat import ChatFormat
 from rlhf.errors import ArtifactError
 from rlhf.intact import first_line
@@ -36,6 +36,8 @@ def whole(weights: Weights, chat: ChatFormat, head: Head, dtype: torch.dtype, **
     """Whole weights from a folder, with a score head when asked (loaded if there is one, else freshly initialised)."""
     options = {"dtype": dtype, "trust_remote_code": weights.trust_remote_code, "use_safetensors": True, **extra}
     options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}  # we tell which, and they do not
+    if not weights.trust_remote_code:
+        _check_attention(weights.base, intact.read_json(weights.base / "config.json"))
     loaded: Any
     try:
         with quiet_loading():
@@ -59,6 +61,18 @@ def whole(weights: Weights, chat: ChatFormat, head: Head, dtype: torch.dtype, **
     else:  # whole and bare: `generate` fills what is not set from here, and a penalty would bend the policy's samples
         model.generation_config = GenerationConfig(pad_token_id=chat.pad_id, eos_token_id=list(chat.stop_ids))
     return model
+
+
+def _check_attention(base: Path, config: Mapping[str, Any]) -> None:
+    """Raise ArtifactError where config.json names attention that transformers would fetch from the hub, as code."""
+    for key, value in config.items():
+        if "attn_implementation" in key and value not in (None, "eager", "sdpa", "flex_attention"):
+            raise ArtifactError(
+                f"{base}: config.json asks for the attention {value!r}, which may be code from the hub: take {key} out of "
+                "it, or set trust_remote_code where you name the model"
+            )
+        if isinstance(value, dict):
+            _check_attention(base, value)
 
 
 def _check_complete(model: PreTrainedModel, told: Mapping[str, Any], weights: Weights, head: Head) -> None:

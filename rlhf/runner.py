@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 from rlhf import __version__, rules, usercode, yamlfile
@@ -199,6 +200,11 @@ def _run_stage(
     try:
         made: Artifact = program.run(stage, inputs, scratch, tracker)
         metrics = made.metrics
+    except UnpicklingError:
+        raise ArtifactError(
+            f"{scratch / artifacts.CHECKPOINT}: holds more than numbers, which no stage wrote and nothing here runs; "
+            "run with --fresh to start this stage again"
+        ) from None
     finally:
         tracker.close(metrics)
         screen.stop()
