@@ -68,8 +68,8 @@ def _check_attention(base: Path, config: Mapping[str, Any]) -> None:
     for key, value in config.items():
         if "attn_implementation" in key and value not in (None, "eager", "sdpa", "flex_attention"):
             raise ArtifactError(
-                f"{base}: config.json asks for the attention {value!r}, which may be code from the hub: take {key} out of "
-                "it, or set trust_remote_code where you name the model"
+                f"{base}: config.json asks for the attention {value!r}, which may be code from the hub: take {key} out "
+                "of it, or set trust_remote_code where you name the model"
             )
         if isinstance(value, dict):
             _check_attention(base, value)
