@@ -198,7 +198,8 @@ class EndpointReward:
     def _wrong(self, what: str) -> RewardError:
         """An error that tells no secret, even where the server's answer does."""
         parts = urlsplit(self.url)
-        secrets = [self.token or "", parts.password or "", *(value for _, value in parse_qsl(parts.query))]
+        secrets = [self.token or "", *(value for _, value in parse_qsl(parts.query))]
+        secrets += [parts.password or "", unquote(parts.password or "")]
         return RewardError(masked(f"{self.url}: {what}", [secret for secret in secrets if len(secret) > 3]))
 
 

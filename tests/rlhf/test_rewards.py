@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from rlhf import text
+from rlhf.config import RewardSource
 from rlhf.data.records import Prompt
-from rlhf.errors import RewardError
+from rlhf.errors import RecipeError, RewardError
 from rlhf.reward_model import RewardModel
 from rlhf.rewards import EndpointReward, RoleReward, RuleReward, TextReward, WeightedSum
 from rlhf.rollout import Rollout
@@ -103,7 +104,7 @@ def server() -> Iterator[tuple[str, dict]]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             talks = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["conversations"]
-            seen["talks"] = talks
+            seen.update(talks=talks, path=self.path, said=self.headers.get("Authorization"))
             if seen["fail"]:
                 seen["fail"] -= 1
                 self.send_error(seen.get("code", 503))
@@ -191,6 +192,35 @@ def test_an_answer_that_breaks_off_is_asked_for_again(chat, server) -> None:
     seen["cut"] = True
     with pytest.raises(RewardError, match="no answer in 2 tries"):
         EndpointReward(url, chat, tries=2, pause_s=0).score(TALKS, told(chat, "a", "b"))
+
+
+def test_a_server_is_told_its_password_or_token_and_no_error_tells_them(chat, server) -> None:
+    url, seen = server
+    secret = url.replace("http://", "http://me:p%40ss@") + "?key=a-key"
+    EndpointReward(secret, chat).score(TALKS, told(chat, "a", "b"))
+    assert (seen["said"], seen["path"]) == ("Basic bWU6cEBzcw==", "/score?key=a-key")  # me:p@ss
+    EndpointReward(url, chat, token="a-token").score(TALKS, told(chat, "a", "b"))
+    assert seen["said"] == "Bearer a-token"
+    seen["answer"] = lambda _: ["a-key", "p%40ss", "a-token"]
+    for endpoint in (EndpointReward(secret, chat), EndpointReward(url, chat, token="a-token")):
+        with pytest.raises(RewardError) as caught:
+            endpoint.score(TALKS, told(chat, "a", "b"))
+        assert "***" in str(caught.value)
+        kept = ("a-key", "p%40ss") if endpoint.token is None else ("a-token",)
+        assert not any(word in str(caught.value) for word in kept)
+
+
+def test_a_token_is_named_and_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = RewardSource(url="http://h", token_env="JUDGE_TOKEN")
+    monkeypatch.setenv("JUDGE_TOKEN", "a-token\n")
+    assert source.token() == "a-token"
+    monkeypatch.delenv("JUDGE_TOKEN")
+    with pytest.raises(RecipeError, match="environment variable JUDGE_TOKEN"):
+        source.token()
+    with pytest.raises(ValueError, match="in capitals"):
+        RewardSource(url="http://h", token_env="hf_abc")
+    with pytest.raises(ValueError, match=r"token_env"):
+        RewardSource(url="http://h/?key=***")
 
 
 def test_waits_grow_between_tries(chat, server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,13 @@
 """The runner: what is done is kept, what is torn is done again, and no stage starts from a stale parent."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rlhf import runner
-from rlhf.artifact import FILE, Artifact
+from rlhf.artifact import FILE, Artifact, read, write
 from rlhf.console import Screen
 from rlhf.errors import ArtifactError, RecipeError
 from rlhf.recipe import parse
@@ -54,6 +55,28 @@ def test_a_torn_stage_is_run_again(tmp_path: Path) -> None:
     again = go(tmp_path)
     assert again["sft"].hash == first["sft"].hash
     assert written(again["reward"]) == written(first["reward"])
+
+
+def test_a_record_that_trusts_code_that_the_recipe_does_not_is_no_record(tmp_path: Path) -> None:
+    made = go(tmp_path, only="sft")["sft"]
+    assert made.base is not None
+    write(replace(made, base=replace(made.base, trust_remote_code=True)), made.folder)
+    again = go(tmp_path, only="sft")["sft"]
+    assert again.base == made.base and read(made.folder).base == made.base
+
+
+def test_a_secret_is_masked_where_settings_are_written_and_counts_all_the_same(tmp_path: Path) -> None:
+    raw = short(tmp_path)
+    raw["stages"] = {"sft": raw["stages"]["sft"]}
+    raw["description"] = "after https://me:a-password@host/?key=a-key"
+    run(parse(raw), tmp_path, Screen(quiet=True))
+    locked = (tmp_path / "lora" / "recipe.lock.yaml").read_text()
+    assert "https://***@host/?key=***" in locked and "a-password" not in locked and "a-key" not in locked
+    rewards = {"mine": {"url": "http://host/?key=a-key"}}
+    ppo = {"model": "tiny", "rewards": rewards, "data": raw["stages"]["sft"]["data"]}
+    one = parse({**raw, "stages": {"ppo": ppo}}).stages["ppo"]
+    other = parse({**raw, "stages": {"ppo": {**ppo, "rewards": {"mine": {"url": "http://host/?key=b-key"}}}}})
+    assert stage_hash(one, {}) != stage_hash(other.stages["ppo"], {})
 
 
 def test_a_stage_whose_adapter_was_damaged_is_run_again_and_says_so(

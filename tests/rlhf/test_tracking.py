@@ -3,10 +3,12 @@
 import json
 import math
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
+from benchmarks.reliability.canaries.secrets import leaks
 from rlhf.config import TrackingConfig, WandB
 from rlhf.console import Screen
 from rlhf.errors import GuardError
@@ -14,14 +16,14 @@ from rlhf.finite import check_finite
 from rlhf.tracking import Tracker
 
 
-def tracker(folder: Path, config: TrackingConfig | None = None) -> Tracker:
+def tracker(folder: Path, config: TrackingConfig | None = None, settings: dict | None = None) -> Tracker:
     return Tracker(
         folder,
         Screen(quiet=True),
         config or TrackingConfig(),
         recipe="r",
         stage="sft",
-        settings={"lr": 1},
+        settings=settings or {"lr": 1},
         home=Path("later/sft"),
     )
 
@@ -63,6 +65,20 @@ def test_wandb_without_a_key_is_kept_offline(
     assert list(tmp_path.glob("wandb/offline-run-*/*.wandb")), "W&B left no offline run"
     (named,) = re.findall(r"wandb sync (\S+)", capsys.readouterr().err.replace("\n", ""))
     assert Path(named).is_relative_to("later/sft/wandb"), "the run will lie where the stage will lie"
+
+
+def test_wandb_is_told_neither_secrets_nor_how_the_command_was_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+    monkeypatch.setattr(sys, "argv", ["rlhf", "run", "a-word-of-the-command"])
+    settings = {"lr": 1, "url": "https://me:a-password@host/?key=a-key", "kept": "a-setting"}
+    one = tracker(tmp_path, TrackingConfig(wandb=WandB(project="p", mode="offline")), settings)
+    one.log({"loss": 1.0}, 1)
+    one.close({"loss": 1.0})
+    assert leaks(tmp_path, "a-setting")
+    for word in ("a-password", "a-key", "a-word-of-the-command", "k" * 40, sys.executable):
+        assert not leaks(tmp_path, word), word
 
 
 def test_a_broken_tracker_warns_and_training_goes_on(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ from benchmarks.reliability.canaries.models import (
 
 def code(folder: Path) -> Found:
     """Code that comes along with models, data and checkpoints never runs."""
-    yield "canaries sing", _silent(folder)
+    yield "canaries sing", heard(folder)
     for name in MODELS:
         yield f"model: {name}", bad_model(name, folder / "models")
     yield from _artifacts(folder / "stages")
@@ -43,8 +43,8 @@ def code(folder: Path) -> Found:
     yield from _working_directory(folder)
 
 
-def _silent(folder: Path) -> str:
-    """Whether the canaries would be heard."""
+def heard(folder: Path) -> str:
+    """Canaries that would not be heard if they sang."""
     import jinja2
 
     found = []

@@ -43,7 +43,7 @@ def network(folder: Path) -> Found:
     telling += "from huggingface_hub import constants; from wandb import env; "
     telling += "assert constants.HF_HUB_DISABLE_TELEMETRY and not env.error_reporting_enabled()"
     yield "telemetry is off before libraries are read", process([sys.executable, "-c", telling], folder).done
-    yield "what listens, listens to this machine alone", _listens()
+    yield "what listens, listens to this machine alone", listens()
 
 
 def _lonely(commands: list[list[str]], folder: Path) -> tuple[Told, int]:
@@ -58,7 +58,7 @@ def _lonely(commands: list[list[str]], folder: Path) -> tuple[Told, int]:
     return told, int(values[names.index("OutNoRoutes")]) + six
 
 
-def _listens() -> str:
+def listens() -> str:
     found = []
     for package in ("rlhf", "stages"):
         for path in (ROOT / package).rglob("*.py"):

@@ -19,10 +19,10 @@ def paths(folder: Path) -> Found:
     raw = one_stage(home)
     recipe = written(raw, home / "r.yaml")
     (beyond / "kept.txt").write_text("kept")
-    before = _listing(folder, home)
+    before = listing(folder, home)
 
     def outcome(told: Told) -> str:
-        now = _listing(folder, home)
+        now = listing(folder, home)
         return told.refused or ("" if now == before else f"wrote outside: {sorted(set(now) ^ set(before))[:3]}")
 
     for name in (
@@ -64,7 +64,7 @@ def paths(folder: Path) -> Found:
     yield from odd_data(home)
 
 
-def _listing(folder: Path, but: Path) -> dict[str, Any]:
+def listing(folder: Path, but: Path) -> dict[str, Any]:
     """All files under a folder but those in one of its own, with what they hold."""
     files = (path for path in folder.rglob("*") if not path.is_relative_to(but))
     return {str(path): path.read_bytes() if path.is_file() else None for path in files}

@@ -62,7 +62,7 @@ def word(name: str) -> str:
 
 def secrets(folder: Path) -> Found:
     """Secrets of a run: where they may be given, they are used; nowhere are they written or said."""
-    yield "what leaks is found", _found(folder / "control")
+    yield "what leaks is found", found_again(folder / "control")
     server = Server()
     env = {
         "HF_TOKEN": f"hf_{word('HF')}",
@@ -111,8 +111,8 @@ def secrets(folder: Path) -> Found:
     yield from _in_messages(folder, raw, server)
 
 
-def _found(folder: Path) -> str:
-    """Whether a secret would be found, packed and encoded."""
+def found_again(folder: Path) -> str:
+    """Ways to pack and to encode a secret in which it would not be found."""
     folder.mkdir()
     secret = word("CONTROL") + "+/="
     raw, beside = secret.encode(), b"x" * 200
@@ -187,7 +187,7 @@ def forms(secret: str) -> set[bytes]:
     for shift in range(3):  # the first and the last characters depend on what stands beside
         for encode in (base64.b64encode, base64.urlsafe_b64encode):
             found.add(encode(b"\0" * shift + raw)[4 * bool(shift) : -4])
-    return found
+    return {form for form in found if form == raw or len(form) >= 8}  # a shorter one is anywhere
 
 
 def _in_text(text: str, secret: str) -> list[str]:

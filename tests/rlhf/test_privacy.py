@@ -1,0 +1,58 @@
+"""Secrets are masked, and nothing but secrets; libraries report nothing."""
+
+import os
+
+import pytest
+
+from rlhf.privacy import masked, no_telemetry
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://me:pw@host:80/a/b?key=K&x=1#frag", "https://***@host:80/a/b?key=***&x=***#***"),
+        ("https://host/x?key=K: no answer", "https://host/x?key=***: no answer"),
+        ("override 'a.url=https://host?tok' is wrong", "override 'a.url=https://host?***' is wrong"),
+        ("https://a:p@ss@host/x?a=b@c", "https://***@host/x?a=***"),
+        ("no file /here/https:/me:pw@host/x", "no file /here/https:/***@host/x"),
+        ('got "ftp://me:pw@host"', 'got "ftp://***@host"'),
+        ("see https://host/x, or http://y/z?q=1.", "see https://host/x, or http://y/z?q=***."),
+        ("https://host/@me", "https://host/@me"),
+        ("C:/pairs?.jsonl", "C:/pairs?.jsonl"),
+    ],
+)
+def test_what_is_secret_in_a_url_is_masked(text: str, shown: str) -> None:
+    assert masked(text) == shown
+    assert masked(shown) == shown
+
+
+def test_settings_keep_their_shape() -> None:
+    settings = {
+        "url": "http://h?k=v",
+        "weight": 0.5,
+        "list": ["http://me@h", None, True],
+        "inner": {"path": "a/b.jsonl"},
+    }
+    assert masked(settings) == {
+        "url": "http://h?k=***",
+        "weight": 0.5,
+        "list": ["http://***@h", None, True],
+        "inner": {"path": "a/b.jsonl"},
+    }
+
+
+def test_secrets_of_the_environment_are_masked(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    monkeypatch.setenv("SOME_API_KEY", "sk-0123456789")
+    monkeypatch.setenv("OTHER_TOKEN", "dummy")  # a word that is anywhere
+    monkeypatch.setenv("GOOGLE_CREDENTIALS", str(tmp_path))  # a place, which is no secret
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false-or-whatever")
+    text = f"sk-0123456789 dummy {tmp_path} false-or-whatever"
+    assert masked(text) == f"*** dummy {tmp_path} false-or-whatever"
+
+
+def test_telemetry_is_off_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_HUB_DISABLE_TELEMETRY", raising=False)
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "true")
+    no_telemetry()
+    assert os.environ["HF_HUB_DISABLE_TELEMETRY"] == "1"
+    assert os.environ["WANDB_ERROR_REPORTING"] == "true"
