@@ -68,8 +68,9 @@ def main() -> None:
 def _fail(words: str, exit_code: int) -> None:
     """Say what went wrong, to a machine too where one listens, and leave."""
     from rlhf.privacy import masked
+    from rlhf.visible import visible
 
-    words = masked(words)
+    words = visible(masked(words))
     print(words if exit_code == 3 else f"error: {words}", file=sys.stderr)
     if "--json" in sys.argv:
         print(json.dumps({"error": words, "exit_code": exit_code}))

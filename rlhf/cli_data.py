@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -137,27 +138,35 @@ def _read(words: list[str], kind: Kind | None) -> "tuple[DataConfig, Kind]":
 
 def _tell(kind: str, books: dict[str, Any], as_json: bool, out: Path | None = None) -> None:
     """The books, in a few lines and to a machine."""
-    from rlhf.data.intake import unread_in_words
+    from rlhf.visible import visible
 
-    found = ", ".join(f"{count} {name}" for name, count in books["formats"].items())
-    print(f"{books['rows']} rows read as {kind} ({found})")
-    for name in ("used", "held_out"):
-        if books[name]:
-            print(f"{books[name]:>9} {name.replace('_', ' ')}")
-    for reason, count in books["dropped"].items():
-        print(f"{count:>9} dropped: {reason}")
-    if books["duplicates"] and "duplicate" not in books["dropped"]:
-        print(f"duplicates: {books['duplicates']} (used all the same)")
-    if books["repeated"]:
-        print(f"repeated: {books['repeated']} more, by weight")
+    print("\n".join(visible(line) for line in _in_words(kind, books)))
     if "dropped_rows" in books:
         folder = Path() if out is None else out if out.is_dir() else out.parent
         print(f"rows that teach nothing: {folder / books['dropped_rows']}")
-    if books["unread"]:
-        print(f"fields that were not read: {', '.join(unread_in_words(books))}")
     if "bad_rows" in books:
-        print(books["bad_rows"], file=sys.stderr)
+        print(visible(books["bad_rows"]), file=sys.stderr)
     if out is not None:
         print(f"wrote {out}")
     if as_json:
         print(json.dumps({"kind": kind, "ledger": books, "out": str(out) if out else None}, ensure_ascii=False))
+
+
+def _in_words(kind: str, books: dict[str, Any]) -> Iterator[str]:
+    """What became of the rows: as many examples as rows, unless it says so."""
+    from rlhf.data.intake import unread_in_words
+
+    found = ", ".join(f"{count} {name}" for name, count in books["formats"].items())
+    several = "" if books["examples"] == books["rows"] else f", {books['examples']} examples"
+    yield f"{books['rows']} rows{several} read as {kind} ({found})"
+    for name in ("used", "held_out"):
+        if books[name]:
+            yield f"{books[name]:>9} {name.replace('_', ' ')}"
+    for reason, count in books["dropped"].items():
+        yield f"{count:>9} dropped: {reason}"
+    if books["duplicates"] and "duplicate" not in books["dropped"]:
+        yield f"duplicates: {books['duplicates']} (used all the same)"
+    if books["repeated"]:
+        yield f"repeated: {books['repeated']} more, by weight"
+    if books["unread"]:
+        yield f"fields that were not read: {', '.join(unread_in_words(books))}"

@@ -47,9 +47,10 @@ def _names(path: Path, place: str, cells: Sequence[str | None]) -> list[str]:
 
 
 def csv_file(path: Path) -> Rows:
-    """Comma-separated; by semicolons or tabs where the columns' names are, as Excel saves it in many countries."""
+    """Comma-separated; by semicolons or tabs where the columns' names are, as Excel saves it in many countries, or by
+    what a first line `sep=;` says."""
     _, header = next(lines(path), (0, ""))
-    split = re.fullmatch(r"""[\w "'.-]+([;\t])[\w "'.;\t-]+""", header)
+    split = re.fullmatch(r'"?sep=([,;\t|])"?', header) or re.fullmatch(r"""[\w "'.-]+([;\t])[\w "'.;\t-]+""", header)
     return _table(path, delimiter=split[1] if split else ",", quoting=csv.QUOTE_MINIMAL)
 
 
@@ -78,7 +79,7 @@ def _table(path: Path, delimiter: str, quoting: Any) -> Rows:
             if header is None:
                 raise DataError(f"{short(path)}:{number}: {fault}")
             yield str(number), fault
-        elif not any(cells):
+        elif not any(cells) or (header is None and cells[0] in ("sep=", f"sep={delimiter}")):
             continue
         elif header is None:
             header = _names(path, str(start), cells)
@@ -122,7 +123,7 @@ def workbook(path: Path) -> Rows:
     with seekable(path) as file:
         try:
             book = openpyxl.load_workbook(file, read_only=True, data_only=True)
-            all_sheets = [_sheet(one) for one in book.worksheets]
+            all_sheets = [_sheet(path, one) for one in book.worksheets]
             sheets = [sheet for sheet in all_sheets if sheet]
             _check_alike(path, sheets)
             for sheet in sheets:
@@ -135,11 +136,18 @@ def workbook(path: Path) -> Rows:
             raise DataError(f"{short(path)}: is no workbook ({reason}); save it as .xlsx or .csv") from None
 
 
-def _sheet(sheet: Any) -> _Sheet | None:
+def _sheet(path: Path, sheet: Any) -> _Sheet | None:
     numbered = enumerate(sheet.iter_rows(values_only=True), 1)
     rows = ((n, [_shown(cell) for cell in cells]) for n, cells in numbered if any(one is not None for one in cells))
     header, first = next(rows, None), next(rows, None)
-    return _Sheet(sheet.title, *header, chain([first], rows)) if header and first else None
+    if not header or not first:
+        return None
+    named, filled = (sum(cell is not None for cell in cells) for _, cells in (header, first))
+    if named == 1 and filled > 1:
+        title = next(filter(None, header[1]))
+        told = f"'{title}' names one column of {filled}; put the names of all columns in the first row"
+        raise DataError(f"{short(path)}:{sheet.title}!{header[0]}: {told}")
+    return _Sheet(sheet.title, *header, chain([first], rows))
 
 
 def _check_alike(path: Path, sheets: list[_Sheet]) -> None:

@@ -23,6 +23,14 @@ class Lists(NamedTuple):
 NOWHERE = Lists()
 
 
+def begun(lists: Lists) -> Lists:
+    """The same, without what an earlier reading left there."""
+    for path in lists:
+        if path is not None and (path.is_file() or path.is_symlink()):  # a link would lead elsewhere
+            path.unlink()
+    return lists
+
+
 def place(where: str) -> dict[str, str]:
     """`file:line` apart."""
     file, _, line = where.rpartition(":")
@@ -48,8 +56,6 @@ class Listing:
         """Write what is not in the file yet."""
         if self.path is not None and self._pending:
             begun = self.count > len(self._pending)
-            if not begun:
-                self.path.unlink(missing_ok=True)  # a link, too, which would lead elsewhere
             with self.path.open("a" if begun else "w", encoding="utf-8", errors="backslashreplace") as file:
                 file.writelines(self._pending)
             self._pending.clear()

@@ -9,13 +9,14 @@ import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO, Any
 
 from rlhf.config.data import Source
 from rlhf.data.cells import csv_file, tsv_file, workbook
 from rlhf.data.jsons import json_file, json_lines
-from rlhf.data.lines import UNPACKED, Rows, first_line, is_packed, lines, not_utf8, seekable, short
+from rlhf.data.lines import UNPACKED, Rows, first_line, foreign, is_packed, lines, not_utf8, seekable, short
 from rlhf.errors import DataError, did_you_mean
 
 
@@ -27,6 +28,8 @@ def read(path: Path) -> Rows:
         raise DataError(f"data.path: {error}") from None
     for file in files:
         name = short(file)
+        if what := foreign(file):
+            raise DataError(f"{name}: {what}")
         try:
             for place, row in READERS[ending(file)](file):
                 yield f"{name}:{place}", row
@@ -46,8 +49,7 @@ def found(path: Path) -> list[Path]:
         if path.resolve().parts[1:2] in (("proc",), ("sys",)):
             raise DataError(f"{name} leads into {path.resolve()}: the system's own books are no data")
         return [path]
-    if path.is_symlink() and not path.exists():
-        raise DataError(f"{name} is a link to {path.readlink()}, where no file is; name the file itself")
+    _check_leads_to_a_file(path)
     if path.is_dir():
         files = [p for p in _with_rows(path, path.rglob("*")) if _suffix(p) in READERS]
         _check_one_kind(name, path, files)
@@ -58,6 +60,7 @@ def found(path: Path) -> list[Path]:
         raise DataError(f"no file {name}{nearby(path)}")
     if not files:
         raise DataError(f"{name} {'holds' if path.is_dir() else 'fits'} no file that can be read")
+    _check_no_part_is_missing(path, files)
     for file in files:
         ending(file)
     return files
@@ -72,9 +75,35 @@ _SPLITS = re.compile(r"(?:^|[-_./])(train|test|validation|valid|val|dev|eval)(?:
 
 def _with_rows(folder: Path, paths: Iterable[Path], hidden: bool = False) -> list[Path]:
     """Those that are files of rows; hidden ones, such as the `._x.jsonl` of a Mac, only where they are meant."""
-    below = ((p, p.relative_to(folder).parts) for p in paths if p.is_file())
+    below = ((p, p.relative_to(folder).parts) for p in paths if p.is_file() or (p.is_symlink() and not p.exists()))
     seen = (p for p, parts in below if hidden or not any(part.startswith(".") for part in parts))
-    return sorted(p for p in seen if p.name not in _ABOUT and not _LISTING.match(p.name))
+    files = sorted(p for p in seen if p.name not in _ABOUT and not _LISTING.match(p.name))
+    for file in files:
+        _check_leads_to_a_file(file)
+    return files
+
+
+def _check_leads_to_a_file(path: Path) -> None:
+    if path.is_symlink() and not path.exists():
+        raise DataError(f"{short(path)} is a link to {path.readlink()}, where no file is; name the file itself")
+
+
+_PART = re.compile(r"(.*-)(\d{5})(-of-(\d{5}))(.*)")
+"""The name of one of several files that are one table."""
+
+
+def _check_no_part_is_missing(path: Path, files: list[Path]) -> None:
+    """Raise DataError where a part of a table is missing which a folder or a pattern means as well."""
+    tables: dict[tuple[str, ...], dict[int, str]] = {}
+    for file in files:
+        if part := _PART.fullmatch(file.name):
+            tables.setdefault((str(file.parent), part[1], part[3], part[4]), {})[int(part[2])] = part[5]
+    for (_, before, after, count), parts in tables.items():
+        end = next(iter(parts.values()))
+        names = (f"{before}{i:05}{after}{end}" for i in range(int(count)) if i not in parts)
+        if missing := [name for name in names if path.is_dir() or fnmatchcase(name, path.name)]:
+            told = f"{len(missing)} of {int(count)} parts are missing, {missing[0]} first"
+            raise DataError(f"{short(path)}: {told}; fetch them, or name those meant by a pattern")
 
 
 def _check_one_kind(name: str, folder: Path, files: list[Path]) -> None:

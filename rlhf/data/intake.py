@@ -18,6 +18,7 @@ from rlhf.errors import DataError
 
 UNREADABLE = "cannot be read"
 """Reason under which malformed rows are dropped, where they may be."""
+EMPTY = "holds no row; it is empty, or has nothing but a header"
 _LOST = 1000
 """Examples whose places are kept."""
 
@@ -138,8 +139,9 @@ class Intake:
                 f"{self.faults.count} of {self.rows} rows cannot be read as {self.kind}:\n{self.faults.told()}"
             )
         if self.examples == self.dropped.total():
-            dropped = ", ".join(f"{count} × {reason}" for reason, count in self.dropped.items())
-            reasons = dropped or "the file is empty, or has nothing but a header"
+            if not self.examples:
+                raise DataError(f"{self.data.called}: {EMPTY}")
+            reasons = ", ".join(f"{count} × {reason}" for reason, count in self.dropped.items())
             told = f":\n{self.faults.told()}" if self.faults.count else ""
             raise DataError(f"{self.data.called}: no usable row among {self.rows} ({reasons}){told}")
 

@@ -34,7 +34,7 @@ def parsed(path: Path, raw_lines: Iterable[bytes], first: int = 1) -> Rows:
             row = not_utf8(path, line) or _limited(_parse(line))
         else:
             keys, nests, exact = _count(row)
-            if not exact or ((colons := raw.count(b":")) > keys and colons - _colons(row) > keys):
+            if not exact or ((colons := raw.count(b":")) > keys and _tells_a_key_twice(raw, row, colons - keys)):
                 row = _parse(decoded(path, number, raw))
             if nests > _DEEPEST:
                 row = _limited(row)
@@ -79,9 +79,14 @@ def _count(row: Any) -> tuple[int, int, bool]:
     return keys, nests, True
 
 
+def _tells_a_key_twice(raw: bytes, row: Any, colons: int) -> bool:
+    """Whether a line may have a key twice, of which a fast parser keeps one: it holds more colons than its keys and its
+    texts do, and in texts they may be escaped."""
+    return colons > _colons(row) or b"\\u003" in raw
+
+
 def _colons(row: Any) -> int:
-    """Colons in the texts of a row. What else a line has are those of its keys: more of them than keys tell of one that
-    is there twice, of which a fast parser keeps one."""
+    """Colons in the texts of a row."""
     count, inside = 0, [row]
     while inside:
         value = inside.pop()

@@ -81,6 +81,17 @@ def raw_lines(file: IO[bytes]) -> Iterator[bytes]:
         yield from raw.splitlines(keepends=True) if i == 0 and not raw.endswith(b"\n") else (raw,)
 
 
+def foreign(path: Path) -> str | None:
+    """What stands in place of a file where its download did not come through."""
+    with path.open("rb") as file:
+        head = file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if head.startswith(b"version https://git-lfs"):
+        return "is a pointer of Git LFS in place of the file; fetch that: git lfs pull"
+    if head.startswith((b"<!doctype html", b"<html")) and path.suffix.lower() != ".txt":
+        return "is a web page in place of the file, perhaps one that asks to log in; download the file itself"
+    return None
+
+
 _MAGIC = {
     b"\x1f\x8b": ".gz",
     b"\x28\xb5\x2f\xfd": ".zst",

@@ -10,8 +10,8 @@ from typing import Any, Generic, Literal, TypeVar, overload
 from rlhf.config.data import DataConfig, MixedSource
 from rlhf.data import files, formats
 from rlhf.data.arrange import arranged
-from rlhf.data.faults import NOWHERE, Fault, Lists
-from rlhf.data.intake import Intake, preparer
+from rlhf.data.faults import NOWHERE, Fault, Lists, begun
+from rlhf.data.intake import EMPTY, Intake, preparer
 from rlhf.data.messages import UnusableError
 from rlhf.data.parts import parts_of, read_in_parts
 from rlhf.data.records import Demonstration, Kind, Preference, Prompt, Rated, Record, prompt_key, share
@@ -111,7 +111,7 @@ def _checked(intake: Intake, data: DataConfig, used: int, held_out: int, repeate
 
 def _lists(out: Path | None, kind: Kind) -> Lists:
     """Where rows that are not used are listed."""
-    return Lists(out / f"bad_rows.{kind}.jsonl", out / f"dropped_rows.{kind}.jsonl") if out else NOWHERE
+    return begun(Lists(out / f"bad_rows.{kind}.jsonl", out / f"dropped_rows.{kind}.jsonl")) if out else NOWHERE
 
 
 @dataclass(frozen=True)
@@ -143,16 +143,22 @@ def kind_of_source(data: DataConfig) -> Kind:
     source = next(iter(data.sources.values()))
     prepare = preparer(source)
     first: list[formats.Row] = []
+    placed = ""
     reasons: list[str] = []
     for where, row in islice(arranged(files.read_source(source), source, None), 100):
         try:
             first += prepare(row)
+            placed = placed or where
         except (DataError, UnusableError) as reason:
             reasons.append(f"{where}: {reason}")
-    if not first and reasons:
-        raise DataError(f"{source.called}: none of its first rows can be read:\n{reasons[0]}")
+    if not first:
+        told = f"none of its first rows can be read:\n{reasons[0]}" if reasons else EMPTY
+        raise DataError(f"{source.called}: {told}")
     found: Counter[Kind] = Counter(kind for row in first if (kind := formats.kind_of_row(row)))
     if not found:
-        formats.recognise(first[0] if first else {}, "preferences")  # which tells why
+        try:
+            formats.recognise(first[0], "preferences")
+        except DataError as why:
+            raise DataError(f"{placed}: {why}") from None
         raise DataError(f"{source.called}: none of its first rows is of a known format")
     return found.most_common(1)[0][0]

@@ -9,7 +9,7 @@ from typing import IO, Any
 
 from rlhf.config.data import DataConfig
 from rlhf.data.canonical import rows_of
-from rlhf.data.faults import Lists
+from rlhf.data.faults import Lists, begun
 from rlhf.data.intake import Intake
 from rlhf.data.load import load
 from rlhf.data.records import Kind, Record
@@ -18,7 +18,8 @@ from rlhf.errors import DataError
 
 def convert(data: DataConfig, kind: Kind, out: Path) -> dict[str, Any]:
     """Every usable record of the sources, in their order, to the file `out`; the books. Raises DataError as `load`."""
-    intake = Intake(data, kind, _lists(out))
+    lists = Lists(*(out.with_name(f"{out.stem}.{which}_rows.jsonl") for which in ("bad", "dropped")))
+    intake = Intake(data, kind, begun(lists))
     with _new(out) as file:
         used = sum(_write(intake.take(source), file) for source in data.sources.values())
         intake.check()
@@ -52,10 +53,6 @@ def _write(records: Iterable[Record], file: IO[str]) -> int:
     for count, record in enumerate(records, 1):  # noqa: B007
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows_of(record))
     return count
-
-
-def _lists(out: Path) -> Lists:
-    return Lists(*(out.with_name(f"{out.stem}.{which}_rows.jsonl") for which in ("bad", "dropped")))
 
 
 @contextmanager

@@ -133,7 +133,7 @@ class Reader:
             found.update(dict.fromkeys(names, count))
         return found
 
-    def _records(self, made: Record | Sequence[Record], row: Row) -> list[Record | UnusableError]:
+    def _records(self, made: Record | Sequence[Record | UnusableError], row: Row) -> list[Record | UnusableError]:
         """What was made of a row, as the kind that is needed."""
         if isinstance(made, _OWN.get(self.kind, ())):
             return [made]
@@ -143,6 +143,9 @@ class Reader:
             return [replace(one, answer=right_answer(row)) if isinstance(one, Prompt) else one for one in records]
         examples: list[Record | UnusableError] = []
         for record in made:
+            if isinstance(record, UnusableError):
+                examples.append(record)
+                continue
             try:
                 examples += as_kind(record, self.kind, self.pairs, self.rank_by)
             except UnusableError as reason:

@@ -76,22 +76,24 @@ def _answer(value: Any, field: str) -> list[Message]:
     return turns({field: value}, field, "assistant")
 
 
-def tree(row: Row, where: str) -> list[Rated]:
+def tree(row: Row, where: str) -> list[Rated | UnusableError]:
     """{prompt: {role, text, replies: [{role, text, rank, replies}]}}: OpenAssistant's trees (Köpf et al. 2023). A
-    record for every prompt in the tree that has ranked answers; rank 0 is the best."""
+    record for every prompt in the tree that has ranked answers; rank 0 is the best. What was deleted, and an answer
+    beside them that has no rank, is told of."""
     found = list(_branches(row["prompt"], where))
-    if not found:
+    if not any(isinstance(one, Rated) for one in found):
         raise UnusableError("no ranked answers")
     return found
 
 
-def _branches(root: Row, where: str) -> Iterator[Rated]:
+def _branches(root: Row, where: str) -> Iterator[Rated | UnusableError]:
     """Depth first; by a list of what is left and no function in itself, for a chain may be of thousands."""
     left: list[tuple[Row, list[Message]]] = [(root, [])]
     while left:
         node, before = left.pop()
         talk = [*before, *conversation({"role": node.get("role"), "content": node.get("text")}, "prompt")]
         replies = replies_to(node)
+        yield from [UnusableError("deleted")] * (len(node.get("replies") or ()) - len(replies))
         if talk[-1]["role"] == "user":
             ranks = [(reply, reply["rank"]) for reply in replies if isinstance(reply.get("rank"), int)]
             both: Answers = [
@@ -99,6 +101,7 @@ def _branches(root: Row, where: str) -> Iterator[Rated]:
             ]
             if both:
                 yield m.rated(talk, both, where, "replies")
+                yield from [UnusableError("answer without a rank")] * (len(replies) - len(both))
         left += [(reply, talk) for reply in reversed(replies)]
 
 

@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+from rlhf.data.messages import UnusableError
 from rlhf.data.records import Message, Record
 
 Row = dict[str, Any]
 Types = type | tuple[type, ...]
-Read = Callable[[Row, str], Record | Sequence[Record]]
+Read = Callable[[Row, str], Record | Sequence[Record | UnusableError]]
 
 Answers = list[tuple[list[Message], dict[str, float]]]
 """What was answered, each with what was said of it."""
@@ -23,8 +24,9 @@ class Format:
     """How rows of a format are read and recognised."""
 
     read: Read
-    """From a row and its `file:line` to a record, or to several. Raises DataError("field: what; what would work") for
-    a row that someone must mend, and UnusableError(reason) for one that is to be dropped and counted."""
+    """From a row and its `file:line` to a record, or to several and the reason why each of the others is dropped. Raises
+    DataError("field: what; what would work") for a row that someone must mend, and UnusableError(reason) for one that
+    is to be dropped and counted."""
     needs: Mapping[str, Types] = field(default_factory=dict)
     """Fields and their types; `output|response` is one or the other."""
     only_if: Callable[[Row], bool] | None = None

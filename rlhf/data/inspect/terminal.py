@@ -19,6 +19,7 @@ from rlhf.data.inspect.report import (
     edge,
     percent,
 )
+from rlhf.visible import visible
 
 _LEVELS = {"error": "bold red", "warning": "bold yellow", "note": "cyan"}
 _STATES = {"trained": "green", "stop": "bold magenta", "context": "", "cut": "strike dim", "text": ""}
@@ -27,21 +28,11 @@ _WIDTH = 110
 """Columns at most: longer lines are hard to read."""
 _SHOWN = 220
 """Characters of a piece of the example."""
-_VISIBLE: dict[int, str] = {
-    **{code: chr(0x2400 + code) for code in range(32) if chr(code) != "\n"},
-    **dict.fromkeys((*range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)), "�"),
-}
-"""Control characters as pictures, so that no text can command the terminal."""
 
 
 def show(report: Report, console: Console | None = None) -> None:
     """Errors and warnings in full, notes by their figures."""
     _Sheet(report, console or Console(highlight=False)).show()
-
-
-def safe(text: str) -> str:
-    """Text of others that a terminal only shows."""
-    return text.translate(_VISIBLE)
 
 
 class _Sheet:
@@ -76,18 +67,18 @@ class _Sheet:
 
     def head(self) -> None:
         report = self.report
-        self.say(Text(safe(report.source), "bold"))
+        self.say(Text(visible(report.source), "bold"))
         for seen in report.formats:
             fields = f", known by {', '.join(seen.fields)}" if seen.fields else ""
-            self.say(Text(safe(f"{report.kind} in the format {seen.name} ({seen.rows:,} rows{fields})")))
+            self.say(Text(visible(f"{report.kind} in the format {seen.name} ({seen.rows:,} rows{fields})")))
         if report.unread:
-            self.say(Text(safe(f"fields that were not read: {', '.join(report.unread)}")))
+            self.say(Text(visible(f"fields that were not read: {', '.join(report.unread)}")))
         lost = ", ".join(f"{one.count:,} {one.reason}" for one in report.dropped)
         dropped = f"{sum(one.count for one in report.dropped):,} dropped{f' ({lost})' if lost else ''}"
         rows = f"{report.ledger['rows']:,} rows: {counted(report.usable, 'usable example')}"
-        self.say(Text(safe(f"{rows}, {dropped}, {report.malformed:,} malformed")))
+        self.say(Text(visible(f"{rows}, {dropped}, {report.malformed:,} malformed")))
         for name, prompts in report.compared.items():
-            self.say(Text(safe(f"compared with {prompts:,} prompts of {name}")))
+            self.say(Text(visible(f"compared with {prompts:,} prompts of {name}")))
         counts = [(level, report.count(level)) for level in LEVELS]
         told = (Text(f"{n} {level}{'s' * (n != 1)}", _LEVELS[level] if n else "dim") for level, n in counts)
         self.say(Text(" · ").join(told))
@@ -97,11 +88,11 @@ class _Sheet:
         figures = f"{finding.count:,} of {finding.of:,} {finding.unit} ({percent(finding.share)})"
         level = f"{finding.level:8}", _LEVELS[finding.level]
         self.say(Text.assemble(level, (f"{finding.title}: ", "bold"), figures))
-        self.say(Text(safe(finding.says)), 8)
+        self.say(Text(visible(finding.says)), 8)
         if at := self.places(finding):
             self.say(Text(at, "dim"), 8)
         for quote in finding.quotes[:2]:
-            self.say(Text(safe(f"“{quote}”"), "dim", overflow="ellipsis", no_wrap=True), 8)
+            self.say(Text(visible(f"“{quote}”"), "dim", overflow="ellipsis", no_wrap=True), 8)
         self.console.print()
 
     def notes(self, notes: list[Finding]) -> None:
@@ -121,13 +112,13 @@ class _Sheet:
     def places(self, finding: Finding) -> str:
         at = [self.report.at(place) for place in finding.places]
         more = ", …" if finding.count > len(at) else ""
-        return safe(f"at {', '.join(at)}{more}") if at else ""
+        return visible(f"at {', '.join(at)}{more}") if at else ""
 
     def doubt(self, doubt: Doubt) -> None:
         at = self.report.at(doubt.where)
         self.say(Text(f"The judge doubts the pair at {at}: rejected scores {doubt.margin:.1f} higher", "bold"))
         for name, text in (("prompt", doubt.prompt), ("chosen", doubt.chosen), ("rejected", doubt.rejected)):
-            self.line(name, Text(safe(text)))
+            self.line(name, Text(visible(text)))
         self.console.print()
 
     def example(self, example: Example) -> None:
@@ -137,7 +128,7 @@ class _Sheet:
         self.say(Text(f"Example at {self.report.at(example.where)}{told}", "bold"))
         for part, pieces in example.parts.items():
             if part != "prompt":
-                self.say(Text(f"  {safe(part)}", "bold"))
+                self.say(Text(f"  {visible(part)}", "bold"))
             for piece in pieces:
                 if piece.text.strip():
                     self.line(piece.role if piece.state == "text" else piece.state, _clipped(piece))
@@ -152,7 +143,7 @@ class _Sheet:
 
 def _clipped(piece: Piece) -> Text:
     """The beginning and the end of a piece, on few lines."""
-    text = safe(piece.text.strip("\n")).replace("\n", "⏎ ")
+    text = visible(piece.text.strip("\n")).replace("\n", "⏎ ")
     if len(text) > _SHOWN:
         head, tail = text[: _SHOWN * 2 // 3].rstrip(), text[-_SHOWN // 3 :].lstrip()
         text = f"{head} […{len(text) - len(head) - len(tail):,} characters…] {tail}"

@@ -296,6 +296,18 @@ def test_a_link_to_nothing(tmp_path: Path) -> None:
         DataError, match=r"x\.jsonl is a link to .*/gone\.jsonl, where no file is; name the file itself"
     ):
         places(tmp_path / "x.jsonl")
+    with pytest.raises(DataError, match=r"x\.jsonl is a link to .*/gone\.jsonl"):
+        places(tmp_path)
+
+
+def test_parts_of_a_table(write: Write, tmp_path: Path) -> None:
+    parts = [write(f"train-0000{i}-of-00004-{i}f.jsonl", "{}") for i in (0, 1, 3)]
+    for path in (tmp_path, tmp_path / "train*"):
+        with pytest.raises(DataError, match=r": 1 of 4 parts are missing, train-00002-of-00004-0f\.jsonl first; fetch"):
+            files.found(path)
+    assert files.found(tmp_path / "*-0000[01]-*") == parts[:2]
+    write("train-00002-of-00004-2f.jsonl", "{}")
+    assert len(files.found(tmp_path)) == 4
 
 
 def test_text_and_gzip(write: Write) -> None:

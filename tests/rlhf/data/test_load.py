@@ -114,7 +114,7 @@ def test_a_fault_of_many_rows_is_told_once(write: Write) -> None:
 
 
 def test_nothing_usable(write: Write) -> None:
-    with pytest.raises(DataError, match=r"no usable row among 0 \(the file is empty"):
+    with pytest.raises(DataError, match=r"holds no row; it is empty"):
         load(config(write("x.jsonl", "")), "prompts")
     with pytest.raises(DataError, match=r"no usable row among 1 \(1 × identical"):
         load(config(write("y.jsonl", lines({"prompt": "a", "chosen": "b", "rejected": "b"}))), "preferences")
@@ -151,6 +151,16 @@ def test_rows_stay_as_they_are_where_the_user_says_how_to_read_them(write: Write
     assert load(config(path, eval_fraction=0), "demonstrations").ledger["formats"] == {"tree_path": 1}
     assert load(config(path, eval_fraction=0, format="text"), "demonstrations").ledger["formats"] == {"text": 2}
     assert load(config(path, eval_fraction=0, columns={"text": "text"}), "demonstrations").ledger["rows"] == 2
+
+
+def test_a_list_of_bad_rows_goes_when_there_are_none(write: Write, tmp_path: Path) -> None:
+    path, listed = write("x.jsonl", "{}"), tmp_path / "bad_rows.preferences.jsonl"
+    with pytest.raises(DataError):
+        load(config(path), "preferences", tmp_path)
+    assert listed.read_text()
+    write("x.jsonl", '{"prompt": "q", "chosen": "a", "rejected": "b"}')
+    load(config(path), "preferences", tmp_path)
+    assert not listed.exists()
 
 
 @pytest.mark.parametrize("settings", [{"rank_by": "score"}, {"pairs": "all"}])

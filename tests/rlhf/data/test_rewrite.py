@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from rlhf import cli_data
 from rlhf.data import rewrite
 from rlhf.data.load import load
 from rlhf.data.records import prompt_key
@@ -103,3 +104,17 @@ def test_words_that_are_wrong_are_named(words: list[str], told: str) -> None:
     with pytest.raises(RecipeError) as caught:
         data_block(words)
     assert told in str(caught.value)
+
+
+def test_names_of_others_cannot_command_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = lay(tmp_path / "x.jsonl", [{"prompt": "q", "chosen": "a", "rejected": "b", "\x1b[2J": 1}])
+    cli_data.convert([str(path)], tmp_path / "out.jsonl")
+    told = capsys.readouterr().out
+    assert "not read: ␛[2J (1)" in told and "\x1b" not in told
+
+
+def test_rows_of_several_examples_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    steps = [{"completions": [{"text": t, "rating": r} for t, r in (("a", 1), ("b", -1))], "chosen_completion": 0}] * 2
+    path = lay(tmp_path / "x.jsonl", [{"question": {"problem": "q"}, "label": {"steps": steps}}])
+    cli_data.convert([str(path)], tmp_path / "out.jsonl")
+    assert "1 rows, 2 examples read as preferences (1 steps)\n        2 used" in capsys.readouterr().out

@@ -176,6 +176,15 @@ def test_read(kind: Kind, rows: Any, expected: str) -> None:
     assert read(kind, *rows) == expected
 
 
+def test_what_is_left_out_of_a_tree_is_told() -> None:
+    more = [
+        {**TREE[1], "message_id": "5", "rank": 2, "deleted": True},
+        {**TREE[1], "message_id": "6", "rank": None},
+        {**TREE[1], "message_id": "7", "rank": None, "parent_id": "4"},
+    ]
+    assert read(P, *TREE, *more) == "deleted; u:a | b > c @1; answer without a rank"
+
+
 @pytest.mark.parametrize(
     ("worse", "says"),
     [
