@@ -186,18 +186,27 @@ def prompt(messages: list[Message], where: str, field: str = "prompt") -> Prompt
 def rated(
     prompt: list[Message], answers: list[tuple[list[Message], dict[str, float]]], where: str, field: str
 ) -> Rated:
-    """Checked: the prompt waits for an answer, each answer starts and ends with the assistant's turn, and no turn is
-    empty. Raises UnusableError where there is no answer."""
+    """Checked: the prompt waits for an answer, and each answer starts and ends with the assistant's turn. One with an
+    empty turn is lost. Raises UnusableError where no answer is left."""
     if not answers:
         raise UnusableError("no answers")
     if not prompt or prompt[-1]["role"] not in ("user", "tool"):
         raise DataError(f"{field}: no turn of the user's comes before the answer; add it")
     _check_turns(prompt)
-    for messages, _ in answers:
+    kept: list[tuple[list[Message], dict[str, float]]] = []
+    lost: list[str] = []
+    for answer in answers:
+        messages = answer[0]
         if not messages[0]["role"] == messages[-1]["role"] == "assistant":
             raise DataError(f"{field}: a turn of the assistant's is needed as an answer")
-        _check_turns(messages)
-    return Rated(prompt, answers, where)
+        try:
+            _check_turns(messages)
+            kept.append(answer)
+        except UnusableError as reason:
+            lost.append(str(reason))
+    if not kept:
+        raise UnusableError(lost[0])
+    return Rated(prompt, kept, where, tuple(lost))
 
 
 def preference(

@@ -58,6 +58,8 @@ class Rated:
     answers: list[tuple[list[Message], dict[str, float]]]
     """Each answer with its numbers by name."""
     where: str
+    lost: tuple[str, ...] = ()
+    """Why each other answer of the row is not among them."""
 
 
 Record = Demonstration | Preference | Prompt | Rated

@@ -17,6 +17,13 @@ RANKING = ("score", "fine-grained_score", "overall_score", "rating", "reward", "
 def as_kind(record: Record, kind: Kind, pairs: Pairs, rank_by: str | None) -> list[Record | UnusableError]:
     """What a record says, as another kind; an example that teaches nothing in its place. Raises DataError and
     UnusableError as formats do."""
+    found = _as_kind(record, kind, pairs, rank_by)
+    if isinstance(record, Rated) and kind not in ("demonstrations", "prompts"):
+        found += map(UnusableError, record.lost)
+    return found
+
+
+def _as_kind(record: Record, kind: Kind, pairs: Pairs, rank_by: str | None) -> list[Record | UnusableError]:
     match kind, record:
         case "preferences", Rated():
             return _pairs(record, pairs, rank_by)
@@ -36,7 +43,7 @@ def as_kind(record: Record, kind: Kind, pairs: Pairs, rank_by: str | None) -> li
             if answers:
                 return [Rated(record.prompt, answers, record.where)]
             (pair,) = _pairs(record, "best_worst", rank_by)  # nobody said which are good: the best is, the worst is not
-            return as_kind(pair, kind, pairs, rank_by) if isinstance(pair, Preference) else [pair]
+            return _as_kind(pair, kind, pairs, rank_by) if isinstance(pair, Preference) else [pair]
         case "prompts", Prompt():
             return [record]
         case "prompts", _:
@@ -49,7 +56,7 @@ def _pairs(rated: Rated, pairs: Pairs, rank_by: str | None) -> list[Record | Unu
     """The best answer against the worst, or every two of which one is better; the difference is the margin."""
     scores = [rank(numbers, rank_by) for _, numbers in rated.answers]
     if len(scores) < 2:
-        raise UnusableError("fewer than two answers")
+        raise UnusableError(rated.lost[0] if rated.lost else "fewer than two answers")
     best, worst = scores.index(max(scores)), scores.index(min(scores))
     if best == worst:  # all alike: two that differ in their words, if there are any
         words = [[message["content"].strip() for message in answer] for answer, _ in rated.answers]

@@ -36,7 +36,8 @@ def unknown(row: Row, kind: Kind, formats: Formats) -> DataError:
     )[:3]
     wanted = "; ".join(f"'{name}' needs {_needs(one, row)}" for name, one in nearest)
     advice = next(_advice(row, kind, formats, nearest[0][1]), "")
-    named_so = "; or say which column is which, such as data.columns.prompt=NAME"
+    columns = " ".join(f"data.columns.{names.split('|')[0]}=NAME" for names in nearest[0][1].needs)
+    named_so = f"; or say which columns are meant, every one: {columns}"
     return DataError(f"fields: found {found}, which no format of {kind} reads; {advice}{wanted}{named_so}")
 
 

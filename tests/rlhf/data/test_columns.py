@@ -52,7 +52,7 @@ def test_a_file_of_own_columns(tmp_path: Path) -> None:
         "Hier.",
         "Weg.",
     )
-    with pytest.raises(DataError, match=r"mine\.csv:2: fields: found frage .*say which column is which"):
+    with pytest.raises(DataError, match=r"mine\.csv:2: fields: found frage .*say which columns are meant, every one: data\.columns\.prompt=NAME data"):
         load(DataConfig.model_validate(config), "preferences")
     with pytest.raises(DataError, match=r"mine\.csv:2: data\.columns\.chosen: there is no gud"):
         load(DataConfig.model_validate({**config, "columns": {**columns, "chosen": "gud"}}), "preferences")

@@ -176,6 +176,16 @@ def test_read(kind: Kind, rows: Any, expected: str) -> None:
     assert read(kind, *rows) == expected
 
 
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [(P, "u:a | b > c @2; empty answer"), (S, "u:a | b score:3 | c score:1; empty answer"), (D, "u:a a:b")],
+    ids=["preferences", "scores", "demonstrations"],
+)
+def test_an_empty_answer_takes_no_other_with_it(kind: Kind, expected: str) -> None:
+    said = [{"text": text, "score": score} for text, score in (("b", 3), (" ", 2), ("c", 1))]
+    assert read(kind, {"prompt": "a", "completions": said}) == expected
+
+
 def test_what_is_left_out_of_a_tree_is_told() -> None:
     more = [
         {**TREE[1], "message_id": "5", "rank": 2, "deleted": True},
