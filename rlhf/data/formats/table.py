@@ -24,9 +24,10 @@ class Format:
     """How rows of a format are read and recognised."""
 
     read: Read
-    """From a row and its `file:line` to a record, or to several and the reason why each of the others is dropped. Raises
-    DataError("field: what; what would work") for a row that someone must mend, and UnusableError(reason) for one that
-    is to be dropped and counted."""
+    """From a row and its `file:line` to a record, or to several, with the reason in place of each that is dropped.
+
+    Raises DataError("field: what; what would work") for a row that someone must mend, and UnusableError(reason) for one
+    that is to be dropped and counted."""
     needs: Mapping[str, Types] = field(default_factory=dict)
     """Fields and their types; `output|response` is one or the other."""
     only_if: Callable[[Row], bool] | None = None

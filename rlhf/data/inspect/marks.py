@@ -1,4 +1,4 @@
-"""Text that is not what it seems: special tokens, other speakers, control characters, damaged letters."""
+"""Text that is not what it seems: placeholders, special tokens, other speakers, control characters, damaged letters."""
 
 import re
 import unicodedata
@@ -31,6 +31,9 @@ _DAMAGE = re.compile(
 )
 """U+FFFD; Windows-1252 read as Latin-1; and UTF-8 read as Windows-1252, where no language writes such letters."""
 
+_NOTHING = frozenset(("na", "n/a", "nan", "nil", "none", "null", "undefined", "#n/a", "[deleted]", "[removed]"))
+"""What programs write where there is no text, in small letters."""
+
 Find = Callable[[str], list[str]]
 
 
@@ -38,6 +41,15 @@ def check(material: Material, chat: ChatFormat | None) -> Findings:
     """`chat` brings its own special tokens."""
     learnt = _learnt(material)
     return {
+        "placeholders": _found(
+            material,
+            "placeholders",
+            material.passages,
+            lambda text: [text.strip()] if len(text) < 20 and text.strip().lower() in _NOTHING else [],
+            0.005,
+            "The whole text is a word that programs write where there is none. Leave it empty where that is what it "
+            "means: a row without a prompt or an answer is told of, and this is learnt.",
+        ),
         "special_tokens": _tokens(material, chat),
         "speaker_marks": _found(
             material,

@@ -27,6 +27,7 @@ TITLES = {
     "refusals": "pairs in which one side refuses",
     "length_bias": "length tells the chosen answer",
     "label_noise": "pairs that the judge sees the other way round",
+    "placeholders": "placeholders in place of text",
     "special_tokens": "special tokens inside text",
     "speaker_marks": "other speakers inside a turn",
     "control_characters": "control characters",

@@ -52,7 +52,10 @@ def test_a_file_of_own_columns(tmp_path: Path) -> None:
         "Hier.",
         "Weg.",
     )
-    with pytest.raises(DataError, match=r"mine\.csv:2: fields: found frage .*say which columns are meant, every one: data\.columns\.prompt=NAME data"):
+    with pytest.raises(
+        DataError,
+        match=r"mine\.csv:2: fields: found frage .*columns are meant, every one: data\.columns\.prompt=NAME d",
+    ):
         load(DataConfig.model_validate(config), "preferences")
     with pytest.raises(DataError, match=r"mine\.csv:2: data\.columns\.chosen: there is no gud"):
         load(DataConfig.model_validate({**config, "columns": {**columns, "chosen": "gud"}}), "preferences")

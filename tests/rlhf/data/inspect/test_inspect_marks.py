@@ -68,6 +68,11 @@ def test_transcripts_among_prompts(look: Look) -> None:
     assert "speaker_marks" in look([{"text": whole}], "prompts").clean  # which is read as turns
 
 
+def test_placeholders(look: Look) -> None:
+    finding = find(look([*pairs(9), pair("m", chosen=" None\n"), pair("n", rejected="None of them.")]), "placeholders")
+    assert finding.count == 1 and finding.numbers == {"None": 1}
+
+
 def test_control_characters(look: Look) -> None:
     finding = find(look([*pairs(9), pair("m", chosen="Open\x00 until six.\x07\tYes.\r\n")]), "control_characters")
     assert (finding.level, finding.count, finding.numbers) == ("warning", 1, {"U+0000": 1, "U+0007": 1})
