@@ -10,6 +10,7 @@ from rlhf.data.formats.table import Row, named
 from rlhf.data.formats.values import listed, objects
 from rlhf.data.messages import UnusableError
 from rlhf.data.records import LABEL, Kind
+from rlhf.errors import DataError
 
 Said = dict[str, list[Any]]
 """What annotators answered, by question."""
@@ -23,7 +24,8 @@ def _filled(found: Row, said: Said, kind: Kind | None) -> Row:
     for question, values in said.items():
         value = _agreed(values) if values else None
         if isinstance(value, list) and all(isinstance(one, dict) and "rank" in one for one in value):
-            found["completions"] = [{"text": found.get(str(_value(one))), "rank": one["rank"]} for one in value]
+            texts = [found.pop(str(_value(one)), None) for one in value]
+            found["completions"] = [{"text": t, "rank": one["rank"]} for t, one in zip(texts, value, strict=True)]
         else:
             found[question] = value
     return found
@@ -110,28 +112,38 @@ def label_studio(row: Row, kind: Kind | None) -> Row:
 
 
 def is_prodigy(row: Row, kind: Kind | None) -> bool:
-    return "_task_hash" in row and row.get("answer") in ("accept", "reject", "ignore")
+    choice = isinstance(row.get("options"), list) and isinstance(row.get("accept"), list)
+    return ("_task_hash" in row or choice) and row.get("answer") in ("accept", "reject", "ignore")
 
 
 def prodigy(row: Row, kind: Kind | None) -> Row:
     """{text or prompt, options: [{id, text}], accept: [id], answer: accept, reject or ignore}: an option that was
     picked is good. Without options, the whole example was accepted or rejected."""
-    found = {name: value for name, value in row.items() if name != "answer"}
+    found = {name: value for name, value in row.items() if name not in ("answer", "options", "accept")}
+    options = row.get("options")
+    if options is not None and named(found, PROMPT) not in found and "text" in found:
+        found["prompt"] = found.pop("text")
     if kind == "prompts":
         return found
     if row["answer"] == "ignore":
         raise UnusableError("ignored by the annotator")
-    options = row.get("options")
     if options is None and isinstance(found.get(named(found, RESPONSE)), str):
         return {LABEL: row["answer"] == "accept", **found}
     if row["answer"] == "reject":
         raise UnusableError("rejected by the annotator")
     if options is not None:
-        picked = listed(row.get("accept") or [], "accept", "ids", least=0)
-        if named(found, PROMPT) not in found and "text" in found:
-            found["prompt"] = found.pop("text")
+        picked = set(map(str, listed(row.get("accept") or [], "accept", "ids", least=0)))
+        if not picked:
+            raise UnusableError("none picked by the annotator")
         found["completions"] = [
-            {"text": one.get("text"), "score": int(one.get("id") in picked), LABEL: int(one.get("id") in picked)}
-            for one in objects(options, "options", "{id, text}")
+            _option(one, i, picked) for i, one in enumerate(objects(options, "options", "{id, text}"))
         ]
     return found
+
+
+def _option(option: Row, i: int, picked: set[str]) -> Row:
+    if not isinstance(option.get("text"), str):
+        kinds = " and ".join(option.keys() - {"id"}) or "nothing"
+        raise DataError(f"options[{i}].text: is missing (found: {kinds}); only text can be read")
+    good = int(str(option.get("id")) in picked)
+    return {"text": option["text"], "score": good, LABEL: good}

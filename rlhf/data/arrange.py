@@ -7,23 +7,19 @@ of several follows from the first.
 
 import ast
 import json
-import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import chain, groupby
+from itertools import chain
 from typing import Any
 
 from rlhf.config.data import Source
-from rlhf.data import annotated, nested
+from rlhf.data import annotated, nested, together
 from rlhf.data.formats import FORMATS, fits
-from rlhf.data.formats.asking import RESPONSE, asked
-from rlhf.data.formats.convert import RANKING
-from rlhf.data.formats.ratings import SCORED
-from rlhf.data.formats.table import Row, named
+from rlhf.data.formats.table import Row
 from rlhf.data.formats.texts import templated, without_end
 from rlhf.data.lines import Rows
-from rlhf.data.messages import ROLES, SPEAKER, SPOKEN, UnusableError, conversation
+from rlhf.data.messages import UnusableError, conversation
 from rlhf.data.records import Kind
 from rlhf.errors import DataError
 
@@ -187,101 +183,6 @@ def _holds_messages(row: Row, kind: Kind | None) -> bool:
     return False
 
 
-# ------------------------------------------------------------------------------------------------ trees
-
-
-def _trees(rows: Rows, kind: Kind | None) -> Rows:
-    """OpenAssistant's messages, a row each, as the trees that they are."""
-    nodes: dict[str, tuple[str, Row]] = {}
-    for where, row in rows:
-        if not isinstance(row, dict):
-            yield where, row
-        elif (name := str(row.get("message_id"))) in nodes:
-            yield where, DataError(f"message_id: {name} is that of {nodes[name][0]} too; give each message its own")
-        else:
-            nodes[name] = where, row | {"rank": _whole(row.get("rank")), "replies": []}
-    for where, row in nodes.values():
-        above = row.get("parent_id")
-        if above is not None and str(above) in nodes:
-            nodes[str(above)][1]["replies"].append(row)
-        elif above is not None:
-            yield where, UnusableError("answers a message that is not in the file")
-    below = [row for _, row in nodes.values() if row.get("parent_id") is None or str(row["parent_id"]) not in nodes]
-    found = set[str]()
-    while below:
-        row = below.pop()
-        found.add(str(row.get("message_id")))
-        below += row["replies"]
-    for name, (where, row) in nodes.items():
-        if row.get("parent_id") is None:
-            yield where, {"prompt": row}
-        elif name not in found:
-            yield where, DataError("parent_id: the messages above it go round in a circle; mend the file")
-
-
-def _whole(rank: Any) -> Any:
-    """A rank as a number without a fraction: tables that have none in places hold 0.0, 1.0 …, and cells hold text."""
-    if isinstance(rank, str) and re.fullmatch(r"\d{1,9}(\.0)?", rank):
-        rank = float(rank)
-    return int(rank) if isinstance(rank, float) and math.isfinite(rank) else rank
-
-
-# ------------------------------------------------------------------------------------------------ answers of one prompt
-
-
-def _scored_alone(row: Row, kind: Kind | None) -> bool:
-    """Whether a row holds one answer and how good it is, where two are to be compared."""
-    rated = SCORED["scored_answer"].fits(row) and any(name in row for name in RANKING)
-    return kind == "preferences" and rated and not fits(row, kind)
-
-
-def _together(rows: Rows, kind: Kind | None) -> Rows:
-    """Rows that have a prompt in common, one after another, as one row of several answers: HelpSteer and its like."""
-    for _, group in groupby(rows, key=lambda item: _asked(item[1])):
-        alike = list(group)
-        where, first = alike[0]
-        if isinstance(first, dict):
-            yield where, first | {"completions": [row | {"text": row.get(named(row, RESPONSE))} for _, row in alike]}
-        else:
-            yield from alike
-
-
-def _asked(row: Any) -> Any:
-    """The whole prompt of a row; of one that has none the row itself, which is like no other."""
-    try:
-        return asked(row) if isinstance(row, dict) else None
-    except (DataError, UnusableError):
-        return row
-
-
-# ------------------------------------------------------------------------------------------------ turns as rows
-
-
-def _is_turn(row: Row, kind: Kind | None) -> bool:
-    """Whether a row is one message, and says of which conversation."""
-    role = row.get(named(row, SPEAKER))
-    spoken = isinstance(role, str) and role.lower() in ROLES and named(row, SPOKEN) in row
-    return spoken and _of(row) is not None and "parent_id" not in row
-
-
-def _conversations(rows: Rows, kind: Kind | None) -> Rows:
-    """Messages, a row each, as the conversations that they make: those of one number, one after another."""
-    for _, group in groupby(rows, key=lambda item: _of(item[1]) if isinstance(item[1], dict) else None):
-        alike = list(group)
-        where, first = alike[0]
-        if isinstance(first, dict):
-            yield where, {"messages": [row for _, row in alike]}
-        else:
-            yield from alike
-
-
-def _of(row: Row) -> Any:
-    return next((row[name] for name in _NUMBERS if row.get(name) is not None), None)
-
-
-_NUMBERS = [f"{what}_id" for what in ("conversation", "conv", "dialogue", "dialog", "session", "thread", "chat")]
-
-
 # ------------------------------------------------------------------------------------------------ templates
 
 
@@ -310,9 +211,9 @@ ARRANGEMENTS: tuple[Lists | Each | Together, ...] = (
     Each(_in_cells, _lists),
     Each(nested.has_parts, nested.without_parts, harmless=True),
     Each(nested.is_nested, nested.flat),
-    Together(_is_turn, _conversations),
+    Together(together.is_turn, together.conversations),
     Each(_is_templated, _untemplated),
     Each(nested.is_choice, nested.with_options),
-    Together(lambda row, kind: row.keys() >= {"message_id", "parent_id", "role", "text"}, _trees),
-    Together(_scored_alone, _together),
+    Together(together.is_node, together.trees),
+    Together(together.is_scored_alone, together.compared),
 )

@@ -2,8 +2,13 @@
 
 from typing import Any
 
+import pytest
+
 from rlhf.data.records import Kind
+from rlhf.errors import DataError
 from tests.rlhf.data.datasets.rows import ASK, BAD, GOOD, GPT, HUMAN, NO, SAY, SYS, D, P, Q, Rows, each, read, share
+
+TIMES = "2024-01-01T00:00:05", "2024-01-01T00:00:01"
 
 READ: Rows = [
     # ------------------------------------------------------------ demonstrations
@@ -219,6 +224,22 @@ READ: Rows = [
         "u:a a:b; u:a a:c",
     ),
     (
+        "flat messages among each other",
+        D,
+        [{"conversation_id": i, "turn": n, **say} for n, say in enumerate((ASK, SAY)) for i in (1, 2)],
+        "u:a a:b; u:a a:b",
+    ),
+    *[
+        (
+            f"flat messages by {name}",
+            D,
+            [{"chat_id": 1, name: late, **SAY}, {"chat_id": 1, name: early, **ASK}],
+            "u:a a:b",
+        )
+        for name, late, early in (("message_index", 10, 9), ("turn_id", "10", "9"), ("created_at", *TIMES))
+    ],
+    ("flat messages of odd times", D, [{"chat_id": 1, "date": "a while ago", **say} for say in (ASK, SAY)], "u:a a:b"),
+    (
         "toxic chat",
         Q,
         {"conv_id": "1", "user_input": "a", "model_output": "b", "human_annotation": True, "toxicity": 0},
@@ -267,3 +288,16 @@ def test_read(kind: Kind, rows: Any, expected: str) -> None:
 
 def test_conversations_without_names_are_read() -> None:
     assert read(D, GOOD, BAD) == "u:a a:b; u:a a:c"
+
+
+@pytest.mark.parametrize(
+    ("odd", "says"),
+    [
+        ({"chat_id": 1, "turn": None}, "turn: is None in a message of the conversation; all numbers or all times"),
+        ({"chat_id": [1], "turn": 1}, "conversation_id: is missing or null; the number of its conversation is needed"),
+    ],
+    ids=["order", "number"],
+)
+def test_messages_of_which_nobody_knows_when_they_come(odd: dict[str, Any], says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        read(D, {"chat_id": 1, "turn": 0, **ASK}, {**odd, **SAY})

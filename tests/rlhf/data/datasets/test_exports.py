@@ -3,7 +3,10 @@
 import json
 from typing import Any
 
+import pytest
+
 from rlhf.data.records import Kind
+from rlhf.errors import DataError
 from tests.rlhf.data.datasets.rows import (
     ASK,
     BAD,
@@ -33,6 +36,12 @@ SIDE = {"type": "pairwise", "from_name": "pw", "to_name": "p,q", "value": {"sele
 RATINGS = ((4, "submitted"), (1, "draft"))
 
 
+BY_NUMBER = {
+    "text": "a",
+    "options": [{"id": i, "text": text} for i, text in enumerate("bcd", 1)],
+    "accept": [2],
+    "answer": "accept",
+}
 CHOICE = {
     "prompt": "a",
     "options": [{"id": 1, "text": "b"}, {"id": 2, "text": "c"}],
@@ -171,6 +180,11 @@ READ: Rows = [
         CHOICE,
         "u:a",
     ),
+    *[
+        (f"prodigy choice of {picked}", P, {**BY_NUMBER, "accept": picked}, told)
+        for picked, told in (([2], "u:a | c > b @1"), ([2, 3], "u:a | c > b @1"), ([], "none picked by the annotator"))
+    ],
+    ("prodigy ignored", P, {**BY_NUMBER, "answer": "ignore"}, "ignored by the annotator"),
     (
         "prodigy binary",
         L,
@@ -472,3 +486,9 @@ READ: Rows = [
 @each(READ)
 def test_read(kind: Kind, rows: Any, expected: str) -> None:
     assert read(kind, *rows) == expected
+
+
+def test_options_that_are_no_text() -> None:
+    pictures = {**BY_NUMBER, "options": [{"id": 2, "html": "<p>b"}]}
+    with pytest.raises(DataError, match=r"options\[0\]\.text: is missing \(found: html\); only text can be read"):
+        read(P, pictures)

@@ -1,0 +1,161 @@
+"""Rows that are parts of one example: messages of a conversation or of a tree, answers to one prompt."""
+
+import math
+import re
+from itertools import groupby
+from typing import Any
+
+from rlhf.data.formats import fits
+from rlhf.data.formats.asking import RESPONSE, asked
+from rlhf.data.formats.convert import RANKING
+from rlhf.data.formats.ratings import SCORED
+from rlhf.data.formats.table import Row, named
+from rlhf.data.lines import Rows
+from rlhf.data.messages import ROLES, SPEAKER, SPOKEN, UnusableError
+from rlhf.data.records import Kind
+from rlhf.errors import DataError
+
+# ------------------------------------------------------------------------------------------------ trees
+
+
+def is_node(row: Row, kind: Kind | None) -> bool:
+    """Whether a row is one message of a tree."""
+    return row.keys() >= {"message_id", "parent_id", "role", "text"}
+
+
+def trees(rows: Rows, kind: Kind | None) -> Rows:
+    """OpenAssistant's messages, a row each, as the trees that they are."""
+    nodes: dict[str, tuple[str, Row]] = {}
+    for where, row in rows:
+        if not isinstance(row, dict):
+            yield where, row
+        elif (name := str(row.get("message_id"))) in nodes:
+            yield where, DataError(f"message_id: {name} is that of {nodes[name][0]} too; give each message its own")
+        else:
+            nodes[name] = where, row | {"rank": _whole(row.get("rank")), "replies": []}
+    for where, row in nodes.values():
+        above = row.get("parent_id")
+        if above is not None and str(above) in nodes:
+            nodes[str(above)][1]["replies"].append(row)
+        elif above is not None:
+            yield where, UnusableError("answers a message that is not in the file")
+    below = [row for _, row in nodes.values() if row.get("parent_id") is None or str(row["parent_id"]) not in nodes]
+    found = set[str]()
+    while below:
+        row = below.pop()
+        found.add(str(row.get("message_id")))
+        below += row["replies"]
+    for name, (where, row) in nodes.items():
+        if row.get("parent_id") is None:
+            yield where, {"prompt": row}
+        elif name not in found:
+            yield where, DataError("parent_id: the messages above it go round in a circle; mend the file")
+
+
+def _whole(rank: Any) -> Any:
+    """A rank as a number without a fraction: tables that have none in places hold 0.0, 1.0 …, and cells hold text."""
+    if isinstance(rank, str) and re.fullmatch(r"\d{1,9}(\.0)?", rank):
+        rank = float(rank)
+    return int(rank) if isinstance(rank, float) and math.isfinite(rank) else rank
+
+
+# ------------------------------------------------------------------------------------------------ answers of one prompt
+
+
+def is_scored_alone(row: Row, kind: Kind | None) -> bool:
+    """Whether a row holds one answer and how good it is, where two are to be compared."""
+    rated = SCORED["scored_answer"].fits(row) and any(name in row for name in RANKING)
+    return kind == "preferences" and rated and not fits(row, kind)
+
+
+def compared(rows: Rows, kind: Kind | None) -> Rows:
+    """Rows that have a prompt in common, one after another, as one row of several answers: HelpSteer and its like."""
+    for _, group in groupby(rows, key=lambda item: _asked(item[1])):
+        alike = list(group)
+        where, first = alike[0]
+        if isinstance(first, dict):
+            yield where, first | {"completions": [row | {"text": row.get(named(row, RESPONSE))} for _, row in alike]}
+        else:
+            yield from alike
+
+
+def _asked(row: Any) -> Any:
+    """The whole prompt of a row; of one that has none the row itself, which is like no other."""
+    try:
+        return asked(row) if isinstance(row, dict) else None
+    except (DataError, UnusableError):
+        return row
+
+
+# ------------------------------------------------------------------------------------------------ turns as rows
+
+
+def is_turn(row: Row, kind: Kind | None) -> bool:
+    """Whether a row is one message, and says of which conversation."""
+    role = row.get(named(row, SPEAKER))
+    spoken = isinstance(role, str) and role.lower() in ROLES and named(row, SPOKEN) in row
+    return spoken and _of(row) is not None and "parent_id" not in row
+
+
+def conversations(rows: Rows, kind: Kind | None) -> Rows:
+    """Messages, a row each, as the conversations that they make, wherever in the file they stand: in the order that a
+    number or a time of theirs says, else in that of the file."""
+    found: dict[Any, list[tuple[str, Row]]] = {}
+    for where, row in rows:
+        if not isinstance(row, dict):
+            yield where, row
+        elif isinstance(number := _of(row), str | int | float):
+            found.setdefault(number, []).append((where, row))
+        else:
+            yield where, DataError("conversation_id: is missing or null; the number of its conversation is needed")
+    for alike in found.values():
+        where = alike[0][0]
+        try:
+            yield where, {"messages": _in_order([row for _, row in alike])}
+        except DataError as fault:
+            yield where, fault
+
+
+def _in_order(turns: list[Row]) -> list[Row]:
+    """By the first field that says when they come. Raises DataError where it does so for some of them alone."""
+    for name in _ORDER:
+        for key in (_number, _time):
+            keys = [key(row.get(name)) for row in turns]
+            said = [(one, i) for i, one in enumerate(keys) if one is not None]
+            if len(said) == len(turns):
+                return [turns[i] for _, i in sorted(said)]
+            if said:
+                odd = turns[keys.index(None)].get(name)
+                raise DataError(
+                    f"{name}: is {odd!r} in a message of the conversation; all numbers or all times are needed"
+                )
+    return turns
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    try:
+        found = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return found if math.isfinite(found) else None
+
+
+def _time(value: Any) -> str | None:
+    """A date as text, which sorts as dates do."""
+    text = str(value)
+    return text if re.match(r"\d{4}-\d\d-\d\d", text) else None
+
+
+def _of(row: Row) -> Any:
+    return next((row[name] for name in _NUMBERS if row.get(name) is not None), None)
+
+
+_NUMBERS = [f"{what}_id" for what in ("conversation", "conv", "dialogue", "dialog", "session", "thread", "chat")]
+_ORDER = [
+    *("message_index", "message_idx", "message_number", "message_order", "turn_index", "turn_idx", "turn_number"),
+    *("turn_id", "turn", "index", "idx", "position", "order", "sequence", "seq", "step"),
+    *("timestamp", "created_at", "created", "sent_at", "time", "datetime", "date"),
+]
+"""Fields that say when a message comes, the surest first."""
