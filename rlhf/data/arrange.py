@@ -210,6 +210,7 @@ ARRANGEMENTS: tuple[Lists | Each | Together, ...] = (
     Each(_holds_messages, _unpacked),
     Each(_in_cells, _lists),
     Each(nested.has_parts, nested.without_parts, harmless=True),
+    Each(nested.is_logged, nested.logged),
     Each(nested.is_nested, nested.flat),
     Together(together.is_turn, together.conversations),
     Each(_is_templated, _untemplated),

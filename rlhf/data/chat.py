@@ -92,15 +92,16 @@ class ChatFormat:
     def render(self, messages: Sequence[Message], generation: bool) -> str:
         """The conversation as text; with `generation`, the opening of the assistant's turn at the end.
 
-        Raises DataError when the template refuses the order of the roles.
+        Raises DataError when the template refuses the order of the roles, or fails on them.
         """
         try:
             return self.tokenizer.apply_chat_template(
                 list(messages), tokenize=False, add_generation_prompt=generation, chat_template=self.template_text
             )
-        except TemplateError as error:
+        except Exception as error:  # a template is a program of its own
             roles = ", ".join(message["role"] for message in messages)
-            raise DataError(f"the chat template refuses the messages ({roles}): {error}") from None
+            why = str(error) if isinstance(error, TemplateError) else f"{type(error).__name__}: {error}"
+            raise DataError(f"the chat template refuses the messages ({roles}): {why}") from None
 
     # -------------------------------------------------------------------------------------------- pieces
 

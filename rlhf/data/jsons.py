@@ -49,10 +49,10 @@ def json_file(path: Path) -> Rows:
 
 
 def is_one_value(path: Path) -> bool:
-    """Whether a file opens an array or an object that goes on in other lines; not where each line is an array."""
+    """Whether a file is one array or one object, on one line or several; not where each line is an array."""
     first, second = _first_lines(path)
     if not first.startswith("["):
-        return first == "{"
+        return first == "{" or (first.startswith("{") and not second)
     return not (second.startswith("[") and isinstance(_parse(first), list))
 
 
@@ -136,7 +136,7 @@ def _content(path: Path) -> str:
 
 def _not_one(path: Path, content: str, value: Any) -> Rows:
     """What to say of a file that is neither an array nor one object."""
-    if "Extra data" in str(value):
+    if "Extra data" in str(value) and "\n" in content.strip():
         told = "holds objects of several lines; one object a line is needed: jq -c . FILE > FILE.jsonl"
         raise DataError(f"{short(path)}: {told}")
     yield from ((str(number), _parse(line)) for number, line in enumerate(content.split("\n"), 1) if line.strip())

@@ -22,7 +22,8 @@ def has_parts(row: Row, kind: Kind | None) -> bool:
 
 def without_parts(row: Row, kind: Kind | None) -> Row:
     """Gemini's {contents: [{role, parts: [{text}]}], systemInstruction}, Bedrock's {content: [{text}]}, the Responses
-    interface's parts, XTuner's {system, input, output}: as messages {role, content}."""
+    interface's parts, LangChain's {type, content} or {type, data: {content}}, XTuner's {system, input, output}: as
+    messages {role, content}."""
     found: Row = {}
     for name, value in row.items():
         name = {"contents": "messages", "systemInstruction": "system", "system_instruction": "system"}.get(name, name)
@@ -45,6 +46,9 @@ def _plain(value: Any, field: str) -> Any:
         return [one for item in items for one in (item if isinstance(item, tuple) else (item,))]
     if not isinstance(value, dict) or "replies" in value:  # a tree is of plain messages, and may be deep
         return value
+    if (role := value.get("type")) in _LANGCHAIN and "role" not in value:
+        said = value["data"] if isinstance(value.get("data"), dict) else value
+        value = {"role": role, "content": said.get("content")}
     if isinstance(value.get("parts"), list):
         return {"role": value.get("role") or "user", "content": _joined(value["parts"], f"{field}.parts")}
     if value.keys() >= {"system", "input", "output"} and field.startswith("conversation["):
@@ -56,12 +60,14 @@ def _plain(value: Any, field: str) -> Any:
     return {name: _plain(one, f"{field}.{name}") for name, one in value.items()}
 
 
+_LANGCHAIN = ("human", "ai", "system", "tool")
 _XTUNER = {"system": "system", "input": "user", "output": "assistant"}
 
 
 def _joined(parts: Any, field: str) -> str:
     """The text of parts that are nothing but text."""
-    for part in parts if isinstance(parts, list) else [parts]:
+    parts = [{"text": one} if isinstance(one, str) else one for one in (parts if isinstance(parts, list) else [parts])]
+    for part in parts:
         if not isinstance(part, dict) or not isinstance(part.get("text"), str) or part.get("type") not in _TEXT_PARTS:
             type_ = part.get("type") if isinstance(part, dict) else None
             what = f"part of type '{type_}'" if type_ else "part that is no text"
@@ -76,6 +82,51 @@ def is_message(value: Any) -> TypeGuard[Row]:
     role = value.get("role", value.get("from"))
     spoken = value.keys() & {"content", "value", "text"} and "replies" not in value
     return isinstance(role, str) and role.lower() in ROLES and bool(spoken)
+
+
+# ------------------------------------------------------------------------------------------------ logs of calls
+
+
+def is_logged(row: Row, kind: Kind | None) -> bool:
+    return _answers(row) is not None
+
+
+def logged(row: Row, kind: Kind | None) -> Row:
+    """What a call to a model answered: {choices: [{message}]} (OpenAI), {candidates: [{content}]} (Gemini),
+    {generations: [{text}]} (LangChain), alone or in {response}, {outputs} …: one as `response`, several as
+    `responses`."""
+    place, answers = _answers(row) or (None, [])
+    if not answers:
+        return row
+    found = {name: value for name, value in row.items() if name not in (place, *_ANSWERED)}
+    return found | ({"response": answers[0]} if len(answers) == 1 else {"responses": answers})
+
+
+_ANSWERED = ("choices", "candidates", "generations")
+
+
+def _answers(row: Row) -> tuple[str | None, list[str]] | None:
+    """The field that holds the answers of a log, if it is not the row itself, and the answers."""
+    for place, value in ((None, row), *row.items()):
+        for name in _ANSWERED if isinstance(value, dict) else ():
+            said = [_answer(one) for one in value[name]] if isinstance(value.get(name), list) else []
+            if said and None not in said:
+                return place, [one for one in said if one is not None]
+    return None
+
+
+def _answer(choice: Any) -> str | None:
+    """The text of one answer; an option of a multiple choice is none."""
+    if not isinstance(choice, dict):
+        return None
+    said = next((choice[name] for name in ("message", "content") if isinstance(choice.get(name), dict)), None)
+    if said is None:
+        said = {"content": choice.get("text")} if choice.keys() & _OF_AN_ANSWER or choice.keys() == {"text"} else {}
+    content = said.get("content")
+    return content if isinstance(content, str) else None
+
+
+_OF_AN_ANSWER = {"finish_reason", "finishReason", "generation_info", "logprobs", "message"}
 
 
 # ------------------------------------------------------------------------------------------------ fields of fields
@@ -97,14 +148,24 @@ def flat(row: Row, kind: Kind | None) -> Row:
     system}} (LMFlow), {inputs: {question}, outputs: {answer}} (LangSmith), {body: {messages}} (a batch of requests).
     A message that stands alone gets its list."""
     talks = {name: _talk(value) for name, value in row.items()}
-    if fits(talks, kind):
-        return talks
+    spread = _spread(row)
+    for one in _TELLING if kind is None else (kind,):
+        if found := next((found for found in (talks, spread) if fits(found, one)), None):
+            return found
+    return spread
+
+
+_TELLING: tuple[Kind, ...] = ("preferences", "labels", "demonstrations", "prompts")
+
+
+def _spread(row: Row) -> Row:
+    """A row with the fields of its fields beside its own; the row itself where two have one name."""
     found = {name: value for name, value in row.items() if not isinstance(value, dict)}
     for outer, value in row.items():
         for name, one in value.items() if isinstance(value, dict) and outer not in _ASIDE else ():
             if name in found and found[name] != one and name not in row:
                 return row  # two of a name: nothing says which is meant
-            found.setdefault(name, one)
+            found.setdefault(name, _talk(one))
     return found
 
 

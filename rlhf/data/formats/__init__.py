@@ -22,6 +22,7 @@ from rlhf.data.formats.ratings import ANSWERS, LABELS, LISTS, SCORED
 from rlhf.data.formats.refusals import REFUSED
 from rlhf.data.formats.steps import STEPS
 from rlhf.data.formats.table import Format, Row, Types, Watched
+from rlhf.data.formats.texts import TEXTS
 from rlhf.data.formats.verdicts import sides_of
 from rlhf.data.messages import NAMES, UnusableError, kind_of
 from rlhf.data.records import Demonstration, Kind, Preference, Prompt, Rated, Record
@@ -187,17 +188,23 @@ def kind_of_row(row: Row) -> Kind | None:
         "prompts": PROMPTS | LATER,
     }
     talk = row.get("messages")
-    if isinstance(talk, list) and talk and isinstance(talk[-1], dict) and talk[-1].get("role") == "user":
+    waits = isinstance(talk, list) and talk and isinstance(talk[-1], dict) and talk[-1].get("role") == "user"
+    if waits and not any(isinstance(row.get(name), str) for name in _REPLIES):
         own = {"prompts": PROMPTS}
     for kind, known in own.items():
-        if any(one.fits(row) for one in known.values()):
-            return "preferences" if kind == "prompts" and _has_answers(row) else kind
+        if fitting := [name for name, one in known.items() if one.fits(row)]:
+            aside = kind == "prompts" or all(name in TEXTS for name in fitting)
+            return "preferences" if aside and _has_answers(row) else kind
     return None
 
 
+_REPLIES = ("response", "completion", "output")
+"""Fields with the answer to messages that wait for one."""
+
+
 def _has_answers(row: Row) -> bool:
-    """Whether a row that can only be read as a prompt was not meant so: a pair with a side that is null, answers that
-    nobody has judged."""
+    """Whether a row that can only be read as a prompt, or as a text, was not meant so: a pair with a side that is null,
+    answers that nobody has judged."""
     pair = PREFERENCES["pair"].has_fields(row) or sides_of(row) is not None
     return pair or isinstance(row.get(table.named(row, ANSWERS)), list)
 

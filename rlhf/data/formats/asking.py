@@ -138,7 +138,7 @@ def _earlier(row: Row) -> list[Message]:
 def system(row: Row) -> list[Message]:
     for name in SYSTEM:
         if row.get(name):
-            content = text(row, name)
+            content = text(row, name).removeprefix("SYSTEM: ")  # as Glaive has it
             return [said("system", content)] if content.strip() else []
     return []
 

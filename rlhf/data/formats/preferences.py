@@ -19,11 +19,11 @@ def _names(alone: str, adjectives: str) -> str:
 
 CHOSEN = _names(
     "chosen preferred accepted better positive good winner win winning pos y_w response_chosen answer_winning",
-    "chosen preferred accepted better best good winning positive",
+    "chosen preferred accepted better best good winning positive edited",
 )
 REJECTED = _names(
     "rejected dispreferred worse negative bad loser lose losing neg y_l response_rejected answer_losing",
-    "rejected dispreferred non_preferred worse worst bad losing negative",
+    "rejected dispreferred non_preferred worse worst bad losing negative original",
 )
 _BESIDE = _names("rejected", "rejected")
 

@@ -76,6 +76,27 @@ def _answer(value: Any, field: str) -> list[Message]:
     return turns({field: value}, field, "assistant")
 
 
+def judged_choices(row: Row, where: str) -> Rated:
+    """{input or question, targets: {choices: [text], labels: [0 or 1]}}: HHH's (Askell et al. 2021), TruthfulQA's."""
+    name = named(row, _TARGETS)
+    given = row[name]
+    answers, labels = (
+        listed(given["choices"], f"{name}.choices", "texts"),
+        listed(given["labels"], f"{name}.labels", "0s and 1s"),
+    )
+    if len(answers) != len(labels):
+        raise DataError(f"{name}.labels: {len(labels)} for {len(answers)} choices; one for each is needed")
+    known = [truth(one, f"{name}.labels[{i}]") for i, one in enumerate(labels)]
+    both: Answers = [
+        (_answer(one, f"{name}.choices[{i}]"), {"score": good, LABEL: good})
+        for i, (one, good) in enumerate(zip(answers, known, strict=True))
+    ]
+    return m.rated(asked(row), both, where, name)
+
+
+_TARGETS = "targets|mc1_targets|mc2_targets"
+
+
 def tree(row: Row, where: str) -> list[Rated | UnusableError]:
     """{prompt: {role, text, replies: [{role, text, rank, replies}]}}: OpenAssistant's trees (Köpf et al. 2023). A
     record for every prompt in the tree that has ranked answers; rank 0 is the best. What was deleted, and an answer
@@ -170,6 +191,12 @@ LISTS = {
     "ranked": Format(ranked, {PROMPT: TURNS, ANSWERS: list, SCORES: list}, lambda row: _texts(ANSWERS, row)),
     "best_first": Format(
         best_first, {PROMPT: TURNS, ANSWERS: list, "ranked|best_first": bool}, lambda row: _texts(ANSWERS, row)
+    ),
+    "judged_choices": Format(
+        judged_choices,
+        {PROMPT: TURNS, _TARGETS: dict},
+        lambda row: all(isinstance(row[named(row, _TARGETS)].get(name), list) for name in ("choices", "labels")),
+        vague=True,
     ),
     "tree": Format(tree, {"prompt": dict}, lambda row: "replies" in row["prompt"], vague=True),
 }

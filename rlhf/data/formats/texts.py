@@ -97,6 +97,47 @@ def llama2(value: str) -> Talk:
 _MARK = re.compile(r"</?s>")
 
 
+def nemo(value: str) -> Talk:
+    """`<extra_id_0>System … <extra_id_1>User … <extra_id_1>Assistant …`; HelpSteer's leave out the first header."""
+    before, *parts = _EXTRA.split(value)
+    talk: Talk = [said("user", before.strip())] if before.strip() else []
+    for role, content in zip(parts[::2], parts[1::2], strict=True):
+        talk.append(said(role.lower(), re.sub(r"\s*<extra_id_1>\s*\Z", "", content).strip()))
+    return talk
+
+
+_EXTRA = re.compile(r"<extra_id_[01]>(System|User|Assistant)\n?")
+
+
+def deepseek(value: str) -> Talk:
+    """`<｜begin▁of▁sentence｜>… <｜User｜> … <｜Assistant｜> …`: what stands before is the system's."""
+    before, *parts = re.split("<｜(User|Assistant)｜>", value.strip().removeprefix("<｜begin▁of▁sentence｜>"))
+    talk: Talk = [said("system", before.strip())] if before.strip() else []
+    for role, content in zip(parts[::2], parts[1::2], strict=True):
+        talk.append(said(role.lower(), content.partition("<｜end▁of▁sentence｜>")[0].strip()))
+    return talk
+
+
+def one_line(value: str) -> Talk:
+    """`Human: … Assistant: …` or `prompter: … assistant: …` without blank lines between."""
+    _, *parts = (_HUMAN if value.lstrip().startswith("Human") else _PROMPTER).split(value)
+    pairs = zip(parts[::2], parts[1::2], strict=True)
+    return [said("assistant" if name.lower() == "assistant" else "user", content.strip()) for name, content in pairs]
+
+
+_HUMAN, _PROMPTER = (
+    re.compile(rf"(?:\A|(?<=\s))({names}):(?=\s|\Z)") for names in ("Human|Assistant", "prompter|assistant")
+)
+
+
+def is_one_line(value: str) -> bool:
+    start = value.lstrip()
+    opens = (start.startswith("Human: ") and "Assistant:" in value) or (
+        start.startswith("prompter: ") and "assistant:" in value
+    )
+    return opens and not is_transcript(value)
+
+
 def rendered(parse: Callable[[str], Talk]) -> Read:
     """Reads a text that holds turns. What follows the last answer is left out."""
 
@@ -152,16 +193,24 @@ _CHAT: dict[str, tuple[Callable[[str], Talk], str]] = {
         "<|assistant|>",
     ),
     "llama2": (llama2, "[/INST]"),
+    "deepseek": (deepseek, "<｜Assistant｜>"),
 }
 """Templates with marks of their own: how each is parsed, and what it is known by. Phi's is Zephyr's with other ends."""
 
-_RENDERED: dict[str, tuple[Callable[[str], Talk], Callable[[str], bool]]] = {
-    "guanaco": (guanaco, lambda value: "### Assistant:" in value),
-    "alpaca_text": (alpaca_text, lambda value: "### Instruction:" in value and "### Response:" in value),
+_WRITTEN: dict[str, tuple[Callable[[str], Talk], Callable[[str], bool]]] = {
     **{
         name: (parse, lambda value, mark=mark: value.lstrip()[:1] in ("<", "[") and mark in value)
         for name, (parse, mark) in _CHAT.items()
     },
+    "nemo": (nemo, lambda value: "<extra_id_1>Assistant" in value),
+    "one_line": (one_line, is_one_line),
+}
+"""Those whose turns are told apart in any field."""
+
+_RENDERED: dict[str, tuple[Callable[[str], Talk], Callable[[str], bool]]] = {
+    "guanaco": (guanaco, lambda value: "### Assistant:" in value),
+    "alpaca_text": (alpaca_text, lambda value: "### Instruction:" in value and "### Response:" in value),
+    **_WRITTEN,
     "transcript": (lambda value: transcript(value, "text"), is_transcript),
     "speakers": (speakers, lambda value: "ASSISTANT:" in value and "USER: " in value),
 }
@@ -177,8 +226,7 @@ def _formats(read: Callable[[Callable[[str], Talk]], Read]) -> dict[str, Format]
 
 def templated(value: str) -> Talk | None:
     """The turns of a text that a chat template made, without the opening of an answer at its end; None for another."""
-    known = (_RENDERED[name] for name in _CHAT)
-    talk = next((parse(value) for parse, knows in known if knows(value)), None)
+    talk = next((parse(value) for parse, knows in _WRITTEN.values() if knows(value)), None)
     return (talk[:-1] if talk and not talk[-1]["content"] else talk) or None
 
 

@@ -79,6 +79,19 @@ DEMONSTRATIONS: list[tuple[str, dict[str, Any], list[Message]]] = [
     ("gemma", {"text": "<start_of_turn>user\na<end_of_turn>\n<start_of_turn>model\nb"}, [ask("a"), say("b")]),
     ("zephyr", {"text": "<|user|>\na</s>\n<|assistant|>\nb<|end|>"}, [ask("a"), say("b")]),
     ("alpaca_text", {"text": "s\n### Instruction:\na\n### Response:\nb</s>"}, [sys("s"), ask("a"), say("b")]),
+    (
+        "deepseek",
+        {"text": "<｜begin▁of▁sentence｜>s<｜User｜>a<｜Assistant｜>b<｜end▁of▁sentence｜>"},
+        [sys("s"), ask("a"), say("b")],
+    ),
+    (
+        "nemo",
+        {"text": "<extra_id_0>System\ns\n<extra_id_1>User\na\n<extra_id_1>Assistant\nb\n<extra_id_1>"},
+        [sys("s"), ask("a"), say("b")],
+    ),
+    ("nemo", {"text": "a\n<extra_id_1>Assistant\nb"}, [ask("a"), say("b")]),
+    ("one_line", {"text": "Human: a Assistant: b Human: c"}, [ask("a"), say("b")]),
+    ("one_line", {"text": "prompter: a assistant: b"}, [ask("a"), say("b")]),
     ("speakers", {"text": "s USER: a ASSISTANT: b</s>USER: c"}, [sys("s"), ask("a"), say("b")]),
     ("transcript", {"text": "\n\nHuman: a\n\nAssistant: b"}, [ask("a"), say("b")]),
     ("prompted_text", {"prompt": "a", "text": "b"}, [ask("a"), say("b")]),
@@ -91,6 +104,11 @@ PREFERENCES: list[tuple[str, dict[str, Any], tuple[list[Message], list[Message],
         "pair",
         {"prompt": [sys("s"), ask("a")], "chosen": [say("b")], "rejected": [say("c")]},
         ([sys("s"), ask("a")], [say("b")], [say("c")], None),
+    ),
+    (
+        "pair",
+        {"prompt": "a", "original_response": "c", "edited_response": "b"},
+        ([ask("a")], [say("b")], [say("c")], None),
     ),
     (
         "pair",  # UltraFeedback's answers repeat the prompt
@@ -259,6 +277,11 @@ PREFERENCES: list[tuple[str, dict[str, Any], tuple[list[Message], list[Message],
     ),
     ("ranked", {"prompt": "a", "responses": ["b", "c"], "ranks": [2, 1]}, ([ask("a")], [say("c")], [say("b")], 1.0)),
     ("best_first", {"prompt": "a", "responses": ["b", "c"], "ranked": True}, ([ask("a")], [say("b")], [say("c")], 1.0)),
+    (
+        "judged_choices",
+        {"input": "a", "targets": {"choices": ["b", "c"], "labels": [0, 1]}},
+        ([ask("a")], [say("c")], [say("b")], 1.0),
+    ),
     ("tree", {"message_tree_id": "1", "prompt": TREE}, ([ask("a")], [say("b")], [say("d")], 2.0)),
     (
         "steps",  # PRM800K

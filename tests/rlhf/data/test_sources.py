@@ -352,8 +352,9 @@ def test_the_kind_is_seen_through_columns_and_functions(tmp_path: Path) -> None:
         {"prompt": "q", "chosen": None, "rejected": "b"},
         {"prompt": "q", "response_1": "a", "response_2": "b", "votes": [1, 2]},
         {"prompt": "q", "responses": ["a", "b"]},
+        {"text": "q", "completion_a": "a", "completion_b": "b"},
     ],
-    ids=["a side is null", "two answers without a verdict", "answers without scores"],
+    ids=["a side is null", "two answers without a verdict", "answers without scores", "two answers to a text"],
 )
 def test_answers_are_not_left_out_for_the_prompt(tmp_path: Path, row: dict[str, Any]) -> None:
     assert kind_of_source(config(path=lay(tmp_path, "x.jsonl", [row]))) == "preferences"

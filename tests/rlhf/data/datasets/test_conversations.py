@@ -6,7 +6,7 @@ import pytest
 
 from rlhf.data.records import Kind
 from rlhf.errors import DataError
-from tests.rlhf.data.datasets.rows import ASK, BAD, GOOD, GPT, HUMAN, NO, SAY, SYS, D, P, Q, Rows, each, read, share
+from tests.rlhf.data.datasets.rows import ASK, BAD, GOOD, GPT, HUMAN, NO, SAY, SYS, D, P, Q, Rows, S, each, read, share
 
 TIMES = "2024-01-01T00:00:05", "2024-01-01T00:00:01"
 
@@ -79,7 +79,7 @@ READ: Rows = [
         "glaive v2",
         D,
         {"system": "SYSTEM: s", "chat": "USER: a\n\n\nASSISTANT: b <|endoftext|>\n\n\n"},
-        "s:SYSTEM: s u:a a:b",
+        "s:s u:a a:b",
     ),
     ("vicuna text", D, {"text": "A chat between x. USER: a ASSISTANT: b</s>"}, "s:A chat between x. u:a a:b"),
     (
@@ -238,6 +238,15 @@ READ: Rows = [
         )
         for name, late, early in (("message_index", 10, 9), ("turn_id", "10", "9"), ("created_at", *TIMES))
     ],
+    ("prompts in one line", P, {"prompt": "Human: a Assistant: ", "chosen": "b", "rejected": "c"}, "u:a | b > c"),
+    ("rm_oa_hh", P, {"prompt": "prompter: a", "chosen": "b", "rejected": "c", "lang": "en"}, "u:prompter: a | b > c"),
+    ("openassistant-guanaco pairs", Q, {"prompt": "prompter: a assistant: b prompter: c"}, "u:a a:b u:c"),
+    (
+        "helpsteer2 turns",
+        S,
+        {"prompt": "a\n<extra_id_1>Assistant\nb\n<extra_id_1>User\nc", "response": "d", "helpfulness": 4},
+        "u:a a:b u:c | d helpfulness:4",
+    ),
     ("flat messages of odd times", D, [{"chat_id": 1, "date": "a while ago", **say} for say in (ASK, SAY)], "u:a a:b"),
     (
         "toxic chat",

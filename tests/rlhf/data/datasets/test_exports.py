@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from rlhf.data.arrange import arranged
+from rlhf.data.formats import kind_of_row
 from rlhf.data.records import Kind
 from rlhf.errors import DataError
 from tests.rlhf.data.datasets.rows import (
@@ -13,6 +15,7 @@ from tests.rlhf.data.datasets.rows import (
     GOOD,
     NO,
     SAY,
+    SOURCE,
     SYS,
     D,
     L,
@@ -486,6 +489,48 @@ READ: Rows = [
 @each(READ)
 def test_read(kind: Kind, rows: Any, expected: str) -> None:
     assert read(kind, *rows) == expected
+
+
+ASKED, ANSWERED = {"type": "human", "content": "a"}, {"type": "ai", "data": {"content": "b"}}
+CALLS: Rows = [
+    (
+        "openai log",
+        D,
+        {"request": {"model": "m", "messages": [ASK]}, "response": {"choices": [{"message": SAY}]}},
+        "u:a a:b",
+    ),
+    ("openai log beside", D, {"messages": [ASK], "choices": [{"index": 0, "message": SAY}]}, "u:a a:b"),
+    ("openai log of texts", D, {"prompt": "a", "choices": [{"text": "b", "finish_reason": "stop"}]}, "u:a a:b"),
+    (
+        "gemini log",
+        D,
+        {"contents": [gemini("user", "a")], "candidates": [{"content": gemini("model", "b")}]},
+        "u:a a:b",
+    ),
+    ("gemini texts", D, {"contents": [{"role": "user", "parts": ["a"]}, {"role": "model", "parts": ["b"]}]}, "u:a a:b"),
+    ("langchain", D, {"messages": [ASKED, ANSWERED]}, "u:a a:b"),
+    ("langsmith", D, {"inputs": {"messages": [ASKED]}, "outputs": {"output": ANSWERED}}, "u:a a:b"),
+    ("langsmith log", D, {"inputs": {"messages": [ASKED]}, "outputs": {"generations": [{"text": "b"}]}}, "u:a a:b"),
+    ("a multiple choice", Q, {"question": "a", "choices": [{"label": "A", "text": "b"}]}, "u:a"),
+]
+
+
+@each(CALLS)
+def test_calls_of_models(kind: Kind, rows: Any, expected: str) -> None:
+    assert read(kind, *rows) == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "rows", "expected"), [pytest.param(kind, [row], said, id=n) for n, kind, row, said in CALLS]
+)
+def test_what_calls_of_models_are_known_as(kind: Kind, rows: list[Any], expected: str) -> None:
+    (row,) = [row for _, row in arranged(iter([("f:1", rows[0])]), SOURCE, None)]
+    assert kind_of_row(row) == kind
+
+
+def test_several_answers_of_a_call_are_to_be_judged() -> None:
+    with pytest.raises(DataError, match="several answers: say how good each is in a list `scores`"):
+        read(P, {"messages": [ASK], "choices": [{"message": SAY}, {"message": NO}]})
 
 
 def test_options_that_are_no_text() -> None:
