@@ -87,6 +87,12 @@ def test_refused_roles_name_the_row(chats: Chats) -> None:
         encode_demonstrations([record], chats("strict"), 100)
 
 
+def test_a_template_that_fails_names_the_row(chats: Chats) -> None:
+    chat = chats(chats("chatml").template_text + "{{ messages[0].content + 1 }}")
+    with pytest.raises(DataError, match=r"^x\.jsonl:7: the chat template refuses the messages .*: TypeError: "):
+        encode_demonstrations([Demonstration(talk("a", "b"), "x.jsonl:7")], chat, 100)
+
+
 def test_generation_prompt_that_training_lacks(chats: Chats) -> None:
     template = chats("chatml").template_text.replace("assistant\n' -}}{%- endif", "assistant\n<think>' -}}{%- endif")
     with pytest.raises(DataError, match="opens an answer otherwise"):
