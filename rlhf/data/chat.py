@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from jinja2 import TemplateError
 
+from rlhf.data.lines import first_line
 from rlhf.data.records import Demonstration, Message, Preference, Prompt, Rated
 from rlhf.errors import DataError
 
@@ -98,10 +99,11 @@ class ChatFormat:
             return self.tokenizer.apply_chat_template(
                 list(messages), tokenize=False, add_generation_prompt=generation, chat_template=self.template_text
             )
-        except Exception as error:  # a template is a program of its own
-            roles = ", ".join(message["role"] for message in messages)
-            why = str(error) if isinstance(error, TemplateError) else f"{type(error).__name__}: {error}"
-            raise DataError(f"the chat template refuses the messages ({roles}): {why}") from None
+        except TemplateError as error:
+            raise DataError(f"the chat template refuses the messages ({_roles(messages)}): {error}") from None
+        except Exception as error:  # a template adds, indexes and calls as any program does
+            what = f"{type(error).__name__}: {first_line(error)}"
+            raise DataError(f"the chat template fails on the messages ({_roles(messages)}): {what}") from None
 
     # -------------------------------------------------------------------------------------------- pieces
 
@@ -121,19 +123,37 @@ class ChatFormat:
     def _unforged(self, message: Message, mark: str) -> Message:
         """A message whose text cannot end its turn and open another: `mark` splits the names of the template's tokens.
 
-        Not so the assistant's: what a policy wrote is encoded as it was sampled.
+        An answer keeps stop tokens at its very end, and names that are part of no turn's frame, such as [THINK].
         """
-        if message["role"] == "assistant" or not self._inside_names:
-            return message
-        return {**message, "content": self._inside_names.sub(mark, message["content"])}
+        said, end = message["content"], ""
+        names = self._names_in_template
+        if message["role"] == "assistant":
+            names, at = self._names_in_frame, self._stops.search(said) if self._stops else None
+            said, end = (said[: at.start()], at[0]) if at else (said, "")
+        return {**message, "content": names.sub(mark, said) + end} if names else message
 
     @cached_property
-    def _inside_names(self) -> re.Pattern[str] | None:
-        """After the first character of the name of any special token that stands in the template or ends a text."""
+    def _names_in_template(self) -> re.Pattern[str] | None:
+        """Inside the names of special tokens that stand in the template or end a text."""
+        return self._inside_names(self.template_text)
+
+    @cached_property
+    def _names_in_frame(self) -> re.Pattern[str] | None:
+        """Inside the names of special tokens that stand about a turn or end a text."""
+        return self._inside_names(self.render([{"role": "user", "content": "a"}], generation=True))
+
+    def _inside_names(self, text: str) -> re.Pattern[str] | None:
+        """After the first character of the name of any special token that stands in a text, or ends one."""
         special = {i: str(token) for i, token in self.tokenizer.added_tokens_decoder.items() if token.special}
         ends = {*self.stop_ids, self.pad_id, self.tokenizer.bos_token_id, self.tokenizer.eos_token_id}
-        names = [name for i, name in special.items() if len(name) > 1 and (i in ends or name in self.template_text)]
+        names = [name for i, name in special.items() if len(name) > 1 and (i in ends or name in text)]
         return re.compile("|".join(f"(?<={re.escape(n[0])})(?={re.escape(n[1:])})" for n in names)) if names else None
+
+    @cached_property
+    def _stops(self) -> re.Pattern[str] | None:
+        """Names of stop tokens at the end of a text."""
+        names = map(re.escape, self.tokenizer.convert_ids_to_tokens(list(self.stop_ids)))
+        return re.compile(rf"(?:\s*(?:{'|'.join(names)}))+\s*\Z") if self.stop_ids else None
 
     def _cut(self, messages: Sequence[Message], whole: str) -> Iterator[tuple[str, bool]]:
         """The rendered text in pieces, each with whether the assistant wrote it."""
@@ -198,6 +218,10 @@ class ChatFormat:
         """Tokens of a line end, for tokenizers that put a space before every text; none for the others."""
         spaced = "".join(self.tokenizer.convert_ids_to_tokens(self.text_ids("a"))).startswith("▁")
         return self.text_ids("\n") if spaced else []
+
+
+def _roles(messages: Sequence[Message]) -> str:
+    return ", ".join(message["role"] for message in messages)
 
 
 # ------------------------------------------------------------------------------------------------ examples that fit
