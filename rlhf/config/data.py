@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from rlhf.config.strict import CodeConfig, RecipePath, Strict
 
@@ -48,6 +48,9 @@ class Source(Strict):
     columns: dict[str, str] = Field(default_factory=dict)
     """Columns of your own by the names of a format, such as `prompt: question` and `chosen: answers[0].text`; no other
     column is read then."""
+    verdicts: dict[str, Literal["first", "second", "tie"]] = Field(default_factory=dict)
+    """What the values of a column of verdicts on two answers mean, such as `{0: tie, 1: first}`; no other value is
+    read then."""
     rows: RowFunction | None = None
     """A Python function of your own that each row passes first."""
     pairs: Literal["best_worst", "all"] = "best_worst"
@@ -61,6 +64,12 @@ class Source(Strict):
     @classmethod
     def _from_string(cls, value: Any) -> Any:
         return path_alone(value)
+
+    @field_validator("verdicts", mode="before")
+    @classmethod
+    def _numbers_are_names(cls, value: Any) -> Any:
+        """YAML has 0 and true as keys that are no text."""
+        return {str(key).strip().lower(): said for key, said in value.items()} if isinstance(value, dict) else value
 
     @model_validator(mode="after")
     def _columns_are_paths(self) -> "Source":
@@ -117,7 +126,7 @@ class DataConfig(Source):
     def evaluating(self) -> "DataConfig":
         """The files of `eval_path`, read as the others are where those are of one source."""
         assert self.eval_path is not None
-        kept = () if self.mix else ("format", "columns", "rows", "pairs", "rank_by")
+        kept = () if self.mix else ("format", "columns", "verdicts", "rows", "pairs", "rank_by")
         how = {name: getattr(self, name) for name in kept}
         return DataConfig(path=self.eval_path, max_rows=self.max_rows).model_copy(update=how)
 

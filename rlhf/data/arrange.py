@@ -124,8 +124,11 @@ _LOOKED_AT = 100
 
 
 def _lower(row: Row, kind: Kind | None) -> Row:
-    """`Prompt`, ` CHOSEN` as `prompt`, `chosen`."""
-    return {str(name).strip().lower().replace(" ", "_"): value for name, value in row.items()}
+    """`Prompt`, ` CHOSEN`, `userPrompt` as `prompt`, `chosen`, `user_prompt`."""
+    return {_HUMP.sub("_", str(name).strip()).lower().replace(" ", "_"): value for name, value in row.items()}
+
+
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 def _in_capitals(row: Row, kind: Kind | None) -> bool:

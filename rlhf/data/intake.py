@@ -12,6 +12,9 @@ from rlhf.data import files, formats
 from rlhf.data.arrange import arranged
 from rlhf.data.columns import renamed
 from rlhf.data.faults import NOWHERE, Faults, Listing, Lists, place
+from rlhf.data.formats.codes import doubt
+from rlhf.data.formats.table import Column
+from rlhf.data.formats.verdicts import decoded
 from rlhf.data.messages import UnusableError, kind_of
 from rlhf.data.records import Kind, Record, identity
 from rlhf.errors import DataError
@@ -48,6 +51,8 @@ class Intake:
         """Where each example that teaches nothing stands, and why it does not."""
         self._seen: set[int] = set()
         self._ranked = False
+        self._codes: dict[Column, set[int]] = {}
+        """The numbers in the columns of verdicts of the source that is read."""
 
     def take(self, source: Source, part: files.Rows | None = None) -> Iterator[Any]:
         """The usable records of a source, of as many rows as its `max_rows` says; of a part, if one is given."""
@@ -82,6 +87,7 @@ class Intake:
         self.formats += reader.seen
         self.unread += reader.unread
         self._ranked = reader.ranked
+        self._codes = reader.codes
         if part is None:
             self.close(source)
 
@@ -94,8 +100,12 @@ class Intake:
             return [reason]
 
     def close(self, source: Source) -> None:
-        """Write down what was read. Raises DataError where a choice between answers was for nothing."""
+        """Write down what was read. Raises DataError where a column of verdicts does not say which answer is better,
+        or a choice between answers was for nothing."""
         self.read += _named(source)
+        for column, numbers in self._codes.items():
+            if unclear := doubt(column, numbers):
+                raise DataError(f"{source.called}: {unclear}")
         if self.kind == "preferences" and not self._ranked and not self.faults.count:
             for name in ("pairs", "rank_by"):
                 if getattr(source, name) != Source.model_fields[name].default:
@@ -113,6 +123,8 @@ class Intake:
         self.faults.add_all(part.faults)
         self.useless.add_all(part.useless)
         self._ranked = self._ranked or part._ranked
+        for column, numbers in part._codes.items():
+            self._codes.setdefault(column, set()).update(numbers)
 
     def seen_again(self, count: int) -> int:
         """Count examples of a part that an earlier one holds too; how many of them are dropped."""
@@ -197,30 +209,33 @@ def unread_in_words(books: Mapping[str, Any]) -> list[str]:
 
 
 def preparer(source: Source) -> Callable[[Any], Sequence[formats.Row]]:
-    """What makes rows that formats can know out of a source's own: by its function, then by its columns. That raises
+    """What makes rows that formats can know out of a source's own: by its function, then by its columns and what
+    its verdicts mean. That raises
     DataError for a row that someone must mend, and UnusableError where none is left."""
     make = usercode.function(source.rows, "data.rows") if source.rows else None
-    columns = source.columns
-    for name in columns:
+    for name in source.columns:
         if name not in formats.FIELDS and (like := get_close_matches(name, formats.FIELDS, n=1, cutoff=0.8)):
             raise DataError(f"data.columns.{name}: no format reads such a field; did you mean '{like[0]}'?")
+
+    plain = not source.columns and not source.verdicts
 
     def prepare(row: Any) -> Sequence[formats.Row]:
         if isinstance(row, DataError | UnusableError):
             raise row
         if make is not None:
-            return [_fields(one, columns) for one in _made(make, row)]
-        return (row if type(row) is dict and not columns else _fields(row, columns),)
+            return [_fields(one, source) for one in _made(make, row)]
+        return (row if plain and type(row) is dict else _fields(row, source),)
 
     return prepare
 
 
-def _fields(row: Any, columns: Mapping[str, str]) -> formats.Row:
+def _fields(row: Any, source: Source) -> formats.Row:
     if isinstance(row, str):
         row = {"text": row}
     if not isinstance(row, dict):
         raise DataError(f"row: is {kind_of(row)}; an object with named fields is needed")
-    return renamed(row, columns) if columns else row
+    row = renamed(row, source.columns) if source.columns else row
+    return decoded(row, source.verdicts) if source.verdicts else row
 
 
 def _made(make: Any, row: Any) -> Sequence[Any]:

@@ -10,6 +10,7 @@ from rlhf.data.formats.asking import RESPONSE, asked
 from rlhf.data.formats.convert import RANKING
 from rlhf.data.formats.ratings import SCORED
 from rlhf.data.formats.table import Row, named
+from rlhf.data.formats.values import label_of, truth
 from rlhf.data.lines import Rows
 from rlhf.data.messages import ROLES, SPEAKER, SPOKEN, UnusableError
 from rlhf.data.records import Kind
@@ -64,7 +65,8 @@ def _whole(rank: Any) -> Any:
 
 def is_scored_alone(row: Row, kind: Kind | None) -> bool:
     """Whether a row holds one answer and how good it is, where two are to be compared."""
-    rated = SCORED["scored_answer"].fits(row) and any(name in row for name in RANKING)
+    judged = _is_scored(row) or label_of(row) in _PICKED
+    rated = judged and SCORED["scored_answer"].fits(row)
     return kind == "preferences" and rated and not fits(row, kind)
 
 
@@ -74,9 +76,24 @@ def compared(rows: Rows, kind: Kind | None) -> Rows:
         alike = list(group)
         where, first = alike[0]
         if isinstance(first, dict):
-            yield where, first | {"completions": [row | {"text": row.get(named(row, RESPONSE))} for _, row in alike]}
+            yield where, first | {"completions": [_judged(row) for _, row in alike]}
         else:
             yield from alike
+
+
+def _judged(row: Row) -> Row:
+    """One of several answers; whether it was picked is its score where it has no other."""
+    label = None if _is_scored(row) else label_of(row)
+    score = {} if label is None else {"score": truth(row[label], label)}
+    return row | score | {"text": row.get(named(row, RESPONSE))}
+
+
+def _is_scored(row: Row) -> bool:
+    return any(name in row for name in (*RANKING, "rank"))
+
+
+_PICKED = ("is_chosen", "is_accepted", "chosen", "accepted")
+"""Labels by which an answer was taken from among others; by any other it is good or bad by itself."""
 
 
 def _asked(row: Any) -> Any:

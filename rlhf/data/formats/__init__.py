@@ -21,7 +21,7 @@ from rlhf.data.formats.prompts import LATER, PROMPTS
 from rlhf.data.formats.ratings import ANSWERS, LABELS, LISTS, SCORED
 from rlhf.data.formats.refusals import REFUSED
 from rlhf.data.formats.steps import STEPS
-from rlhf.data.formats.table import Format, Row, Types, Watched
+from rlhf.data.formats.table import Column, Format, Row, Types, Watched
 from rlhf.data.formats.texts import TEXTS
 from rlhf.data.formats.verdicts import sides_of
 from rlhf.data.messages import NAMES, UnusableError, kind_of
@@ -94,6 +94,8 @@ class Reader:
     """Whether a row had several answers to choose from."""
     seen: Counter[str] = field(default_factory=Counter)
     """Rows of each format that were read."""
+    codes: dict[Column, set[int]] = field(default_factory=dict)
+    """The numbers in columns of verdicts on two answers."""
     _unread: Counter[tuple[str, ...]] = field(default_factory=Counter)
     """Rows by the fields of theirs that were not read."""
     _fitting: dict[tuple[Any, ...], list[_Reading]] = field(default_factory=dict)
@@ -111,6 +113,8 @@ class Reader:
         reading = self._reading_of(row)
         if reading.unread is None:
             row = Watched(row)
+        if reading.format.code is not None and (found := reading.format.code(row)) is not None:
+            self.codes.setdefault(found[0], set()).add(found[1])
         try:
             found = self._records(reading.format.read(row, where), row)
         except UnusableError:

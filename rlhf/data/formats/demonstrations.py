@@ -8,7 +8,7 @@ from rlhf.data import messages as m
 from rlhf.data.formats.asking import PROMPT, RESPONSE, asked, instructed, opened, replies_to, said
 from rlhf.data.formats.table import TURNS, Format, Row, named
 from rlhf.data.formats.texts import TEXTS
-from rlhf.data.formats.values import LABEL_NAMES, is_bad, listed
+from rlhf.data.formats.values import is_bad, listed
 from rlhf.data.messages import UnusableError, conversation, text, turns
 from rlhf.data.records import Demonstration, Message
 
@@ -27,15 +27,11 @@ def unless_bad(read: Reads) -> Reads:
 
     @wraps(read)
     def reading(row: Row, where: str) -> Demonstration:
-        for name in _LABELS:
-            if name in row and is_bad(row[name]):
-                raise UnusableError("labelled bad")
+        if is_bad(row):
+            raise UnusableError("labelled bad")
         return read(row, where)
 
     return reading
-
-
-_LABELS = LABEL_NAMES.split("|")
 
 
 def talk(row: Row) -> list[Message]:

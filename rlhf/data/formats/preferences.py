@@ -3,7 +3,7 @@
 from rlhf.data import messages as m
 from rlhf.data.formats.asking import PROMPT, RESPONSE, asked, instructed, is_transcript, opened, said
 from rlhf.data.formats.table import TURNS, Answers, Format, Row, named
-from rlhf.data.formats.values import integer, listed, number, shared
+from rlhf.data.formats.values import integer, listed, number, shared, truth
 from rlhf.data.formats.verdicts import VERDICTS, answers, names_a_side
 from rlhf.data.messages import UnusableError, conversation, text, transcript, turns
 from rlhf.data.records import LABEL, Message, Preference, Rated
@@ -41,8 +41,15 @@ def pair(row: Row, where: str) -> Preference:
         chosen, rejected = before + chosen, before + rejected
     else:
         chosen, rejected = _after(before, opened(row, chosen)), _after(before, opened(row, rejected))
-    tie = row.get("status") == "tie" or (row.get("tie") is not None and integer(row["tie"], "tie", (0, 1)) == 1)
-    return m.preference(chosen, rejected, where, _margin(row), better, tie)
+    return _said(chosen, rejected, row, where, better)
+
+
+def _said(chosen: list[Message], rejected: list[Message], row: Row, where: str, field: str = "chosen") -> Preference:
+    """The pair of two conversations, with how much better the row says that the chosen one is."""
+    scores = _scores(row)
+    margin = _margin(row) if scores is None else scores[0] - scores[1]
+    tie = row.get("status") == "tie" or (row.get("tie") not in (None, "") and truth(row["tie"], "tie") == 1)
+    return m.preference(chosen, rejected, where, margin, field, tie or (scores is not None and margin == 0))
 
 
 def _side(row: Row, name: str) -> list[Message]:
@@ -78,19 +85,23 @@ _SCORES = {
 
 
 def _margin(row: Row) -> float | None:
-    """How much better the chosen answer is, where the row says so."""
-    if row.get("margin") is not None:
-        margin = number(row["margin"], "margin")
-        if margin < 0:
-            raise DataError(f"margin: is {margin:g}; how much better the chosen answer is, 0 or more, is needed")
-        return margin
-    for better in row:
+    if row.get("margin") in (None, ""):
+        return None
+    margin = number(row["margin"], "margin")
+    if margin < 0:
+        raise DataError(f"margin: is {margin:g}; how much better the chosen answer is, 0 or more, is needed")
+    return margin
+
+
+def _scores(row: Row) -> tuple[float, float] | None:
+    """Those of the chosen and of the rejected answer, where no margin says more."""
+    for better in row if row.get("margin") in (None, "") else ():
         worse = _SCORES.get(better)
         if worse is not None and row[better] is not None and row.get(worse) is not None:
             scores = number(row[better], better), number(row[worse], worse)
             if scores[0] < scores[1]:
                 raise DataError(f"{worse}: is {scores[1]:g}, above {better}'s {scores[0]:g}; swap the two answers")
-            return scores[0] - scores[1]
+            return scores
     return None
 
 
@@ -98,7 +109,7 @@ def implicit_prompt(row: Row, where: str) -> Preference:
     """{chosen, rejected}: two lists of messages with a common beginning."""
     better, worse = named(row, CHOSEN), named(row, REJECTED)
     chosen, rejected = [opened(row, conversation(row[name], name)) for name in (better, worse)]
-    return m.preference(chosen, rejected, where, _margin(row), field=better)
+    return _said(chosen, rejected, row, where, better)
 
 
 def hh(row: Row, where: str) -> Preference:
@@ -106,7 +117,7 @@ def hh(row: Row, where: str) -> Preference:
     sides = [transcript(text(row, name), name) for name in ("chosen", "rejected")]
     if any(side[-1]["role"] != "assistant" for side in sides):
         raise UnusableError("no answer at the end")
-    return m.preference(sides[0], sides[1], where, _margin(row))
+    return _said(sides[0], sides[1], row, where)
 
 
 def common_beginning(row: Row, where: str) -> Preference:
@@ -121,7 +132,7 @@ def common_beginning(row: Row, where: str) -> Preference:
         raise DataError("chosen: has no beginning in common with rejected to be the prompt; add a field `prompt`")
     before = [said("user", better[:start].strip())]
     sides = [[*before, said("assistant", side[start:])] for side in (better, worse)]
-    return m.preference(sides[0], sides[1], where, _margin(row))
+    return _said(sides[0], sides[1], row, where)
 
 
 def next_step(row: Row, where: str) -> Preference:
@@ -136,7 +147,7 @@ def llamafactory(row: Row, where: str) -> Preference:
     """{conversations, chosen: {from, value}, rejected: {from, value}, system?}"""
     before = asked(row, "conversations")
     sides = [before + turns(row, name, "assistant") for name in ("chosen", "rejected")]
-    return m.preference(sides[0], sides[1], where, _margin(row))
+    return _said(sides[0], sides[1], row, where)
 
 
 def rm_bench(row: Row, where: str) -> Rated:

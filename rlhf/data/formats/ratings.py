@@ -9,7 +9,7 @@ from rlhf.data.formats.asking import PROMPT, RESPONSE, asked, opened, replies_to
 from rlhf.data.formats.preferences import to_summarise
 from rlhf.data.formats.steps import STEPS
 from rlhf.data.formats.table import TURNS, Answers, Format, Row, named
-from rlhf.data.formats.values import LABEL_NAMES, listed, number, numbers, objects, truth
+from rlhf.data.formats.values import LABEL_NAMES, label_of, listed, number, numbers, objects, truth
 from rlhf.data.messages import UnusableError, conversation, text, turns
 from rlhf.data.records import LABEL, Message, Rated
 from rlhf.errors import DataError
@@ -162,14 +162,19 @@ def scored_summary(row: Row, where: str) -> Rated:
 def labelled(row: Row, where: str) -> Rated:
     """{prompt, completion, label}: label true for a good answer, false for a bad one. Also called `kto_tag`, `is_safe`
     (BeaverTails) or `is_correct`."""
-    name, by = named(row, RESPONSE, TURNS), named(row, LABEL_NAMES)
-    return m.rated(asked(row), [(turns(row, name, "assistant"), {LABEL: truth(row[by], by)})], where, name)
+    name = named(row, RESPONSE, TURNS)
+    return m.rated(asked(row), [(turns(row, name, "assistant"), _label(row))], where, name)
 
 
 def labelled_messages(row: Row, where: str) -> Rated:
     """{messages, label or kto_tag}: of the last answer, as LLaMA-Factory writes it."""
-    talk, by = _talk(row), named(row, LABEL_NAMES)
-    return m.rated(talk[:-1], [(talk[-1:], {LABEL: truth(row[by], by)})], where, "messages")
+    talk = _talk(row)
+    return m.rated(talk[:-1], [(talk[-1:], _label(row))], where, "messages")
+
+
+def _label(row: Row) -> dict[str, float]:
+    by = label_of(row) or "label"
+    return {LABEL: truth(row[by], by)}
 
 
 def _talk(row: Row) -> list[Message]:
@@ -180,6 +185,10 @@ def _talk(row: Row) -> list[Message]:
 def _texts(names: str, row: Row) -> bool:
     values = row[named(row, names)]
     return isinstance(values, list) and bool(values) and all(isinstance(one, str | list | None) for one in values)
+
+
+def _is_labelled(row: Row) -> bool:
+    return label_of(row) is not None
 
 
 _LABEL = (bool, int, float, str)
@@ -203,8 +212,8 @@ LISTS = {
 """Several answers to a prompt."""
 
 LABELS = {
-    "labelled": Format(labelled, {PROMPT: TURNS, RESPONSE: TURNS, LABEL_NAMES: _LABEL}),
-    "labelled_messages": Format(labelled_messages, {_TALK: list, LABEL_NAMES: _LABEL}),
+    "labelled": Format(labelled, {PROMPT: TURNS, RESPONSE: TURNS, LABEL_NAMES: _LABEL}, _is_labelled),
+    "labelled_messages": Format(labelled_messages, {_TALK: list, LABEL_NAMES: _LABEL}, _is_labelled),
 }
 
 SCORED = {

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from rlhf.data.messages import UnusableError
 from rlhf.data.records import Message, Record
@@ -14,6 +14,17 @@ Read = Callable[[Row, str], Record | Sequence[Record | UnusableError]]
 
 Answers = list[tuple[list[Message], dict[str, float]]]
 """What was answered, each with what was said of it."""
+
+Sides = tuple[str, str]
+"""The fields of a row that hold two answers to compare."""
+
+
+class Column(NamedTuple):
+    """A column of verdicts on two answers."""
+
+    name: str
+    sides: Sides
+
 
 TURNS = (str, list)
 """Text that may be one turn or several."""
@@ -34,6 +45,8 @@ class Format:
     """What tells it from formats with the same fields; asked only of rows that have them, of the right types."""
     vague: bool = False
     """Whether its fields are too common for a row of other types to be meant for it."""
+    code: Callable[[Row], tuple[Column, int] | None] | None = None
+    """The number that says which of two answers is better, of whose meaning the whole column must leave no doubt."""
 
     def has_fields(self, row: Row) -> bool:
         return not any(self.lacks(row))

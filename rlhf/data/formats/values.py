@@ -31,21 +31,43 @@ def integer(value: Any, name: str, known: Collection[int]) -> int:
 _GOOD = "true 1 1.0 yes good desirable correct safe positive thumbs_up up like accept accepted chosen pass"
 _BAD = "false 0 0.0 no bad undesirable incorrect unsafe negative thumbs_down -1 -1.0 down dislike reject rejected fail"
 _TRUTHS = {str(word): 1.0 for word in _GOOD.split()} | {str(word): 0.0 for word in _BAD.split()}
-LABEL_NAMES = "label|kto_tag|desirable|is_desirable|is_safe|is_correct|thumbs_up|thumbs|liked"
-"""Fields that say whether an answer is good: KTO's files, LLaMA-Factory's, BeaverTails', OpenMathInstruct's."""
+_SURE = "label|kto_tag|desirable|is_desirable|is_safe|is_correct|thumbs_up|thumbs|liked|is_chosen|is_accepted|is_good"
+_FLAGS: Mapping[str, Collection[str]] = {
+    **dict.fromkeys(("accepted", "approved", "chosen"), ("0", "1")),
+    **dict.fromkeys(("feedback", "user_feedback", "human_feedback", "vote"), ("-1", "1")),
+    "rating": (),
+}
+"""Fields that may say so, with the numbers that do; others count or grade."""
+LABEL_NAMES = "|".join((_SURE, *_FLAGS))
+"""Fields that say whether an answer is good: KTO's files, LLaMA-Factory's, BeaverTails', OpenMathInstruct's, and what
+people click on."""
+
+
+def label_of(row: Mapping[str, Any]) -> str | None:
+    """The field that says whether the row's answer is good, if one does."""
+    for name in _SURE.split("|"):
+        if name in row:
+            return name
+    return next((n for n, value in row.items() if n in _FLAGS and _is_label(value, _FLAGS[n])), None)
+
+
+def _is_label(value: Any, numbers: Collection[str]) -> bool:
+    said = str(value).strip().lower()
+    return said in numbers or (said in _TRUTHS and not said.lstrip("-")[:1].isdigit())
 
 
 def truth(value: Any, name: str) -> float:
-    """1 for a good answer, 0 for a bad one."""
+    """1 for a good answer, or for what is true; 0 for a bad one."""
     said = str(value).strip().lower()
     if said not in _TRUTHS:
         raise DataError(f"{name}: is {value!r}; true (good) or false (bad) is needed")
     return _TRUTHS[said]
 
 
-def is_bad(value: Any) -> bool:
-    """Whether a label says that an answer is bad."""
-    return _TRUTHS.get(str(value).strip().lower()) == 0
+def is_bad(row: Mapping[str, Any]) -> bool:
+    """Whether the row says that its answer is bad."""
+    name = label_of(row)
+    return name is not None and _TRUTHS.get(str(row[name]).strip().lower()) == 0
 
 
 def numbers(row: Mapping[str, Any], apart_from: Collection[str] = ()) -> dict[str, float]:

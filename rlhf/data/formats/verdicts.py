@@ -1,6 +1,5 @@
 """Pairs as judges leave them: two answers side by side, and a verdict in the data set's own code."""
 
-import re
 from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
@@ -8,7 +7,8 @@ from typing import Any
 
 from rlhf.data import messages as m
 from rlhf.data.formats.asking import PROMPT, asked, exchange, said, unpacked
-from rlhf.data.formats.table import TURNS, Format, Read, Row, named
+from rlhf.data.formats.codes import Verdict, code, ends_of, meaning
+from rlhf.data.formats.table import TURNS, Column, Format, Read, Row, Sides, named
 from rlhf.data.formats.values import integer, number, shared
 from rlhf.data.messages import UnusableError, text, turns
 from rlhf.data.records import Message, Preference
@@ -32,33 +32,19 @@ SIDES = [
 VERDICT = (
     "winner|preference|preferred|choice|better_response_id|better|best|verdict|label|labels|chosen|overall_preference|"
     "safer_response_id|annotator1|chosen_model_name|comparison|selected|better_response|preferred_response|"
-    "best_response|better_answer|preferred_answer|best_answer"
+    "best_response|better_answer|preferred_answer|best_answer|overall_response|overall_pref|pref|vote"
 )
 """Fields that say which of two answers is better."""
 _NO_VERDICT = ("", "none", "null", "nan")
-_TIES = (
-    "tie",
-    "both",
-    "equal",
-    "same",
-    "draw",
-    "neither",
-    "tie (bothbad)",
-    "both_bad",
-    "bothbad",
-    "both_good",
-    "a=b",
-    "[[c]]",
-)
 
 
-def sides_of(row: Row) -> tuple[str, str] | None:
+def sides_of(row: Row) -> Sides | None:
     """The two fields of a row that hold answers to compare, if it has such; not the options of a multiple choice."""
     return _sides_among(tuple(row))
 
 
 @lru_cache(256)
-def _sides_among(names: tuple[str, ...]) -> tuple[str, str] | None:
+def _sides_among(names: tuple[str, ...]) -> Sides | None:
     options = "c" in names or "C" in names
     return next((s for s in SIDES if s[0] in names and s[1] in names and not (options and len(s[0]) == 1)), None)
 
@@ -70,39 +56,53 @@ def verdict(row: Row, where: str) -> Preference:
     sides = sides_of(row)
     assert sides is not None
     name = named(row, VERDICT)
-    value = str(row.get(name)).strip().lower()
+    value = _in_small(row.get(name))
     if row.get(name) is None or value in _NO_VERDICT:
         raise UnusableError("no judgement")
-    if value in _TIES:
-        return _decided(row, sides, None, where)
-    if order := re.fullmatch(r"a(>>?|<<?)b|b(>>?|<<?)a", value.replace(" ", "")):
-        first_wins = (order[1] or order[2])[0] == ">"
-        return _decided(row, sides, int(first_wins == (value[0] == "b")), where)
-    better = _side(value, sides)
-    if better is None:
-        models = [str(_model(row, end)).strip().lower() for end in _ends(sides)]
-        better = models.index(value) if models.count(value) == 1 else None
-    if better is not None:
-        return _decided(row, sides, better, where)
+    if said := _meaning(value, sides) or _named_model(row, sides, value):
+        return _decided(row, sides, said, where)
     raise DataError(f"{name}: is {row[name]!r}; the better one's name, {sides[0]} or {sides[1]}, or tie is needed")
 
 
-def _side(value: str, sides: tuple[str, str]) -> int | None:
-    """Which of two sides a text names."""
-    end = _NOUN.sub("", value.strip("[]")).removesuffix(".0")
-    for i, known in enumerate(_ends(sides)):
-        if value == sides[i].lower() or end in (
-            known.strip("_ -").lower(),
-            *(("first", "left"), ("second", "right"))[i],
-        ):
-            return i
-    return None
+def _in_small(value: Any) -> str:
+    return str(value).strip().lower()
+
+
+def _meaning(value: str, sides: Sides) -> Verdict | None:
+    return meaning(value, sides) if len(value) < 60 else None
+
+
+def verdict_code(row: Row) -> tuple[Column, int] | None:
+    """The number that a row's verdict is."""
+    sides, name = sides_of(row), named(row, VERDICT)
+    assert sides is not None
+    number = code(_in_small(row.get(name)), sides)
+    return None if number is None else (Column(name, sides), number)
+
+
+def decoded(row: Row, meanings: Mapping[str, Verdict]) -> Row:
+    """A row with its verdict in words, as `data.verdicts` says."""
+    name = named(row, VERDICT)
+    if name not in row:
+        raise DataError("data.verdicts: the row has no field that says which of two answers is better; leave it out")
+    value = _in_small(row[name]).removesuffix(".0")
+    if row[name] is None or value in _NO_VERDICT:
+        return row
+    if value not in meanings:
+        raise DataError(f"{name}: is {row[name]!r}, of which data.verdicts says nothing; say there what it means")
+    return {**row, name: meanings[value]}
 
 
 def names_a_side(row: Row, value: str) -> bool:
     """Whether a short text is no answer, and names one of two that the row has."""
     sides = sides_of(row) if len(value) < 30 else None
-    return sides is not None and _side(value.strip().lower(), sides) is not None
+    return sides is not None and meaning(_in_small(value), sides) in ("first", "second")
+
+
+def _named_model(row: Row, sides: Sides, value: str) -> Verdict | None:
+    """The side whose answer is of the model that a verdict names."""
+    models = [_in_small(_model(row, end)) for end in ends_of(sides)]
+    return ("first", "second")[models.index(value)] if models.count(value) == 1 else None
 
 
 def _model(row: Row, end: str) -> Any:
@@ -111,38 +111,58 @@ def _model(row: Row, end: str) -> Any:
     return row.get(named(row, f"model_{end}|model_{end}_name|model_name_{end}|generator_{end}"))
 
 
-_NOUN = re.compile(r"^(?:model|assistant|response|answer|output|completion|option)[ _-]?")
-"""What stands before the letter or number of a side."""
-
-
 def alpaca_eval(row: Row, where: str) -> Preference:
     """{instruction, output_1, output_2, preference}: below 1.5 the first is better, above it the second; 0 is a tie."""
     verdict = row["preference"]
     if verdict in (None, ""):
         raise UnusableError("no judgement")
+    if isinstance(verdict, str) and (said := _meaning(_in_small(verdict), _OUTPUTS)):
+        return _decided(row, _OUTPUTS, said, where)
     better = number(verdict, "preference")
     if better != 0 and not 1 <= better <= 2:
         raise DataError(f"preference: is {verdict}; 1 (output_1 wins) to 2 (output_2 wins), 1.5 for a tie, is needed")
-    return _decided(row, ("output_1", "output_2"), None if better in (0, 1.5) else int(better > 1.5), where)
+    return _decided(row, _OUTPUTS, "tie" if better in (0, 1.5) else "second" if better > 1.5 else "first", where)
+
+
+_OUTPUTS: Sides = ("output_1", "output_2")
+
+
+def alpaca_eval_code(row: Row) -> tuple[Column, int] | None:
+    """As verdict_code; what is between 1 and 2 is on their scale, as a 2 is."""
+    try:
+        better = number(row["preference"], "preference")
+    except DataError:
+        return None
+    return None if better > 2 else (Column("preference", _OUTPUTS), 2 if better > 1 else int(better))
 
 
 def preference_strength(row: Row, where: str) -> Preference:
-    """{prompt or context, response_1, response_2, preference_strength or overall_preference}: below 0 the first is
-    better, and how much is the margin (HelpSteer2 and 3, Wang et al. 2024)."""
+    """{prompt or context, response_1, response_2, preference_strength or overall_preference}: from -3, where the first
+    is much better, to 3, and how much is the margin (HelpSteer2 and 3, Wang et al. 2024)."""
     name = named(row, "preference_strength|overall_preference")
     if row.get(name) in (None, ""):
         raise UnusableError("no judgement")
     strength = number(row[name], name)
     sides = ("response_1", "response_2") if "response_1" in row else ("response1", "response2")
-    return _decided(row, sides, None if strength == 0 else int(strength > 0), where, margin=abs(strength))
+    if abs(strength) > 3:
+        told = f"-3 ({sides[0]} is much better) to 3 ({sides[1]} is) is needed"
+        raise DataError(f"{name}: is {row[name]}; {told}")
+    said = "first" if strength < 0 else "second" if strength > 0 else "tie"
+    return _decided(row, sides, said, where, margin=abs(strength))
 
 
-def coded(sides: tuple[str, str], name: str, codes: Mapping[str, int | None]) -> Read:
-    """Reads rows whose verdict is a code of its own; None is a tie."""
+def _is_strength(row: Row) -> bool:
+    """Whether it is no word that says which is better."""
+    value = row.get(named(row, "preference_strength|overall_preference"))
+    return not (isinstance(value, str) and value.strip()[:1].isalpha())
+
+
+def coded(sides: Sides, name: str, codes: Mapping[str, Verdict]) -> Read:
+    """Reads rows whose verdict is a code of its own."""
     return lambda row, where: _decided(row, sides, _decoded(row, name, codes), where)
 
 
-def _decoded(row: Row, name: str, codes: Mapping[str, int | None]) -> int | None:
+def _decoded(row: Row, name: str, codes: Mapping[str, Verdict]) -> Verdict:
     value = row.get(name)
     if value in (None, ""):
         raise UnusableError("no judgement")
@@ -155,9 +175,10 @@ def _decoded(row: Row, name: str, codes: Mapping[str, int | None]) -> int | None
 def pandalm(row: Row, where: str) -> Preference:
     """{instruction, input?, response1, response2, annotator1, annotator2?, annotator3?}: 1, 2 or 0 for a tie; what most
     annotators say (Wang et al. 2023)."""
-    codes = {"1": 0, "2": 1, "0": None, "tie": None}
+    codes: Mapping[str, Verdict] = {"1": "first", "2": "second", "0": "tie", "tie": "tie"}
     names = [f"annotator{i}" for i in (1, 2, 3) if f"annotator{i}" in row]
-    (better, votes), *others = Counter(_decoded(row, name, codes) for name in names).most_common()
+    said: Counter[Verdict] = Counter(_decoded(row, name, codes) for name in names)
+    (better, votes), *others = said.most_common()
     if others and others[0][1] == votes:
         raise UnusableError("annotators disagree")
     return _decided(row, ("response1", "response2"), better, where)
@@ -186,29 +207,26 @@ def scored_sides(row: Row, where: str) -> Preference:
     names = sides and _scores_of(row, sides)
     assert sides and names
     scores = [number(row[name], name) for name in names]
-    better = None if scores[0] == scores[1] else int(scores[1] > scores[0])
-    return _decided(row, sides, better, where, margin=abs(scores[0] - scores[1]))
+    better, worse = scores if "rank" not in names[0] else scores[::-1]
+    said: Verdict = "tie" if better == worse else "first" if better > worse else "second"
+    return _decided(row, sides, said, where, margin=abs(better - worse))
 
 
-def _scores_of(row: Row, sides: tuple[str, str]) -> list[str] | None:
+def _scores_of(row: Row, sides: Sides) -> list[str] | None:
     """`score_0` of `answer_0`, `response_b_rating` of `response_b`: the two names, where the row has them."""
-    ends = _ends(sides)
+    ends = ends_of(sides)
     named_so = ([name.format(side, end) for side, end in zip(sides, ends, strict=True)] for name in _SCORE_NAMES)
     return next((names for names in named_so if all(name in row for name in names)), None)
 
 
 _SCORE_NAMES = [
-    name.replace("score", by) for by in ("score", "rating", "reward") for name in ("score_{1}", "{0}_score")
+    name.replace("score", by)
+    for by in ("score", "rating", "reward", "votes", "upvotes", "rank")
+    for name in ("score_{1}", "{0}_score")
 ]
 _FIRST_SCORES = "|".join(
     name.format(first, first[shared(first, second) :]) for name in _SCORE_NAMES for first, second in SIDES
 )
-
-
-def _ends(sides: tuple[str, str]) -> list[str]:
-    """What tells one side's name from the other's."""
-    start = shared(*sides)
-    return [side[start:] for side in sides]
 
 
 def _has_scores(row: Row) -> bool:
@@ -216,12 +234,10 @@ def _has_scores(row: Row) -> bool:
     return sides is not None and _scores_of(row, sides) is not None
 
 
-def _decided(
-    row: Row, sides: tuple[str, str], better: int | None, where: str, margin: float | None = None
-) -> Preference:
-    """The pair of two fields; `better` says which is chosen, None that neither is."""
-    first, second = sides if better in (0, None) else sides[::-1]
-    return answers(row, first, second, where, margin, tie=better is None)
+def _decided(row: Row, sides: Sides, better: Verdict, where: str, margin: float | None = None) -> Preference:
+    """The pair of two fields, of which one is better or none."""
+    first, second = sides[::-1] if better == "second" else sides
+    return answers(row, first, second, where, margin, tie=better == "tie")
 
 
 def answers(
@@ -246,6 +262,7 @@ VERDICTS = {
     "alpaca_eval": Format(
         alpaca_eval,
         {"instruction": str, "output_1": str, "output_2": str, "preference": _JUDGED},
+        code=alpaca_eval_code,
     ),
     "one_hot": Format(
         one_hot, {"prompt": (str, list), "response_a": TURNS, "response_b": TURNS, "winner_model_a": (int, str)}
@@ -254,16 +271,19 @@ VERDICTS = {
         preference_strength,
         {PROMPT: TURNS, "response_1|response1": TURNS, "response_2|response2": TURNS,
          "preference_strength|overall_preference": _JUDGED},
+        _is_strength,
     ),
     "shp": Format(
-        coded(("human_ref_A", "human_ref_B"), "labels", {"1": 0, "0": 1}),
+        coded(("human_ref_A", "human_ref_B"), "labels", {"1": "first", "0": "second"}),
         {"history": str, "human_ref_A": str, "human_ref_B": str, "labels": (int, str)},
     ),
     "auto_j": Format(
-        coded(("response 1", "response 2"), "label", {"0": 0, "1": 1, "2": None}),
+        coded(("response 1", "response 2"), "label", {"0": "first", "1": "second", "2": "tie"}),
         {"prompt": str, "response 1": str, "response 2": str, "label": (int, str)},
     ),
     "pandalm": Format(pandalm, {"instruction": str, "response1": str, "response2": str, "annotator1": (int, str)}),
-    "verdict": Format(verdict, {VERDICT: _JUDGED}, lambda row: sides_of(row) is not None, vague=True),
+    "verdict": Format(
+        verdict, {VERDICT: _JUDGED}, lambda row: sides_of(row) is not None, vague=True, code=verdict_code
+    ),
     "scored_sides": Format(scored_sides, {_FIRST_SCORES: (int, float, str)}, _has_scores),
 }  # fmt: skip

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -358,6 +359,54 @@ def test_the_kind_is_seen_through_columns_and_functions(tmp_path: Path) -> None:
 )
 def test_answers_are_not_left_out_for_the_prompt(tmp_path: Path, row: dict[str, Any]) -> None:
     assert kind_of_source(config(path=lay(tmp_path, "x.jsonl", [row]))) == "preferences"
+
+
+def judged(sides: tuple[str, str], name: str, verdicts: Sequence[Any]) -> list[dict[str, Any]]:
+    return [{"prompt": f"q{i}", sides[0]: "a", sides[1]: "b", name: one} for i, one in enumerate(verdicts)]
+
+
+AB, OUTPUTS, COUNTED = ("response_a", "response_b"), ("output_1", "output_2"), ("response_0", "response_1")
+
+
+@pytest.mark.parametrize(
+    ("sides", "name", "verdicts", "chosen"),
+    [
+        (AB, "winner", [1, 2, 2], "abb"),
+        (AB, "winner", ["A wins", "b is slightly better", "both bad"], "ab="),
+        (COUNTED, "preference", [0, 1, 1], "abb"),
+        (("response_1", "response_2"), "overall_response", [1, 2, 0], "ab="),
+    ],
+    ids=["counted", "words", "by name", "with ties"],
+)
+def test_verdicts_of_a_column(
+    tmp_path: Path, sides: tuple[str, str], name: str, verdicts: list[Any], chosen: str
+) -> None:
+    data = config(path=lay(tmp_path, "x.jsonl", judged(sides, name, verdicts)), eval_fraction=0)
+    records = load(data, "preferences").train
+    assert "".join("=" if one.tie else one.chosen[0]["content"] for one in records) == chosen
+
+
+@pytest.mark.parametrize(
+    ("sides", "name", "verdicts"),
+    [(AB, "winner", [0, 1]), (AB, "label", [1, 1]), (AB, "preference", [-1, 1, 0]), (COUNTED, "preference", [1, 2])],
+    ids=["0 and 1", "nothing but 1", "signs", "two ways to count"],
+)
+@pytest.mark.parametrize("bad_rows", ["error", "drop"])
+def test_a_column_that_does_not_say_which_is_better(
+    tmp_path: Path, sides: tuple[str, str], name: str, verdicts: list[int], bad_rows: str
+) -> None:
+    path = lay(tmp_path, "x.jsonl", judged(sides, name, verdicts))
+    with pytest.raises(DataError, match=rf"x\.jsonl: {name}: its numbers? .*data\.verdicts='"):
+        load(config(path=path, bad_rows=bad_rows), "preferences")
+    meanings = {str(number): "second" for number in verdicts}
+    found = load(config(path=path, bad_rows=bad_rows, verdicts=meanings, eval_fraction=0), "preferences").train
+    assert [one.chosen[0]["content"] for one in found] == ["b"] * len(verdicts)
+
+
+def test_a_verdict_that_data_verdicts_leaves_out(tmp_path: Path) -> None:
+    path = lay(tmp_path, "x.jsonl", judged(AB, "winner", [0, 1]))
+    with pytest.raises(DataError, match=r"x\.jsonl:2: winner: is 1, of which data\.verdicts says nothing"):
+        load(config(path=path, verdicts={"0": "first"}), "preferences")
 
 
 def test_why_no_row_has_a_kind(tmp_path: Path) -> None:

@@ -27,12 +27,6 @@ REFUSED: list[tuple[str, Kind, dict[str, Any], str]] = [
         r"messages\[0\]\.content: holds a part that is no text; only text can be read",
     ),
     (
-        "a number for letters",
-        P,
-        {"prompt": "a", "response_a": "b", "response_b": "c", "label": 1},
-        "label: is 1; the better one's name, response_a or response_b, or tie is needed",
-    ),
-    (
         "a template cut",
         Q,
         {"prompt": "<|im_start|>user\na<|im_end|>\n<|im_start|>x\n<|im_start|>assistant\n"},
