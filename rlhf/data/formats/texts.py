@@ -174,7 +174,6 @@ _CHAT: dict[str, tuple[Callable[[str], Talk], str]] = {
         "<|assistant|>",
     ),
     "llama2": (llama2, "[/INST]"),
-    "deepseek": (deepseek, "<｜Assistant｜>"),
 }
 """Templates with marks of their own: how each is parsed, and what it is known by. Phi's is Zephyr's with other ends."""
 
@@ -184,6 +183,7 @@ _WRITTEN: dict[str, tuple[Callable[[str], Talk], Callable[[str], bool]]] = {
         for name, (parse, mark) in _CHAT.items()
     },
     "nemo": (nemo, lambda value: "<extra_id_1>Assistant" in value),
+    "deepseek": (deepseek, lambda value: "<｜User｜>" in value and "<｜Assistant｜>" in value),
 }
 """Those whose turns are told apart in any field."""
 
