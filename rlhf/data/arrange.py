@@ -14,7 +14,7 @@ from itertools import chain
 from typing import Any
 
 from rlhf.config.data import Source
-from rlhf.data import annotated, nested, together
+from rlhf.data import annotated, logs, nested, together
 from rlhf.data.formats import FORMATS, fits
 from rlhf.data.formats.table import Row
 from rlhf.data.formats.texts import templated, without_end
@@ -213,7 +213,7 @@ ARRANGEMENTS: tuple[Lists | Each | Together, ...] = (
     Each(_holds_messages, _unpacked),
     Each(_in_cells, _lists),
     Each(nested.has_parts, nested.without_parts, harmless=True),
-    Each(nested.is_logged, nested.logged),
+    Each(logs.is_logged, logs.logged),
     Each(nested.is_nested, nested.flat),
     Together(together.is_turn, together.conversations),
     Each(_is_templated, _untemplated),

@@ -4,7 +4,6 @@ Two ways to fail: `DataError("field: what; what would work")` for a row that som
 for a well-formed row that teaches nothing (a tie, an empty answer), which is dropped and counted.
 """
 
-import re
 from collections.abc import Mapping
 from operator import itemgetter
 from typing import Any
@@ -48,8 +47,6 @@ NAMES = {
 """Types of JSON values in words."""
 
 _ROLE = itemgetter("role")
-_SPEAKER = re.compile(r"\n\n(Human|Assistant):")
-_SPEAKERS = {"Human": "user", "Assistant": "assistant"}
 
 
 class UnusableError(Exception):
@@ -112,6 +109,8 @@ _UNREAD = {
     "reasoning": "thoughts beside the answer",
 }
 """Fields of a message that say more than its text does."""
+BESIDE = (*_UNREAD, "weight")
+"""Fields of a message, beside who says what, of which not every value will do."""
 
 
 def _message(item: Mapping[str, Any], field: str) -> Message:
@@ -138,21 +137,6 @@ def _words(value: Any, field: str) -> str:
                 raise DataError(f"{field}: holds a part of type '{part['type']}'; only text can be read")
         return "".join(text(part, "text", f"{field}.text") for part in value)
     return text({field: value}, field)
-
-
-def transcript(value: str, field: str) -> list[Message]:
-    """`\\n\\nHuman: … \\n\\nAssistant: …` as messages. Turns of one speaker in a row are one turn."""
-    before, *parts = _SPEAKER.split(f"\n\n{value.lstrip()}")
-    if before or not parts:
-        raise DataError(f"{field}: does not open with a speaker; '\\n\\nHuman: …\\n\\nAssistant: …' is needed")
-    messages: list[Message] = []
-    for speaker, said in zip(parts[::2], parts[1::2], strict=True):
-        role, said = _SPEAKERS[speaker], said.strip()
-        if messages and messages[-1]["role"] == role:
-            messages[-1]["content"] = f"{messages[-1]['content']}\n\n{said}".strip()
-        else:
-            messages.append({"role": role, "content": said})
-    return messages
 
 
 def kind_of(value: Any) -> str:

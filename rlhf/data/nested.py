@@ -1,5 +1,7 @@
 """Objects inside objects, as model providers' interfaces and the logs of calls to them have them, as plain fields."""
 
+from collections.abc import Iterator
+from itertools import chain
 from typing import Any, TypeGuard
 
 from rlhf.data.formats import fits
@@ -46,9 +48,7 @@ def _plain(value: Any, field: str) -> Any:
         return [one for item in items for one in (item if isinstance(item, tuple) else (item,))]
     if not isinstance(value, dict) or "replies" in value:  # a tree is of plain messages, and may be deep
         return value
-    if (role := value.get("type")) in _LANGCHAIN and "role" not in value:
-        said = value["data"] if isinstance(value.get("data"), dict) else value
-        value = {"role": role, "content": said.get("content")}
+    value = _langchain(value)
     if isinstance(value.get("parts"), list):
         return {"role": value.get("role") or "user", "content": _joined(value["parts"], f"{field}.parts")}
     if value.keys() >= {"system", "input", "output"} and field.startswith("conversation["):
@@ -60,7 +60,22 @@ def _plain(value: Any, field: str) -> Any:
     return {name: _plain(one, f"{field}.{name}") for name, one in value.items()}
 
 
-_LANGCHAIN = ("human", "ai", "system", "tool")
+def _langchain(value: Row) -> Row:
+    """{type: human, content}, {type, data: {content}} or {type: constructor, id: [… HumanMessage], kwargs: {content}}
+    as {role, content}, with what else it has, such as tool calls; the value itself where it is none of them."""
+    kind, said, names = value.get("type"), value, value.get("id")
+    if kind == "constructor" and isinstance(names, list) and names:
+        kind, said = str(names[-1]).removesuffix("Message").lower(), value.get("kwargs")
+    elif isinstance(value.get("data"), dict):
+        said = value["data"]
+    if kind not in _LANGCHAIN or "role" in value or not isinstance(said, dict) or "content" not in said:
+        return value
+    more = said.get("additional_kwargs")
+    found = {**(more if isinstance(more, dict) else {}), **said, "role": kind}
+    return {name: one for name, one in found.items() if name not in ("type", "additional_kwargs")}
+
+
+_LANGCHAIN = ("human", "ai", "system", "tool", "function")
 _XTUNER = {"system": "system", "input": "user", "output": "assistant"}
 
 
@@ -84,51 +99,6 @@ def is_message(value: Any) -> TypeGuard[Row]:
     return isinstance(role, str) and role.lower() in ROLES and bool(spoken)
 
 
-# ------------------------------------------------------------------------------------------------ logs of calls
-
-
-def is_logged(row: Row, kind: Kind | None) -> bool:
-    return _answers(row) is not None
-
-
-def logged(row: Row, kind: Kind | None) -> Row:
-    """What a call to a model answered: {choices: [{message}]} (OpenAI), {candidates: [{content}]} (Gemini),
-    {generations: [{text}]} (LangChain), alone or in {response}, {outputs} …: one as `response`, several as
-    `responses`."""
-    place, answers = _answers(row) or (None, [])
-    if not answers:
-        return row
-    found = {name: value for name, value in row.items() if name not in (place, *_ANSWERED)}
-    return found | ({"response": answers[0]} if len(answers) == 1 else {"responses": answers})
-
-
-_ANSWERED = ("choices", "candidates", "generations")
-
-
-def _answers(row: Row) -> tuple[str | None, list[str]] | None:
-    """The field that holds the answers of a log, if it is not the row itself, and the answers."""
-    for place, value in ((None, row), *row.items()):
-        for name in _ANSWERED if isinstance(value, dict) else ():
-            said = [_answer(one) for one in value[name]] if isinstance(value.get(name), list) else []
-            if said and None not in said:
-                return place, [one for one in said if one is not None]
-    return None
-
-
-def _answer(choice: Any) -> str | None:
-    """The text of one answer; an option of a multiple choice is none."""
-    if not isinstance(choice, dict):
-        return None
-    said = next((choice[name] for name in ("message", "content") if isinstance(choice.get(name), dict)), None)
-    if said is None:
-        said = {"content": choice.get("text")} if choice.keys() & _OF_AN_ANSWER or choice.keys() == {"text"} else {}
-    content = said.get("content")
-    return content if isinstance(content, str) else None
-
-
-_OF_AN_ANSWER = {"finish_reason", "finishReason", "generation_info", "logprobs", "message"}
-
-
 # ------------------------------------------------------------------------------------------------ fields of fields
 
 
@@ -147,7 +117,7 @@ def flat(row: Row, kind: Kind | None) -> Row:
     """A row whose fields are inside others: {input: {messages}, preferred_output} (OpenAI), {chosen: {messages,
     system}} (LMFlow), {inputs: {question}, outputs: {answer}} (LangSmith), {body: {messages}} (a batch of requests).
     A message that stands alone gets its list."""
-    talks = {name: _talk(value) for name, value in row.items()}
+    talks = dict(chain.from_iterable(_talks(name, value) for name, value in row.items()))
     spread = _spread(row)
     for one in _TELLING if kind is None else (kind,):
         if found := next((found for found in (talks, spread) if fits(found, one)), None):
@@ -160,13 +130,22 @@ _TELLING: tuple[Kind, ...] = ("preferences", "labels", "demonstrations", "prompt
 
 def _spread(row: Row) -> Row:
     """A row with the fields of its fields beside its own; the row itself where two have one name."""
-    found = {name: value for name, value in row.items() if not isinstance(value, dict)}
+    found = {name: value for name, value in row.items() if not isinstance(value, dict) or name in _ASIDE}
     for outer, value in row.items():
         for name, one in value.items() if isinstance(value, dict) and outer not in _ASIDE else ():
             if name in found and found[name] != one and name not in row:
                 return row  # two of a name: nothing says which is meant
-            found.setdefault(name, _talk(one))
+            for field, inner in _talks(name, one):
+                found.setdefault(field, inner)
     return found
+
+
+def _talks(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """A conversation in place of an object that holds one; what else that has as `name.field`, to be told of."""
+    talk = _talk(value)
+    yield name, talk
+    if talk is not value and not is_message(value):
+        yield from ((f"{name}.{field}", one) for field, one in value.items() if field not in ("messages", "system"))
 
 
 def _talk(value: Any) -> Any:

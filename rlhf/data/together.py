@@ -2,17 +2,18 @@
 
 import math
 import re
+from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
 from rlhf.data.formats import fits
-from rlhf.data.formats.asking import RESPONSE, asked
+from rlhf.data.formats.asking import RESPONSE, SYSTEM, asked
 from rlhf.data.formats.convert import RANKING
 from rlhf.data.formats.ratings import SCORED
 from rlhf.data.formats.table import Row, named
 from rlhf.data.formats.values import label_of, truth
 from rlhf.data.lines import Rows
-from rlhf.data.messages import ROLES, SPEAKER, SPOKEN, UnusableError
+from rlhf.data.messages import BESIDE, ROLES, SPEAKER, SPOKEN, UnusableError
 from rlhf.data.records import Kind
 from rlhf.errors import DataError
 
@@ -115,8 +116,8 @@ def is_turn(row: Row, kind: Kind | None) -> bool:
 
 
 def conversations(rows: Rows, kind: Kind | None) -> Rows:
-    """Messages, a row each, as the conversations that they make, wherever in the file they stand: in the order that a
-    number or a time of theirs says, else in that of the file."""
+    """Messages, a row each, as the conversations that they make, wherever in the file they stand: in the order that
+    numbers or times of theirs say, else in that of the file."""
     found: dict[Any, list[tuple[str, Row]]] = {}
     for where, row in rows:
         if not isinstance(row, dict):
@@ -125,28 +126,53 @@ def conversations(rows: Rows, kind: Kind | None) -> Rows:
             found.setdefault(number, []).append((where, row))
         else:
             yield where, DataError("conversation_id: is missing or null; the number of its conversation is needed")
-    for alike in found.values():
+    for number, alike in found.items():
         where = alike[0][0]
         try:
-            yield where, {"messages": _in_order([row for _, row in alike])}
+            yield where, _conversation([row for _, row in alike], number)
         except DataError as fault:
             yield where, fault
 
 
-def _in_order(turns: list[Row]) -> list[Row]:
-    """By the first field that says when they come. Raises DataError where it does so for some of them alone."""
-    for name in _ORDER:
-        for key in (_number, _time):
-            keys = [key(row.get(name)) for row in turns]
-            said = [(one, i) for i, one in enumerate(keys) if one is not None]
-            if len(said) == len(turns):
-                return [turns[i] for _, i in sorted(said)]
-            if said:
-                odd = turns[keys.index(None)].get(name)
-                raise DataError(
-                    f"{name}: is {odd!r} in a message of the conversation; all numbers or all times are needed"
-                )
-    return turns
+def _conversation(turns: list[Row], number: Any) -> Row:
+    """The messages in their order, with what the system says beside them. What else they have is named
+    `messages[].field`, to be told of as unread."""
+    orders = {name: keys for name in _ORDER if (keys := _keys(name, [row.get(name) for row in turns]))}
+    found: Row = {"messages": _sorted(turns, orders, number)}
+    read = {*orders, *_NUMBERS, *BESIDE, named(turns[0], SPEAKER), named(turns[0], SPOKEN)}
+    for name in dict.fromkeys(name for row in turns for name in row if name not in read):
+        values = [row[name] for row in turns if row.get(name) is not None]
+        if values:
+            of_all = name in SYSTEM and all(value == values[0] for value in values)
+            found[name if of_all else f"messages[].{name}"] = values[0]
+    return found
+
+
+def _sorted(turns: list[Row], orders: dict[str, list[float]], number: Any) -> list[Row]:
+    """By all that says when they come, the surest first. Where that is the same for some, a file that is in order says
+    which of them comes first; any other raises DataError."""
+    keys = list(zip(*orders.values(), strict=True))
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    if order == list(range(len(keys))):
+        return turns
+    if len(set(keys)) < len(keys):
+        name = next(iter(orders))
+        raise DataError(f"{name}: is the same for messages of conversation {number}; give each of them its own")
+    return [turns[i] for i in order]
+
+
+def _keys(name: str, values: list[Any]) -> list[float] | None:
+    """Numbers or times to sort by; None where nothing says any, or all say the same. Raises DataError where some alone
+    do."""
+    for key in (_number, _time):
+        keys = [key(value) for value in values]
+        said = [one for one in keys if one is not None]
+        if len(said) == len(values):
+            return said if len(set(said)) > 1 else None
+        if said:
+            odd = values[keys.index(None)]
+            raise DataError(f"{name}: is {odd!r} in a message of the conversation; all numbers or all times are needed")
+    return None
 
 
 def _number(value: Any) -> float | None:
@@ -159,10 +185,13 @@ def _number(value: Any) -> float | None:
     return found if math.isfinite(found) else None
 
 
-def _time(value: Any) -> str | None:
-    """A date as text, which sorts as dates do."""
-    text = str(value)
-    return text if re.match(r"\d{4}-\d\d-\d\d", text) else None
+def _time(value: Any) -> float | None:
+    """Seconds; of a time without a zone, as if it were UTC's."""
+    try:
+        time = value if isinstance(value, datetime) else datetime.fromisoformat(str(value).removesuffix(" UTC"))
+    except ValueError:
+        return None
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
 
 
 def _of(row: Row) -> Any:
@@ -173,6 +202,6 @@ _NUMBERS = [f"{what}_id" for what in ("conversation", "conv", "dialogue", "dialo
 _ORDER = [
     *("message_index", "message_idx", "message_number", "message_order", "turn_index", "turn_idx", "turn_number"),
     *("turn_id", "turn", "index", "idx", "position", "order", "sequence", "seq", "step"),
-    *("timestamp", "created_at", "created", "sent_at", "time", "datetime", "date"),
+    *("timestamp", "created_at", "created", "create_time", "sent_at", "time", "datetime", "date", "ts"),
 ]
 """Fields that say when a message comes, the surest first."""

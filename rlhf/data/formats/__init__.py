@@ -193,7 +193,7 @@ def kind_of_row(row: Row) -> Kind | None:
     }
     talk = row.get("messages")
     waits = isinstance(talk, list) and talk and isinstance(talk[-1], dict) and talk[-1].get("role") == "user"
-    if waits and not any(isinstance(row.get(name), str) for name in _REPLIES):
+    if waits and not any(isinstance(row.get(name), table.TURNS) for name in _REPLIES):
         own = {"prompts": PROMPTS}
     for kind, known in own.items():
         if fitting := [name for name, one in known.items() if one.fits(row)]:

@@ -6,8 +6,9 @@ from typing import Any
 
 from rlhf.data.formats.table import Row, named
 from rlhf.data.formats.values import listed, objects
-from rlhf.data.messages import UnusableError, conversation, kind_of, text, transcript, turns
+from rlhf.data.messages import UnusableError, conversation, kind_of, text, turns
 from rlhf.data.records import Message
+from rlhf.data.transcripts import asking, is_transcript, transcript
 from rlhf.errors import DataError
 
 PROMPT = (
@@ -56,6 +57,8 @@ def asked(row: Row, names: str = PROMPT) -> list[Message]:
     if is_transcript(value):
         talk = transcript(value, name)
         return [*system(row), *(talk[:-1] if not talk[-1]["content"] else talk)]
+    if talk := asking(value):
+        return opened(row, talk)
     if _BESIDE.isdisjoint(row):
         return [*system(row), said("user", value)]
     before = row.get(named(row, _BEFORE[name])) if name in _BEFORE else None
@@ -64,11 +67,6 @@ def asked(row: Row, names: str = PROMPT) -> list[Message]:
     if isinstance(before, str) and before and not _is_whole(name, value, before):
         value = f"{before}\n\n{value}"
     return [*system(row), said("user", _with_input(row, name, value))]
-
-
-def is_transcript(value: str) -> bool:
-    """Whether a text is turns as Anthropic's data sets write them."""
-    return "\n\nAssistant:" in value and value.lstrip().startswith("Human:")
 
 
 def right_answer(row: Row) -> str | None:

@@ -6,11 +6,13 @@ from typing import Any
 
 from rlhf.data import messages as m
 from rlhf.data.formats.asking import PROMPT, RESPONSE, asked, instructed, opened, replies_to, said
+from rlhf.data.formats.ratings import ANSWERS
 from rlhf.data.formats.table import TURNS, Format, Row, named
 from rlhf.data.formats.texts import TEXTS
 from rlhf.data.formats.values import is_bad, listed
 from rlhf.data.messages import UnusableError, conversation, text, turns
 from rlhf.data.records import Demonstration, Message
+from rlhf.errors import DataError
 
 TALK = "messages|conversations|conversation|dialogue|dialog|chat|turns|data|items"
 _PROMPT = f"{PROMPT}|article|document|INSTRUCTION"
@@ -58,6 +60,8 @@ def messages(row: Row, where: str) -> Demonstration:
     turned = talk(row)
     if turned[-1]["role"] != "assistant" and row.get(answer := named(row, "response|completion|output", TURNS)):
         turned = turned + turns(row, answer, "assistant")
+    if turned[-1]["role"] != "assistant" and isinstance(row.get(several := named(row, ANSWERS)), list):
+        raise DataError(f"{several}: nothing says which answer is best; leave that one, in a field `response`")
     return m.demonstration(turned, where, named(row, TALK))
 
 

@@ -1,12 +1,13 @@
 """Pairs: two answers to a prompt, the better one named so. Verdicts of a judge on two are in verdicts.py."""
 
 from rlhf.data import messages as m
-from rlhf.data.formats.asking import PROMPT, RESPONSE, asked, instructed, is_transcript, opened, said
+from rlhf.data.formats.asking import PROMPT, RESPONSE, asked, instructed, opened, said
 from rlhf.data.formats.table import TURNS, Answers, Format, Row, named
 from rlhf.data.formats.values import integer, listed, number, shared, truth
 from rlhf.data.formats.verdicts import VERDICTS, answers, names_a_side
-from rlhf.data.messages import UnusableError, conversation, text, transcript, turns
+from rlhf.data.messages import UnusableError, conversation, text, turns
 from rlhf.data.records import LABEL, Message, Preference, Rated
+from rlhf.data.transcripts import dialogue, is_transcript, transcript
 from rlhf.errors import DataError
 
 _NOUNS = ["response", "answer", "output", "completion", "text", "messages", "conversation", "conversations"]
@@ -121,16 +122,18 @@ def hh(row: Row, where: str) -> Preference:
 
 
 def common_beginning(row: Row, where: str) -> Preference:
-    """{chosen, rejected}: two texts whose common beginning, up to a word's end, is the prompt."""
+    """{chosen, rejected}: two texts whose common beginning, up to a word's end, is the prompt, or two dialogues."""
     better, worse = text(row, "chosen"), text(row, "rejected")
     if better.strip() == worse.strip():
         raise UnusableError("identical")
+    if (chosen := dialogue(better)) and (rejected := dialogue(worse)):
+        return m.preference(chosen, rejected, where, _margin(row))
     start = shared(better, worse)
     while start and not better[start - 1].isspace():
         start -= 1
     if not better[:start].strip():
         raise DataError("chosen: has no beginning in common with rejected to be the prompt; add a field `prompt`")
-    before = [said("user", better[:start].strip())]
+    before = asked({"prompt": better[:start].strip()})
     sides = [[*before, said("assistant", side[start:])] for side in (better, worse)]
     return _said(sides[0], sides[1], row, where)
 

@@ -4,10 +4,11 @@ import re
 from collections.abc import Callable
 
 from rlhf.data import messages as m
-from rlhf.data.formats.asking import asked, is_transcript, opened, said
+from rlhf.data.formats.asking import asked, opened, said
 from rlhf.data.formats.table import TURNS, Format, Read, Row, named
-from rlhf.data.messages import ROLES, UnusableError, text, transcript
+from rlhf.data.messages import ROLES, UnusableError, text
 from rlhf.data.records import Demonstration, Message, Prompt
+from rlhf.data.transcripts import dialogue, is_transcript, transcript
 from rlhf.errors import DataError
 
 Talk = list[Message]
@@ -118,26 +119,6 @@ def deepseek(value: str) -> Talk:
     return talk
 
 
-def one_line(value: str) -> Talk:
-    """`Human: … Assistant: …` or `prompter: … assistant: …` without blank lines between."""
-    _, *parts = (_HUMAN if value.lstrip().startswith("Human") else _PROMPTER).split(value)
-    pairs = zip(parts[::2], parts[1::2], strict=True)
-    return [said("assistant" if name.lower() == "assistant" else "user", content.strip()) for name, content in pairs]
-
-
-_HUMAN, _PROMPTER = (
-    re.compile(rf"(?:\A|(?<=\s))({names}):(?=\s|\Z)") for names in ("Human|Assistant", "prompter|assistant")
-)
-
-
-def is_one_line(value: str) -> bool:
-    start = value.lstrip()
-    opens = (start.startswith("Human: ") and "Assistant:" in value) or (
-        start.startswith("prompter: ") and "assistant:" in value
-    )
-    return opens and not is_transcript(value)
-
-
 def rendered(parse: Callable[[str], Talk]) -> Read:
     """Reads a text that holds turns. What follows the last answer is left out."""
 
@@ -193,7 +174,6 @@ _CHAT: dict[str, tuple[Callable[[str], Talk], str]] = {
         "<|assistant|>",
     ),
     "llama2": (llama2, "[/INST]"),
-    "deepseek": (deepseek, "<｜Assistant｜>"),
 }
 """Templates with marks of their own: how each is parsed, and what it is known by. Phi's is Zephyr's with other ends."""
 
@@ -203,7 +183,7 @@ _WRITTEN: dict[str, tuple[Callable[[str], Talk], Callable[[str], bool]]] = {
         for name, (parse, mark) in _CHAT.items()
     },
     "nemo": (nemo, lambda value: "<extra_id_1>Assistant" in value),
-    "one_line": (one_line, is_one_line),
+    "deepseek": (deepseek, lambda value: "<｜User｜>" in value and "<｜Assistant｜>" in value),
 }
 """Those whose turns are told apart in any field."""
 
@@ -213,6 +193,7 @@ _RENDERED: dict[str, tuple[Callable[[str], Talk], Callable[[str], bool]]] = {
     **_WRITTEN,
     "transcript": (lambda value: transcript(value, "text"), is_transcript),
     "speakers": (speakers, lambda value: "ASSISTANT:" in value and "USER: " in value),
+    "one_line": (lambda value: dialogue(value) or [], lambda value: dialogue(value) is not None),
 }
 """How each is parsed, and how it is known."""
 

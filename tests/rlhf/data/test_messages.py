@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlhf.data.messages import UnusableError, conversation, preference, prompt, transcript
+from rlhf.data.messages import UnusableError, conversation, preference, prompt
 from rlhf.data.records import Message
 from rlhf.errors import DataError
 
@@ -38,18 +38,6 @@ def test_empty_system_message_is_none() -> None:
 def test_wrong_messages(value: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         conversation(value, "x")
-
-
-def test_transcript() -> None:
-    assert transcript("\n\nHuman: a\n\nb\n\nAssistant: c", "x") == talk("a\n\nb", "c")
-    assert transcript("Human: a\n\nAssistant:", "x") == talk("a", "")
-    assert transcript("\n\nHuman: a\n\nHuman: b\n\nAssistant: \n\nAssistant: c", "x") == talk("a\n\nb", "c")
-
-
-@pytest.mark.parametrize("value", ["", "no speaker", "Once\n\nHuman: a"])
-def test_transcript_needs_a_speaker(value: str) -> None:
-    with pytest.raises(DataError, match="x: does not open with a speaker"):
-        transcript(value, "x")
 
 
 def test_preference_splits_at_the_last_common_prompt() -> None:

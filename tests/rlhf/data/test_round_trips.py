@@ -165,6 +165,7 @@ def human(talk: Talk) -> list[Row]:
 
 
 def transcript(talk: Talk, mark: str = "\n\n") -> str:
+    """As Anthropic's data sets have them, by another mark before each as others do."""
     called = {"user": "Human", "assistant": "Assistant"}
     return "".join(f"{mark}{called[one['role']]}: {one['content']}" for one in talk)
 
@@ -265,6 +266,11 @@ def scored(record: Rated, name: str = "completions") -> Row:
     return {**head, "prompt": rest, name: [{"text": content(answer), **numbers} for answer, numbers in record.answers]}
 
 
+def choices(record: Rated) -> Row:
+    answers = [content(answer) for answer, _ in record.answers]
+    return {"prompt": record.prompt, "targets": {"choices": answers, "labels": [n[LABEL] for _, n in record.answers]}}
+
+
 def ranked(record: Rated) -> Row:
     answers = [content(answer) for answer, _ in record.answers]
     return {
@@ -356,6 +362,17 @@ def speakers(talk: Talk) -> Row:
     return {"text": " ".join(f"{called[one['role']]}{one['content']}" for one in talk)}
 
 
+def nemo(talk: Talk) -> Row:
+    """As NeMo's prompt has them."""
+    marks = {"system": "<extra_id_0>System", "user": "<extra_id_1>User", "assistant": "<extra_id_1>Assistant"}
+    return {"text": "\n".join(f"{marks[one['role']]}\n{one['content']}" for one in talk)}
+
+
+def deepseek(talk: Talk) -> Row:
+    marks = {"system": "", "user": "<｜User｜>", "assistant": "<｜Assistant｜>"}
+    return {"text": "<｜begin▁of▁sentence｜>" + "".join(f"{marks[one['role']]}{one['content']}" for one in talk)}
+
+
 def llama2(talk: Talk) -> Row:
     head, rest = head_and(talk)
     system = f"<<SYS>>\n{head['system']}\n<</SYS>>\n\n" if head else ""
@@ -439,6 +456,10 @@ def with_labels(record: Rated) -> Rated:
     return replace(record, answers=said_of)
 
 
+def with_scores(record: Rated) -> Rated:
+    return replace(record, answers=[(answer, {"score": by[LABEL], **by}) for answer, by in record.answers])
+
+
 def stepped(record: Preference) -> Preference:
     """A good first step, and a bad one after it."""
     first, second = content(record.chosen), content(record.rejected)
@@ -495,6 +516,8 @@ WAYS = [
         lambda r: step_labels(Rated(r.prompt, [(r.chosen, {LABEL: 1.0}), (r.rejected, {LABEL: 0.0})], ""))),
     Way("preferences", "scored", measured, lambda r: scored(as_rated(r))),
     Way("preferences", "ranked", measured, lambda r: ranked(as_rated(r))),
+    Way("preferences", "judged_choices", by_one, lambda r: choices(
+        Rated(r.prompt, [(r.chosen, {LABEL: 1.0}), (r.rejected, {LABEL: 0.0})], ""))),
     Way("preferences", "best_first", by_one, lambda r: best_first(as_rated(r))),
     Way("preferences", "tree", whole, lambda r: tree_of(as_rated(r))),
     Way("preferences", "steps", measured, lambda r: steps(as_rated(r))),
@@ -527,7 +550,11 @@ WAYS = [
     *(Way("demonstrations", name, demonstrations(asked(plain, heads=name != "gemma"), plain),
           lambda r, name=name: marked(r.messages, name)) for name in ("llama3", "gemma", "zephyr")),
     Way("demonstrations", "alpaca_text", demonstrations(asked(plain), plain), lambda r: sections(r.messages)),
-    Way("demonstrations", "speakers", demonstrations(asked(plain), plain), lambda r: speakers(r.messages)),
+    *(Way("demonstrations", write.__name__, demonstrations(asked(plain), plain),
+          lambda r, write=write: write(r.messages))
+      for write in (speakers, nemo, deepseek)),
+    Way("demonstrations", "one_line", demonstrations(asked(plain, heads=False), plain),
+        lambda r: {"text": transcript(r.messages, " ")}),
     Way("demonstrations", "prompted_text", demonstrations(any_asked()),
         lambda r: {"prompt": r.messages[:-1], "text": content(r.messages[-1:])}),
     Way("demonstrations", "squad", demonstrations(below_a_text),
@@ -551,8 +578,11 @@ WAYS = [
       for name in ("llama3", "gemma", "zephyr")),
     Way("prompts", "alpaca_text", prompts(asked(plain)),
         lambda r: sections([*r.messages, *turns("assistant", "")]) | right(r)),
-    Way("prompts", "speakers", prompts(asked(plain)),
-        lambda r: speakers([*r.messages, *turns("assistant", "")]) | right(r)),
+    *(Way("prompts", write.__name__, prompts(asked(plain)),
+          lambda r, write=write: write([*r.messages, *turns("assistant", "")]) | right(r))
+      for write in (speakers, nemo, deepseek)),
+    Way("prompts", "one_line", prompts(asked(plain, heads=False)),
+        lambda r: {"text": transcript([*r.messages, *turns("assistant", "")], " ")} | right(r)),
     Way("prompts", "llama2", prompts(asked(plain)), lambda r: llama2(r.messages) | right(r)),
     Way("prompts", "guanaco", prompts(asked(plain, heads=False)),
         lambda r: {"text": transcript([*r.messages, *turns("assistant", "")], "### ")} | right(r)),
@@ -570,6 +600,7 @@ WAYS = [
     Way("scores", "math_shepherd", in_steps(), math_shepherd),
     Way("scores", "ranked", rated(by_score), ranked),
     Way("scores", "best_first", rated(by_score).map(in_order), best_first),
+    Way("scores", "judged_choices", rated(labels).map(with_scores), choices),
     Way("scores", "tree", rated(by_score, asked()).map(whole_numbers), tree_of),
     Way("scores", "steps", rated(by_score).map(with_labels), steps),
     Way("scores", "step_labels", going_on(), step_labels),

@@ -4,9 +4,29 @@ from typing import Any
 
 import pytest
 
+from rlhf.data.arrange import arranged
+from rlhf.data.formats import Reader
 from rlhf.data.records import Kind
 from rlhf.errors import DataError
-from tests.rlhf.data.datasets.rows import ASK, BAD, GOOD, GPT, HUMAN, NO, SAY, SYS, D, P, Q, Rows, S, each, read, share
+from tests.rlhf.data.datasets.rows import (
+    ASK,
+    BAD,
+    GOOD,
+    GPT,
+    HUMAN,
+    NO,
+    SAY,
+    SOURCE,
+    SYS,
+    D,
+    P,
+    Q,
+    Rows,
+    S,
+    each,
+    read,
+    share,
+)
 
 TIMES = "2024-01-01T00:00:05", "2024-01-01T00:00:01"
 
@@ -238,8 +258,39 @@ READ: Rows = [
         )
         for name, late, early in (("message_index", 10, 9), ("turn_id", "10", "9"), ("created_at", *TIMES))
     ],
+    (
+        "flat messages by turn, then by time",
+        D,
+        [
+            {"chat_id": 1, "turn": turn, "time": time, **say}
+            for turn, time, say in ((1, TIMES[0], NO), (0, TIMES[0], SAY), (0, TIMES[1], ASK))
+        ],
+        "u:a a:b a:c",
+    ),
+    (
+        "flat messages of turns that are exchanges",
+        D,
+        [{"chat_id": 1, "turn": i // 2, "timestamp": 5, **say} for i, say in enumerate((*GOOD, *BAD))],
+        "u:a a:b u:a a:c",
+    ),
+    ("flat messages with a system", D, [{"chat_id": 1, "system": "s", **say} for say in GOOD], "s:s u:a a:b"),
     ("prompts in one line", P, {"prompt": "Human: a Assistant: ", "chosen": "b", "rejected": "c"}, "u:a | b > c"),
-    ("rm_oa_hh", P, {"prompt": "prompter: a", "chosen": "b", "rejected": "c", "lang": "en"}, "u:prompter: a | b > c"),
+    ("rm_oa_hh", P, {"prompt": "prompter: a", "chosen": "b", "rejected": "c", "lang": "en"}, "u:a | b > c"),
+    ("a dialogue to write", D, {"prompt": "a", "completion": "Human: x\nAssistant: y"}, "u:a a:Human: x\nAssistant: y"),
+    ("a dialogue to go on", D, {"prompt": "Human: x\nAssistant: y", "completion": "b"}, "u:Human: x\nAssistant: y a:b"),
+    (
+        "a dialogue in two ways",
+        P,
+        {"chosen": "Human: a Assistant: It is b", "rejected": "Human: a Assistant: It is c"},
+        "u:a | It is b > It is c",
+    ),
+    (
+        "a dialogue that ends in two ways",
+        P,
+        {"chosen": "User: a\nAssistant:\nb", "rejected": "User: a\nAssistant:\nc"},
+        "u:a | b > c",
+    ),
+    ("vicuna prompt", D, {"prompt": "A chat. USER: a ASSISTANT:", "completion": "b"}, "s:A chat. u:a a:b"),
     ("openassistant-guanaco pairs", Q, {"prompt": "prompter: a assistant: b prompter: c"}, "u:a a:b u:c"),
     (
         "helpsteer2 turns",
@@ -303,10 +354,27 @@ def test_conversations_without_names_are_read() -> None:
     ("odd", "says"),
     [
         ({"chat_id": 1, "turn": None}, "turn: is None in a message of the conversation; all numbers or all times"),
+        ({"chat_id": 1, "turn": -1, "time": 3}, "time: is None in a message of the conversation"),
         ({"chat_id": [1], "turn": 1}, "conversation_id: is missing or null; the number of its conversation is needed"),
     ],
-    ids=["order", "number"],
+    ids=["order", "second order", "number"],
 )
 def test_messages_of_which_nobody_knows_when_they_come(odd: dict[str, Any], says: str) -> None:
     with pytest.raises(DataError, match=says):
         read(D, {"chat_id": 1, "turn": 0, **ASK}, {**odd, **SAY})
+
+
+def test_messages_of_one_number_must_be_in_order() -> None:
+    rows = [{"chat_id": 7, "turn": turn, **say} for turn, say in ((1, ASK), (0, SAY), (0, ASK))]
+    with pytest.raises(
+        DataError, match=r"^turn: is the same for messages of conversation 7; give each of them its own$"
+    ):
+        read(D, *rows)
+
+
+def test_what_flat_messages_have_besides_is_told() -> None:
+    rows = [{"chat_id": 1, "turn": i, "model": "m", "note": None, **say} for i, say in enumerate(GOOD)]
+    ((_, row),) = arranged(iter([("f:1", rows[0]), ("f:2", rows[1])]), SOURCE, D)
+    reader = Reader(D)
+    reader.read(row, "f:1")
+    assert reader.unread == {"messages[].model": 1}

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from rlhf.data.arrange import arranged
-from rlhf.data.formats import kind_of_row
+from rlhf.data.formats import Reader, kind_of_row
 from rlhf.data.records import Kind
 from rlhf.errors import DataError
 from tests.rlhf.data.datasets.rows import (
@@ -26,6 +26,7 @@ from tests.rlhf.data.datasets.rows import (
     each,
     parts,
     read,
+    told,
 )
 
 
@@ -491,6 +492,12 @@ def test_read(kind: Kind, rows: Any, expected: str) -> None:
     assert read(kind, *rows) == expected
 
 
+def constructed(name: str, content: str) -> dict[str, Any]:
+    """A message as LangChain dumps it."""
+    id_ = ["langchain", "schema", "messages", f"{name}Message"]
+    return {"lc": 1, "type": "constructor", "id": id_, "kwargs": {"content": content, "tool_calls": []}}
+
+
 ASKED, ANSWERED = {"type": "human", "content": "a"}, {"type": "ai", "data": {"content": "b"}}
 CALLS: Rows = [
     (
@@ -511,6 +518,13 @@ CALLS: Rows = [
     ("langchain", D, {"messages": [ASKED, ANSWERED]}, "u:a a:b"),
     ("langsmith", D, {"inputs": {"messages": [ASKED]}, "outputs": {"output": ANSWERED}}, "u:a a:b"),
     ("langsmith log", D, {"inputs": {"messages": [ASKED]}, "outputs": {"generations": [{"text": "b"}]}}, "u:a a:b"),
+    (
+        "langsmith log of prompts",
+        D,
+        {"inputs": {"messages": [ASKED]}, "outputs": {"generations": [[{"text": "b"}]]}},
+        "u:a a:b",
+    ),
+    ("langchain's own", D, {"messages": [constructed("Human", "a"), constructed("AI", "b")]}, "u:a a:b"),
     ("a multiple choice", Q, {"question": "a", "choices": [{"label": "A", "text": "b"}]}, "u:a"),
 ]
 
@@ -528,9 +542,58 @@ def test_what_calls_of_models_are_known_as(kind: Kind, rows: list[Any], expected
     assert kind_of_row(row) == kind
 
 
-def test_several_answers_of_a_call_are_to_be_judged() -> None:
-    with pytest.raises(DataError, match="several answers: say how good each is in a list `scores`"):
-        read(P, {"messages": [ASK], "choices": [{"message": SAY}, {"message": NO}]})
+def test_an_empty_answer_of_a_call() -> None:
+    assert read(D, {"messages": [ASKED, {"type": "ai", "content": ""}]}) == "empty answer"
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [(P, "several answers: say how good each is in a list `scores`"), (D, "^responses: nothing says which answer is")],
+)
+def test_several_answers_of_a_call_are_to_be_judged(kind: Kind, says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        read(kind, {"messages": [ASK], "choices": [{"message": SAY}, {"message": NO}]})
+
+
+CALLED = [{"id": "1", "function": {"name": "f", "arguments": "{}"}}]
+
+
+@pytest.mark.parametrize(
+    ("row", "field"),
+    [
+        ({"messages": [ASK], "choices": [{"message": {**SAY, "tool_calls": CALLED}}]}, r"response\[0\]\.tool_calls"),
+        ({"messages": [ASK], "choices": [{"message": {**SAY, "reasoning_content": "c"}}]}, r"response\[0\]\.reasoning"),
+        ({"messages": [ASKED, {"type": "ai", "data": {"content": "", "tool_calls": CALLED}}]}, r"messages\[1\]\.tool"),
+        (
+            {"messages": [ASKED, {"type": "ai", "content": "b", "additional_kwargs": {"tool_calls": CALLED}}]},
+            r"messages\[1\]\.tool",
+        ),
+    ],
+)
+def test_what_a_call_answered_besides_text_is_told(row: Any, field: str) -> None:
+    with pytest.raises(DataError, match=rf"^{field}.* cannot be read; write them as text in content"):
+        read(D, row)
+
+
+@pytest.mark.parametrize(
+    ("row", "unread"),
+    [
+        (
+            {
+                "messages": [ASK],
+                "response": {"model": "m", "choices": [{"index": 0, "message": SAY, "finish_reason": "length"}]},
+            },
+            ["response.model", "response.choices[].finish_reason"],
+        ),
+        ({"input": {"messages": [ASK], "tools": CALLED}, "output": "b"}, ["input.tools"]),
+        ({"inputs": {"question": "a"}, "outputs": {"answer": "b"}, "metadata": {"x": 1}}, ["metadata"]),
+    ],
+)
+def test_what_else_is_in_a_field_of_fields_is_told(row: Any, unread: list[str]) -> None:
+    ((where, row),) = arranged(iter([("f:1", row)]), SOURCE, D)
+    reader = Reader(D)
+    assert [told(record) for record in reader.read(row, where)] == ["u:a a:b"]
+    assert list(reader.unread) == unread
 
 
 def test_options_that_are_no_text() -> None:
