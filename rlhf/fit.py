@@ -75,12 +75,16 @@ def advice(stage: StageConfig, ran_out: OutOfMemory) -> str:
     """One line: what memory went into, and which settings need less, with how much less."""
     name, size = stage.sizes().get(ran_out.doing, ("", 0))
     asked = f" ({ran_out.asked} more were asked for)" if ran_out.asked else ""
-    tips = {"batch": _of_a_batch, "answers": _of_answers}.get(ran_out.doing, lambda *_: [])(stage, name, size)
+    tips: list[str] = []
+    if ran_out.doing == "batch":
+        tips = _of_a_batch(stage, name, size)
+    elif ran_out.doing == "answers" and size > 1:
+        tips = [f"{name} {size} → {size // 2} halves keys and values, and draws other answers"]
     if isinstance(stage, TrainingStage):
         tips += _of_weights(stage)
     helps = "; ".join(tips) or "take a smaller model, or a machine with more memory"
     doing = _WHILE[ran_out.doing].format(size=size)
-    return f"stage '{stage.name}': memory ran out {doing}{asked}. What needs less: {helps}. Then run the same command again"
+    return f"stage '{stage.name}': memory ran out {doing}{asked}. What needs less: {helps}. Then run the command again"
 
 
 def _of_a_batch(stage: StageConfig, name: str, size: int) -> list[str]:
@@ -91,15 +95,13 @@ def _of_a_batch(stage: StageConfig, name: str, size: int) -> list[str]:
         tips.append(f"{name} {size} → {less} about halves activations, but {why}")
     elif less is not None:
         kept = f"{stage.step_size // less} are accumulated, the batch of {stage.step_size} stays as it is"
-        tips.append(f"{name} {size} → {less} about halves activations ({kept}; train.auto_batch: true does so by itself)")
+        tips.append(
+            f"{name} {size} → {less} about halves activations ({kept}; train.auto_batch: true does so by itself)"
+        )
     if not stage.train.gradient_checkpointing:
         tips.append("train.gradient_checkpointing: true keeps one state a layer, for a third more time")
     longest = stage.data.max_length
     return [*tips, f"data.max_length {longest} → {longest // 2} halves them too, and cuts longer rows"]
-
-
-def _of_answers(stage: StageConfig, name: str, size: int) -> list[str]:
-    return [f"{name} {size} → {size // 2} halves keys and values, and draws other answers"] if size > 1 else []
 
 
 def _of_weights(stage: TrainingStage) -> list[str]:

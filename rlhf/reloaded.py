@@ -12,7 +12,7 @@ from rlhf.backends import Backend, backend
 from rlhf.config import StageConfig, TrainingStage
 from rlhf.data.chat import ChatFormat
 from rlhf.errors import ArtifactError, GuardError
-from rlhf.roles import Role, of
+from rlhf.roles import of
 from rlhf.weights import Weights
 
 _LIVE = "live.safetensors"
@@ -57,7 +57,9 @@ def check(config: StageConfig, made: Artifact) -> None:
         then = noted[f"said/{i}"]
         gap = float((now - then).abs().max())
         if not gap <= _APART[config.precision] * max(1.0, float(then.abs().max())):  # also when it is not a number
-            raise GuardError(f"{before}: loaded anew, it is {gap:.2g} {'in score' if role.head else 'nats a token'} away")
+            raise GuardError(
+                f"{before}: loaded anew, it is {gap:.2g} {'in score' if role.head else 'nats a token'} away"
+            )
 
 
 def _rows(config: TrainingStage, chat: ChatFormat, scores: bool, weights: Weights) -> list[probe.Row]:

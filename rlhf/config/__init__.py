@@ -139,7 +139,8 @@ class Optimisation(Strict):
     micro_batch_size: int | None = Field(default=None, ge=1)
     """Examples a forward pass on one process; the whole batch when left out. The rest is accumulated."""
     auto_batch: bool = False
-    """Where memory runs out, halve `micro_batch_size` and go on from the last checkpoint: batch and loss stay the same."""
+    """Where memory runs out, halve `micro_batch_size` and go on from the last checkpoint: batch and loss stay as they
+    are. Refused where a loss reads its micro-batch as a whole."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
     warmup: float = Field(default=0.05, ge=0, lt=1)

@@ -92,6 +92,19 @@ def test_micro_batches_add_up(parents: Path, tmp_path: Path, stage: str) -> None
     same(made_by(whole, tmp_path), made_by(halves, tmp_path))
 
 
+def test_micro_batches_in_which_numbers_are_missing_add_up(parents: Path, tmp_path: Path) -> None:
+    said = [{"help": i / 7, "tone": i % 3} if i % 4 else {"help": i / 7} for i in range(8)]
+    rows = [
+        {"prompt": f"Is it {i}?", "response": f"It is {i}." * (1 + i % 2), **numbers} for i, numbers in enumerate(said)
+    ]
+    (tmp_path / "scores.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    whole, halves = recipe(parents, "reward", "whole"), recipe(parents, "reward", "halves", micro_batch_size=2)
+    for raw in (whole, halves):
+        raw["stages"]["tried"] |= {"loss": "scores", "attributes": {"help": 1.0, "tone": 0.5}}
+        raw["stages"]["tried"]["data"] |= {"path": str(tmp_path / "scores.jsonl"), "max_rows": 8}
+    same(made_by(whole, tmp_path), made_by(halves, tmp_path))
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_lowers_its_micro_batch_and_trains_as_one_that_began_with_it(
     parents: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stage: str
@@ -156,7 +169,11 @@ def _starved(*_: Any, **__: Any) -> None:
 @pytest.mark.parametrize(
     ("stage", "where", "words"),
     [
-        ("sft", "rlhf.loading.AutoModelForCausalLM.from_pretrained", "while models were loaded or saved. .*qlora holds"),
+        (
+            "sft",
+            "rlhf.loading.AutoModelForCausalLM.from_pretrained",
+            "while models were loaded or saved. .*qlora holds",
+        ),
         ("ppo", "rlhf.rollout.CachedEngine.generate", "with 4 answers drawn .*rollout.at_once 4 → 2 halves keys"),
     ],
 )
