@@ -32,10 +32,12 @@ def with_micro_batch(stage: StageConfig, size: int) -> StageConfig:
 
 
 def apart_from_memory(stage: StageConfig) -> StageConfig:
-    """The stage without the settings that only its memory goes by: what was begun under others goes on under these."""
-    if not isinstance(stage, TrainingStage) or stage.reads_micro_batches():
+    """The stage without settings that its memory alone goes by: what was begun under others goes on under these."""
+    if not isinstance(stage, TrainingStage):
         return stage
-    free = ("micro_batch_size", "auto_batch", "gradient_checkpointing")
+    free = ["gradient_checkpointing"]
+    if not stage.reads_micro_batches():
+        free += ["micro_batch_size", "auto_batch"]
     return _with_train(stage, **{name: type(stage.train).model_fields[name].default for name in free})
 
 
@@ -82,18 +84,22 @@ def advice(stage: StageConfig, ran_out: OutOfMemory) -> str:
         tips = [f"{name} {size} → {size // 2} halves keys and values, and draws other answers"]
     if isinstance(stage, TrainingStage):
         tips += _of_weights(stage)
-    helps = "; ".join(tips) or "take a smaller model, or a machine with more memory"
+    helps = "; ".join(tips) or "a smaller model"
     doing = _WHILE[ran_out.doing].format(size=size)
-    return f"stage '{stage.name}': memory ran out {doing}{asked}. What needs less: {helps}. Then run the command again"
+    return (
+        f"stage '{stage.name}': memory ran out {doing}{asked}. What needs less: {helps}. Run the command again: it "
+        "goes on from the last checkpoint where nothing but micro-batches or checkpointing is set anew"
+    )
 
 
 def _of_a_batch(stage: StageConfig, name: str, size: int) -> list[str]:
     if not isinstance(stage, TrainingStage):
         return [f"{name} {size} → {size // 2} takes about half"] if size > 1 else []
     tips, less, why = [], smaller(stage), stage.reads_micro_batches()
-    if less is not None and why:
-        tips.append(f"{name} {size} → {less} about halves activations, but {why}")
-    elif less is not None:
+    if why:
+        if less and less > 1:  # what reads a micro-batch as a whole may need two rows
+            tips.append(f"{name} {size} → {less} about halves activations, but {why}")
+    elif less:
         kept = f"{stage.step_size // less} are accumulated, the batch of {stage.step_size} stays as it is"
         tips.append(
             f"{name} {size} → {less} about halves activations ({kept}; train.auto_batch: true does so by itself)"
@@ -105,11 +111,12 @@ def _of_a_batch(stage: StageConfig, name: str, size: int) -> list[str]:
 
 
 def _of_weights(stage: TrainingStage) -> list[str]:
+    whole = stage.precision == "fp32"
     match stage.backend:
-        case QLoRA():
-            return []
-        case LoRA():
-            part = "an eighth" if stage.precision == "fp32" else "a quarter"
-            return [f"backend.kind: qlora holds the base in about {part}"]
         case Full():
             return ["backend.kind: lora does without gradients and Adam's state of the base, 12 of 16 bytes a weight"]
+        case QLoRA():
+            return ["precision: bf16 halves activations"] if whole else []
+        case LoRA():
+            half = ["precision: bf16 halves the base and activations"] if whole else []
+            return [*half, f"backend.kind: qlora holds the base in about {'an eighth' if whole else 'a quarter'}"]
