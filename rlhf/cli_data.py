@@ -157,9 +157,7 @@ def _in_words(kind: str, books: dict[str, Any]) -> Iterator[str]:
     from rlhf.data.intake import unread_in_words
 
     found = ", ".join(f"{count} {name}" for name, count in books["formats"].items())
-    several = (
-        "" if books["examples"] == books["rows"] else f", {books['examples']} example{'s' * (books['examples'] != 1)}"
-    )
+    several = "" if books["examples"] == books["rows"] else f", {books['examples']} example{'s' * (books['examples'] != 1)}"
     yield f"{books['rows']} rows{several} read as {kind} ({found})"
     for name in ("used", "held_out"):
         if books[name]:

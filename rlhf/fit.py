@@ -67,7 +67,7 @@ def remembered(stage: StageConfig, scratch: Path) -> int | None:
 # ------------------------------------------------------------------------------------------------ what helps
 
 _WHILE = {
-    "loading": "while models were loaded or saved",
+    "loading": "while models or data were loaded",
     "batch": "in a batch of {size}",
     "answers": "with {size} answers drawn side by side",
 }

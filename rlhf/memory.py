@@ -90,5 +90,7 @@ _WORDS = r"out of memory|(?:can't|Cannot) allocate memory|not enough memory|CUBL
 
 def _asked(error: BaseException) -> str:
     """How much was asked for when there was no more, such as `2.00 GiB`; empty where that is not told."""
-    found = re.search(r"ried to allocate ([\d.]+ ?\w+)", str(error))
-    return found[1] if found else ""
+    found = re.search(r"ried to allocate ([\d.]+) ?(\w+)", str(error))
+    if found is None:
+        return ""
+    return f"{int(found[1]) / 2**20:.1f} MiB" if found[2] == "bytes" else f"{found[1]} {found[2]}"

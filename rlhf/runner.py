@@ -200,10 +200,7 @@ def _run_stage(
     metrics: Mapping[str, Any] = {}
     try:
         with deterministic(stage.deterministic):
-            made = _made(stage, inputs, scratch, tracker)
-            made = replace(made, base=_relative(made, home), folder=scratch.resolve())
-            release()
-            reloaded.check(stage, made)
+            made = _made(stage, inputs, scratch, home, tracker)
         metrics = made.metrics
     except UnpicklingError:
         raise ArtifactError(
@@ -223,8 +220,9 @@ def _run_stage(
     return made
 
 
-def _made(stage: StageConfig, inputs: Mapping[str, Weights], scratch: Path, tracker: Tracker) -> Artifact:
-    """What a stage makes; where memory runs out and it asks for `auto_batch`, in smaller micro-batches."""
+def _made(stage: StageConfig, inputs: Mapping[str, Weights], scratch: Path, home: Path, tracker: Tracker) -> Artifact:
+    """What a stage makes, once it is known to be what it saved; where memory runs out and it asks for `auto_batch`, in
+    smaller micro-batches."""
     program = importlib.import_module(stage.program)
     size = fit.remembered(stage, scratch)
     while True:
@@ -233,6 +231,9 @@ def _made(stage: StageConfig, inputs: Mapping[str, Weights], scratch: Path, trac
         try:
             with spent_on("loading"):
                 made: Artifact = program.run(asked, inputs, scratch, tracker)
+                made = replace(made, base=_relative(made, home), folder=scratch.resolve())
+                release()
+                reloaded.check(stage, made)
             return made if size is None else replace(made, metrics={**made.metrics, "micro_batch_size": size})
         except OutOfMemory as error:  # which holds on to what memory went into, until it is left
             doing, why = error.doing, fit.advice(asked, error)

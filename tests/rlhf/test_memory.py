@@ -85,7 +85,7 @@ def test_a_bound_of_the_users_own_stays(monkeypatch: pytest.MonkeyPatch) -> None
     [
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total of"), "2.00 GiB"),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), ""),
-        (RuntimeError("[enforce fail] not enough memory: you tried to allocate 64 bytes."), "64 bytes"),
+        (RuntimeError("[enforce fail] not enough memory: you tried to allocate 52428800 bytes."), "50.0 MiB"),
         (OSError(12, "Cannot allocate memory"), ""),
         (MemoryError(), ""),
     ],

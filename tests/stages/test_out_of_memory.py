@@ -172,7 +172,7 @@ def _starved(*_: Any, **__: Any) -> None:
         (
             "sft",
             "rlhf.loading.AutoModelForCausalLM.from_pretrained",
-            "while models were loaded or saved. .*qlora holds",
+            "while models or data were loaded. .*qlora holds",
         ),
         ("ppo", "rlhf.rollout.CachedEngine.generate", "with 4 answers drawn .*rollout.at_once 4 → 2 halves keys"),
     ],
