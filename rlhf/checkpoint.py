@@ -91,6 +91,11 @@ def newest(
     return None
 
 
+def made(out: Path) -> list[int]:
+    """After which steps there are checkpoints, the last one first."""
+    return [int(folder.name) for folder in _folders(out)]
+
+
 def _folders(out: Path) -> list[Path]:
     """Of checkpoints, the newest first."""
     return sorted((path for path in (out / CHECKPOINT).glob("[0-9]*") if path.name.isdigit()), reverse=True)

@@ -5,6 +5,7 @@
     ├── DataError        a file of examples is wrong: file, line, field
     ├── ArtifactError    a model or a stage's output is missing, torn or of the wrong kind
     ├── SaveError        the disk does not take what a run has to write
+    ├── FitError         memory does not hold what a stage computes
     ├── RewardError      what scores responses does not answer, or answers nonsense
     └── GuardError       a run-time invariant broke: training on would make a silently wrong model (exit code 4)
 
@@ -35,6 +36,10 @@ class ArtifactError(RLHFError):
 
 class SaveError(RLHFError):
     """The disk does not take what a run has to write; what was written before stays."""
+
+
+class FitError(RLHFError):
+    """Memory does not hold what a stage computes; the message says which setting needs less."""
 
 
 class RewardError(RLHFError):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from rlhf.data.chat import ChatFormat, Encoded
+from rlhf.memory import spent_on
 from rlhf.packing import Packed
 from rlhf.roles import Role
 from rlhf.rollout import Rollout
@@ -31,6 +32,7 @@ def score_rows(judge: Role, rows: Sequence[list[int]], size: int) -> Tensor:
     return read_rows(judge, rows, size, judge.read)
 
 
+@spent_on("batch")
 @torch.no_grad()
 def read_rows(judge: Role, rows: Sequence[list[int]], size: int, read: Callable[[Tensor], Tensor]) -> Tensor:
     """What `read` makes of the judge's state at the end of each row, (N, …) float32 on the CPU."""
@@ -94,6 +96,7 @@ def correlation(left: Sequence[float], right: Sequence[float]) -> float:
 # ------------------------------------------------------------------------------------------------ policies
 
 
+@spent_on("batch")
 @torch.no_grad()
 def perplexity(policy: Role, rows: Sequence[Encoded], size: int) -> dict[str, float]:
     """Mean loss of the assistant's tokens, in nats, and its exponential."""
@@ -107,6 +110,7 @@ def perplexity(policy: Role, rows: Sequence[Encoded], size: int) -> dict[str, fl
     return {"loss": loss, "perplexity": math.exp(min(loss, 50.0))}
 
 
+@spent_on("batch")
 @torch.no_grad()
 def answer_logprobs(policy: Role, answers: Sequence[tuple[list[int], list[int]]], size: int) -> Tensor:
     """Log-probability of each answer after its prompt (token ids), in nats, (N,) float32 on the CPU."""

@@ -16,15 +16,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from rlhf import adapters, card, loading, text
+from rlhf import adapters, card, loading, probe, text
 from rlhf.artifact import ADAPTER
 from rlhf.backends import for_weights
 from rlhf.data.chat import ChatFormat
 from rlhf.errors import ArtifactError, GuardError
-from rlhf.packing import Packed
+from rlhf.probe import Row
 from rlhf.registry import hub_name
-from rlhf.resources import resource
-from rlhf.roles import Role, standalone
+from rlhf.roles import standalone
 from rlhf.weights import Weights
 
 COMPARED = "compared.json"
@@ -34,8 +33,6 @@ _TOKENS = 256
 """Most tokens of a text that is compared."""
 _APART = 0.02
 """Nats (or score) that a merge in float32 may be off at any token; beyond it, something else was merged."""
-
-Row = list[int]
 
 
 def export(weights: Weights, out: Path, precision: str = "bf16", texts: Path | None = None) -> dict[str, Any]:
@@ -51,7 +48,7 @@ def export(weights: Weights, out: Path, precision: str = "bf16", texts: Path | N
 def _export(weights: Weights, out: Path, precision: str, texts: Path | None) -> dict[str, Any]:
     chat = text.load(weights)
     rows = _rows(weights, chat, texts)
-    live = _said(standalone(for_weights(weights), weights, chat), rows)
+    live = probe.said(standalone(for_weights(weights), weights, chat), rows)
     model = loading.merged(weights, chat, weights.head_kind).eval()
     whole = _gap(live, [_plain(model, row, weights.scores) for row in rows])
     _check(whole, "merged model")
@@ -81,7 +78,7 @@ def export_adapter(weights: Weights, out: Path, texts: Path | None = None) -> di
 def _export_adapter(weights: Weights, out: Path, texts: Path | None) -> dict[str, Any]:
     chat = text.load(weights)
     rows = _rows(weights, chat, texts)
-    live = _said(standalone(for_weights(weights), weights, chat), rows)
+    live = probe.said(standalone(for_weights(weights), weights, chat), rows)
     base = loading.whole(weights, chat, weights.head_kind, torch.float32)
     model, names = adapters.add_frozen(base, "default", weights.adapters)
     whole = "default"
@@ -188,37 +185,8 @@ def _use_adapter(weights: Weights, out: str, _: str) -> list[str]:
 
 
 def _rows(weights: Weights, chat: ChatFormat, texts: Path | None) -> list[Row]:
-    """Real text as tokens; for a reward model, as answers to one another."""
-    path = texts or resource("data_samples/passages.txt")
-    if path.exists() and not path.is_file():
-        raise ArtifactError(f"{path}: is no file of text")
-    try:
-        lines = [line.strip() for line in path.read_text("utf-8").split("\n") if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{path}: cannot be read as text: {error}") from None
-    if weights.scores:
-        talks = zip(lines, [*lines[1:], lines[0]], strict=True)
-        rows = [
-            chat.encode([{"role": "user", "content": q}, {"role": "assistant", "content": a}]).ids for q, a in talks
-        ]
-    else:
-        rows = [chat.text_ids(line) for line in lines]
-    most = min(_TOKENS, text.positions(weights) or _TOKENS)
-    kept = [list(row[:most]) for row in rows if len(row) > 1]
-    if not kept:
-        raise ArtifactError(f"{path}: holds no text to compare on")
-    return kept
-
-
-@torch.no_grad()
-def _said(role: Role, rows: Sequence[Row]) -> list[Tensor]:
-    """Of each row, the log-probability of every token but the first, or the score (not centred) of the whole."""
-    found = []
-    for row in rows:
-        batch = Packed.of([row], [len(row) if role.head else 1], role.device)
-        with role.present():
-            found.append((role.scores(batch) - role.head.bias if role.head else role.logprobs(batch, 1.0)).cpu())
-    return found
+    """Text as tokens, as much of each as the model reads."""
+    return probe.rows(chat, weights.scores, min(_TOKENS, text.positions(weights) or _TOKENS), texts)
 
 
 @torch.no_grad()

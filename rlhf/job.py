@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from rlhf import adapters, text
+from rlhf import reloaded, roles, text
 from rlhf.artifact import ADAPTER, Artifact
 from rlhf.backends import Backend, backend
 from rlhf.config import Optimisation, TrainingStage
@@ -16,9 +16,7 @@ from rlhf.data.chat import ChatFormat
 from rlhf.data.load import Split, load
 from rlhf.data.records import Kind
 from rlhf.errors import DataError
-from rlhf.parts import score_head
 from rlhf.roles import Role
-from rlhf.trunk import trunk_of
 from rlhf.weights import BELOW, Weights
 
 
@@ -54,15 +52,17 @@ class Job:
 
     def role(self, model: nn.Module) -> Role:
         """The model that trains as a role, with its head where it has one."""
-        return Role(model, trunk_of(model, self.how.dtype), adapters.trained(model), score_head(model))
+        return roles.of(model, self.how)
 
     def finish(
         self, model: nn.Module, out: Path, ledgers: dict[str, Any], metrics: dict[str, Any], score_shift: float = 0.0
     ) -> Artifact:
-        """Write what trained to `out/model`; the record of it, to which the runner adds hash, parents and config."""
+        """Write what trained to `out/model`; the record of it, to which the runner adds hash, parents and config. What
+        the model says is noted, for the runner to compare with what it loads from there."""
         folder = out / "model"
         self.how.save(model, folder)
         text.save(self.chat, folder)
+        reloaded.note(self.config, model, self.how, self.weights, self.chat, out)
         return Artifact(
             name=self.config.name,
             stage=self.config.stage,

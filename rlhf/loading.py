@@ -23,6 +23,7 @@ from rlhf import adapters, intact
 from rlhf.data.chat import ChatFormat
 from rlhf.errors import ArtifactError
 from rlhf.intact import first_line
+from rlhf.memory import ran_out
 from rlhf.parts import matrix, score_head
 from rlhf.weights import Head, Weights
 
@@ -46,6 +47,8 @@ def whole(weights: Weights, chat: ChatFormat, head: Head, dtype: torch.dtype, **
             else:
                 loaded = AutoModelForSequenceClassification.from_pretrained(weights.base, num_labels=1, **options)
     except Exception as error:  # whatever its files make the library stumble over
+        if ran_out(error):
+            raise
         if isinstance(error, ValueError) and "Unrecognized configuration class" in str(error):
             what = "continues text" if head == "lm" else "classifies text"
             why = f"config.json names an architecture of which transformers has no model that {what}"

@@ -1,9 +1,14 @@
-"""What keeps libraries from holding memory: what was freed goes back to the system, few compiled kernels are kept."""
+"""Memory: what was freed goes back to the system, few compiled kernels are kept, and running out is known as that."""
 
 import ctypes
+import gc
 import os
-from collections.abc import Callable
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
+from typing import Literal
 
 _KERNELS = "32"
 """Products of about eight shapes, forward and backward, and as many again of adapters: none is compiled twice in one
@@ -37,3 +42,55 @@ def keep_few_kernels() -> None:
     """
     for bound in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
         os.environ.setdefault(bound, _KERNELS)
+
+
+def release() -> None:
+    """Return what nothing holds any more, on an accelerator too: models whose parts name each other are collected."""
+    gc.collect()
+    if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    give_back()
+
+
+# ------------------------------------------------------------------------------------------------ running out
+
+Doing = Literal["loading", "batch", "answers"]
+"""What memory went into: models; rows that are computed at once; answers that are drawn side by side."""
+
+
+class OutOfMemory(Exception):
+    """Memory ran out: the runner knows which settings need less."""
+
+    def __init__(self, doing: Doing, asked: str) -> None:
+        super().__init__(doing, asked)
+        self.doing, self.asked = doing, asked
+
+
+@contextmanager
+def spent_on(doing: Doing) -> Iterator[None]:
+    """Raises OutOfMemory, once and with what was being done, where memory runs out inside."""
+    try:
+        yield
+    except Exception as error:
+        if not ran_out(error):
+            raise
+        raise OutOfMemory(doing, _asked(error)) from None
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether an error says that an accelerator or this machine has no memory left."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError | OSError) and re.search(_WORDS, str(error)) is not None
+
+
+_WORDS = r"out of memory|(?:can't|Cannot) allocate memory|not enough memory|CUBLAS_STATUS_ALLOC_FAILED"
+"""Of CUDA, of PyTorch's allocators on a CPU, of the system, of cuBLAS."""
+
+
+def _asked(error: BaseException) -> str:
+    """How much was asked for when there was no more, such as `2.00 GiB`; empty where that is not told."""
+    found = re.search(r"ried to allocate ([\d.]+) ?(\w+)", str(error))
+    if found is None:
+        return ""
+    return f"{int(found[1]) / 2**20:.1f} MiB" if found[2] == "bytes" else f"{found[1]} {found[2]}"

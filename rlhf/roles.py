@@ -129,6 +129,11 @@ class Role:
         return body + (list(self.head.parameters()) if self.head is not None else [])
 
 
+def of(model: nn.Module, how: Backend) -> Role:
+    """A model as the role that it trains for, with its head where it has one."""
+    return Role(model, trunk_of(model, how.dtype), trained(model), score_head(model))
+
+
 @dataclass
 class Roles:
     """The roles of reinforcement learning; `value` only when the estimator needs a critic."""

@@ -17,6 +17,7 @@ from rlhf.decoder import Decoder
 from rlhf.errors import RecipeError
 from rlhf.fused import for_few_rows
 from rlhf.lm_head import LMHead
+from rlhf.memory import spent_on
 from rlhf.packing import Packed
 from rlhf.roles import Role
 from rlhf.stepping import Steps
@@ -218,6 +219,7 @@ def pick(weight_BV: Tensor) -> Tensor:
     return torch.searchsorted(sum_BV, at_B, right=True)[:, 0].clamp_(max=sum_BV.shape[1] - 1)
 
 
+@spent_on("answers")
 def sample(
     role: Role,
     prompts: Sequence[list[int]],

@@ -19,15 +19,16 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-from rlhf import __version__, rules, usercode, yamlfile
+from rlhf import __version__, fit, reloaded, rules, usercode, yamlfile
 from rlhf import artifact as artifacts
 from rlhf.artifact import EXAMPLES, Artifact
 from rlhf.config import ModelRef, RewardSource, RuleConfig, StageConfig, Strict, items
 from rlhf.config.data import RowFunction
 from rlhf.console import Screen
 from rlhf.data import files
-from rlhf.errors import ArtifactError, RecipeError
-from rlhf.memory import keep_few_kernels
+from rlhf.determinism import deterministic
+from rlhf.errors import ArtifactError, FitError, RecipeError
+from rlhf.memory import OutOfMemory, keep_few_kernels, release, spent_on
 from rlhf.privacy import masked, no_telemetry
 from rlhf.recipe import Recipe
 from rlhf.resources import code_hash
@@ -120,16 +121,16 @@ def _run(recipe: Recipe, folder: Path, screen: Screen, fresh: bool, only: str | 
         stage = _with_examples(stage, done)
         _check_roles(stage, inputs)
         home = folder / "stages" / name
-        key = stage_hash(stage, inputs)
+        key, begun = (stage_hash(one, inputs) for one in (stage, fit.apart_from_memory(stage)))
         trusted = any(weights.trust_remote_code for weights in inputs.values())
         if old := _unchanged(home, key, fresh and wanted, trusted):
             done[name] = old
             screen.say(f"✓ {title}  unchanged, skipped")
         elif wanted:
-            if why := "" if fresh else _why_again(home, key):
+            if why := "" if fresh else _why_again(home, begun):
                 screen.say(f"  {why}")
             try:
-                done[name] = _run_stage(stage, inputs, home, key, title, recipe, screen, fresh)
+                done[name] = _run_stage(stage, inputs, home, key, begun, title, recipe, screen, fresh)
             except (ArtifactError, RecipeError):  # refused before it began; bad rows stay listed, checkpoints stay
                 if not (_scratch(home) / artifacts.CHECKPOINT).is_dir():
                     shutil.rmtree(_scratch(home), ignore_errors=True)
@@ -177,28 +178,29 @@ def _run_stage(
     inputs: Mapping[str, Weights],
     home: Path,
     key: str,
+    begun: str,
     title: str,
     recipe: Recipe,
     screen: Screen,
     fresh: bool,
 ) -> Artifact:
-    """Run one stage beside its place, and move it there when its artifact is on disk."""
+    """Run one stage beside its place, and move it there when its artifact is on disk. `key`: what it is known by;
+    `begun`: what an interrupted one is known by."""
     settings = masked(stage.model_dump(mode="json"))
     scratch = _scratch(home)
-    if fresh or not _interrupted(scratch, key):
+    if fresh or not _interrupted(scratch, begun):
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
-        (scratch / artifacts.KEY).write_text(key, encoding="utf-8")
+        (scratch / artifacts.KEY).write_text(begun, encoding="utf-8")
     screen.stage(title, stage.stage)
     prepare_libraries()
-    _seed(stage.seed)
-    program = importlib.import_module(stage.program)
     tracker = Tracker(
         scratch, screen, recipe.config.tracking, recipe=recipe.name, stage=stage.name, settings=settings, home=home
     )
     metrics: Mapping[str, Any] = {}
     try:
-        made: Artifact = program.run(stage, inputs, scratch, tracker)
+        with deterministic(stage.deterministic):
+            made = _made(stage, inputs, scratch, home, tracker)
         metrics = made.metrics
     except UnpicklingError:
         raise ArtifactError(
@@ -209,13 +211,38 @@ def _run_stage(
         tracker.close(metrics)
         screen.stop()
     parents = {where: weights.lineage for where, weights in inputs.items()}
-    made = replace(made, hash=key, parents=parents, config=settings, versions=_versions(), base=_relative(made, home))
+    made = replace(made, hash=key, parents=parents, config=settings, versions=_versions())
     artifacts.write(made, scratch)
     made = artifacts.commit(scratch, home)
     for line in _rows_lost(made):
         screen.say(f"  {line}")
     screen.done(summary(made))
     return made
+
+
+def _made(stage: StageConfig, inputs: Mapping[str, Weights], scratch: Path, home: Path, tracker: Tracker) -> Artifact:
+    """What a stage makes, once it is known to be what it saved; where memory runs out and it asks for `auto_batch`, in
+    smaller micro-batches."""
+    program = importlib.import_module(stage.program)
+    size = fit.remembered(stage, scratch)
+    while True:
+        asked = stage if size is None else fit.with_micro_batch(stage, size)
+        _seed(stage.seed)
+        try:
+            with spent_on("loading"):
+                made: Artifact = program.run(asked, inputs, scratch, tracker)
+                made = replace(made, base=_relative(made, home), folder=scratch.resolve())
+                release()
+                reloaded.check(stage, made)
+            return made if size is None else replace(made, metrics={**made.metrics, "micro_batch_size": size})
+        except OutOfMemory as error:  # which holds on to what memory went into, until it is left
+            doing, why = error.doing, fit.advice(asked, error)
+        size = fit.lowered(asked) if doing == "batch" else None
+        if size is None:
+            raise FitError(why)
+        release()
+        fit.remember(scratch, size)
+        tracker.screen.say(f"  memory ran out: micro_batch_size is {size} from here on, the batch stays as it is")
 
 
 def summary(made: Artifact) -> str:

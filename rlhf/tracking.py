@@ -57,7 +57,8 @@ class Tracker:
         for line in self.path.read_text("utf-8").splitlines(True):
             if line.endswith("}\n") and json.loads(line)["step"] <= step:  # a power cut may have torn the last
                 kept.append(line)
-        self._start -= json.loads(kept[-1])["time"] if kept else 0.0
+        before = json.loads(kept[-1])["time"] if kept else 0.0
+        self._start = min(self._start, time.time() - before)
         self._file.close()
         beside = self.path.with_suffix(".new")
         beside.write_text("".join(kept), encoding="utf-8")

@@ -1,6 +1,7 @@
 """What the stages on TRL's trainers share: arguments, checkpoints, progress, guards, the loop around `train()`."""
 
 import math
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from rlhf.config import TrainConfig, TrainingStage
 from rlhf.errors import GuardError
 from rlhf.finite import check_finite, check_step
 from rlhf.job import check_some_left, schedule_name
+from rlhf.memory import ran_out, spent_on
 from rlhf.tracking import Tracker
 
 
@@ -64,18 +66,47 @@ class Resumable(Trainer):
 
     _making: Path | None = None
     """Where the checkpoint that is being made is written."""
-    _taken: list[tuple[dict[str, Any], Tensor]]
+    _taken: Sequence[tuple[dict[str, Any], Tensor]] = ()
     """Micro-batches of the step so far, and their losses."""
+    _weight = 0
+    """What all micro-batches of the step count."""
+    _random: dict[str, Any]
+    """The random state that the step began with."""
+
+    def weight_of(self, inputs: Mapping[str, Any]) -> int:
+        """How much a micro-batch counts in the mean over its step: its rows, or what else its own loss is a mean of."""
+        return next(len(value) for value in inputs.values() if torch.is_tensor(value))
+
+    def get_batch_samples(self, *words: Any) -> tuple[list[Any], Any]:
+        inputs, items = super().get_batch_samples(*words)
+        self._weight, self._random = sum(map(self.weight_of, inputs)), checkpoint.random_state()
+        return inputs, items
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
-        loss = super().training_step(model, inputs, num_items_in_batch)
-        self._taken = [*getattr(self, "_taken", ()), (inputs, loss)]
+        """As the trainer takes it, but a short micro-batch at the end of an epoch counts no more than it holds."""
+        self.current_gradient_accumulation_steps = self._weight / max(self.weight_of(inputs), 1)  # the loss's divisor
+        try:
+            loss = super().training_step(model, inputs, num_items_in_batch)
+        except Exception as error:
+            if ran_out(error):
+                traceback.clear_frames(error.__traceback__)  # they hold the activations
+                self._keep_steps()
+            raise
+        self._taken = [*self._taken, (inputs, loss)]
         return loss
+
+    def _keep_steps(self) -> None:
+        """Make what was trained before this step the last checkpoint."""
+        cast(nn.Module, self.model).zero_grad()
+        checkpoint.set_random_state(self._random)
+        made = checkpoint.made(Path(str(self.args.output_dir)).parent)
+        if self.state.global_step and self.state.global_step not in made:
+            self._save_checkpoint(cast(nn.Module, self.model), None)
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
         """What the trainer asks for right before a step: none is taken on numbers that are not finite."""
         norm = super()._get_grad_norm(model, grad_norm)
-        taken, self._taken = self._taken, []
+        taken, self._taken = self._taken, ()
         check_step(self.state.global_step + 1, taken, norm, cast(Any, self.train_dataset))
         return norm
 
@@ -192,10 +223,11 @@ def run(trainer: Resumable, tracker: Tracker, out: Path) -> dict[str, float]:
         tracker.screen.say(f"  going on after step {begun.step}")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*pin_memory.*")
-        with stopping.patiently() as stop:
-            trainer.add_callback(_Report(tracker, stop))
-            result = trainer.train(resume_from_checkpoint=str(begun.folder) if begun else None)
-        metrics = trainer.evaluate() if trainer.eval_dataset is not None else {}
+        with spent_on("batch"):
+            with stopping.patiently() as stop:
+                trainer.add_callback(_Report(tracker, stop))
+                result = trainer.train(resume_from_checkpoint=str(begun.folder) if begun else None)
+            metrics = trainer.evaluate() if trainer.eval_dataset is not None else {}
     kept = {k: v for k, v in metrics.items() if isinstance(v, float) and not k.endswith(("runtime", "per_second"))}
     return {**kept, "steps": result.global_step}
 

@@ -13,6 +13,7 @@ import pytest
         ["kills", "--stages", "sft", "--backends", "lora"],
         ["disk", "--stages", "ppo", "--backends", "lora", "--sizes", "3"],
         ["resumes", "--stages", "reward", "--backends", "qlora"],
+        ["determinism", "--stages", "dpo", "--backends", "full", "--times", "3"],
     ],
     ids=lambda words: words[0],
 )

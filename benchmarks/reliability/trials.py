@@ -51,7 +51,7 @@ class Bench:
 
     def run(self, runs: Path, before: Callable[[], None] | None = None) -> int:
         """Run the recipe in a child; its exit code, or minus the signal that ended it."""
-        return forked(lambda: _run(self.raw(), runs), before)
+        return forked(lambda: run_recipe(self.raw(), runs), before)
 
     def goes_on(self, runs: Path) -> str:
         """What is wrong when the same command is run again; empty where it finishes with the weights that it should
@@ -79,10 +79,10 @@ def bench(stage: str, kind: str) -> Iterator[Bench]:
         raw = _recipe(stage, kind, folder)
         if len(raw["stages"]) > 1:
             del raw["stages"][stage]
-            assert forked(lambda: _run(raw, parents)) == 0, f"what {stage} starts from does not run"
+            assert forked(lambda: run_recipe(raw, parents)) == 0, f"what {stage} starts from does not run"
         parents.mkdir(exist_ok=True)
         shutil.copytree(parents, whole)
-        assert forked(lambda: _run(_recipe(stage, kind, folder), whole)) == 0, f"{stage} × {kind} does not run"
+        assert forked(lambda: run_recipe(_recipe(stage, kind, folder), whole)) == 0, f"{stage} × {kind} does not run"
         yield Bench(stage, kind, folder, parents, weights_of(whole, stage))
 
 
@@ -113,7 +113,8 @@ def _recipe(stage: str, kind: str, folder: Path) -> dict[str, Any]:
     return {"name": "trial", "model": "tiny", "backend": {"kind": kind}, "stages": kept}
 
 
-def _run(raw: dict[str, Any], runs: Path) -> None:
+def run_recipe(raw: dict[str, Any], runs: Path) -> None:
+    """Run a recipe in this process."""
     from rlhf.console import Screen
     from rlhf.recipe import parse
     from rlhf.runner import run

@@ -138,6 +138,11 @@ class Optimisation(Strict):
     """Peak learning rate: a number, or one for each backend; the stage's own customary rate when left out."""
     micro_batch_size: int | None = Field(default=None, ge=1)
     """Examples a forward pass on one process; the whole batch when left out. The rest is accumulated."""
+    auto_batch: bool = False
+    """Where memory runs out, halve `micro_batch_size` and go on from the last checkpoint: batch and loss stay as they
+    are. Refused where a loss reads its micro-batch as a whole."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more time."""
     warmup: float = Field(default=0.05, ge=0, lt=1)
     """Share of the steps over which the learning rate rises."""
     schedule: Literal["linear", "cosine", "constant"] = "cosine"
@@ -159,8 +164,6 @@ class TrainConfig(Optimisation):
     """Stop after this many optimizer steps, whatever `epochs` says."""
     batch_size: int = Field(default=16, ge=1)
     """Examples an optimizer step, over all processes and accumulation."""
-    gradient_checkpointing: bool = False
-    """Recompute activations in the backward pass: less memory, about a third more time."""
     checkpoint_every: int = Field(default=100, ge=0)
     """Steps between checkpoints, from which an interrupted stage goes on bit for bit; 0 for none."""
 
@@ -223,6 +226,9 @@ class StageConfig(Strict):
     stage: str
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Seed of initialisation, order and sampling."""
+    deterministic: bool = False
+    """Have PyTorch compute by deterministic algorithms alone, slower on an accelerator: the same bits again on the same
+    machine with the same libraries."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Arithmetic of the forward and backward passes, and storage of frozen weights; what trains is held in fp32."""
     template: Template | None = None
@@ -231,6 +237,11 @@ class StageConfig(Strict):
     def references(self) -> dict[str, tuple[ModelRef, Role]]:
         """Fields that name a model, with the role that model must have."""
         raise NotImplementedError
+
+    def sizes(self) -> dict[str, tuple[str, int]]:
+        """Settings that memory goes by, with their values: of a `batch` that is computed at once, and of `answers` that
+        are drawn side by side."""
+        return {}
 
     def data_stages(self) -> dict[str, str]:
         """Where an earlier stage makes the examples, such as `data` or `data.mix.0`, with that stage's name."""
@@ -273,6 +284,25 @@ class TrainingStage(StageConfig):
     def references(self) -> dict[str, tuple[ModelRef, Role]]:
         return {"model": (self.model, "policy")}
 
+    @model_validator(mode="after")
+    def _batches_may_be_smaller(self) -> "TrainingStage":
+        if self.train.auto_batch and (why := self.reads_micro_batches()):
+            raise ValueError(f"train.auto_batch would change what is learned: {why}; set train.micro_batch_size")
+        return self
+
+    def reads_micro_batches(self) -> str:
+        """Why micro-batches of another size would train otherwise than by rounding; empty where they would not."""
+        return ""
+
+    @property
+    def step_size(self) -> int:
+        """Examples an optimizer step."""
+        assert isinstance(self.train, TrainConfig), f"stage '{self.name}' says itself how many it steps on"
+        return self.train.batch_size
+
+    def sizes(self) -> dict[str, tuple[str, int]]:
+        return {"batch": ("train.micro_batch_size", self.train.micro_batch_size or self.step_size)}
+
     @property
     def lr(self) -> float:
         """The learning rate for this stage's backend."""
@@ -300,6 +330,10 @@ class RolloutConfig(Strict):
     at_once: int | None = Field(default=None, ge=1)
     """Most responses drawn side by side, which bounds the memory of keys and values; null for the whole rollout.
     Another number draws other answers."""
+
+    def size(self) -> tuple[str, int]:
+        """The setting that memory goes by, with its value."""
+        return "rollout.at_once", self.at_once or self.batch_size
 
 
 class RuleConfig(CodeConfig):

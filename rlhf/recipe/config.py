@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field
 from rlhf.config import BackendConfig, LoRA, ModelRef, StageConfig, Strict, Template, TrackingConfig
 from rlhf.config.data import path_alone
 
-INHERITED = ("model", "backend", "seed", "precision", "template")
+INHERITED = ("model", "backend", "seed", "deterministic", "precision", "template")
 """Keys that a recipe may set once for all its stages."""
 
 LONGEST_NAME = 100
@@ -29,6 +29,8 @@ class RecipeConfig(Strict):
     """Backend of every stage that names none."""
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Seed of every stage that names none."""
+    deterministic: bool = False
+    """Whether every stage that does not say computes by deterministic algorithms alone."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Precision of every stage that names none."""
     template: Template | None = None

@@ -55,6 +55,11 @@ class DPOConfig(TrainingStage):
         """Every form with its weight."""
         return {self.loss: 1.0} if isinstance(self.loss, str) else {**self.loss}
 
+    def reads_micro_batches(self) -> str:
+        if sorts := sorted({"aot", "aot_unpaired"} & self.losses.keys()):
+            return f"loss '{sorts[0]}' sorts a micro-batch"
+        return "sft_coef weighs a mean over the tokens of a micro-batch" if self.sft_coef else ""
+
     @model_validator(mode="after")
     def _smoothing_is_read(self) -> "DPOConfig":
         if not self.losses:

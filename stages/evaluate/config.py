@@ -46,3 +46,6 @@ class EvaluateConfig(StageConfig):
             "reward_model": (self.reward_model, "reward"),
         }
         return {field: (ref, role) for field, (ref, role) in named.items() if ref is not None}  # type: ignore[misc]
+
+    def sizes(self) -> dict[str, tuple[str, int]]:
+        return dict.fromkeys(("answers", "batch"), ("batch_size", self.batch_size))

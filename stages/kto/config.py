@@ -28,6 +28,9 @@ class KTOConfig(TrainingStage):
     undesirable_weight: float = Field(default=1.0, gt=0)
     """Weight of bad answers."""
 
+    def reads_micro_batches(self) -> str:
+        return "loss 'kto' estimates the KL over a micro-batch" if self.loss == "kto" else ""
+
     @model_validator(mode="after")
     def _kl_needs_two(self) -> "KTOConfig":
         if self.loss == "kto" and self.train.micro_batch < 2:

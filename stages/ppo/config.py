@@ -112,8 +112,6 @@ class PPOTrainConfig(Optimisation):
     """Bottom layers that do not train: what they make of a token is computed once a rollout and serves the reference,
     a shared critic and every pass. The embeddings freeze with them, and a head that is tied to these. Faster and
     smaller, and something else than training all layers."""
-    gradient_checkpointing: bool = False
-    """Recompute activations in the backward pass: less memory, about a third more time."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     """Learning rate over the stage."""
 
@@ -209,6 +207,13 @@ class PPOConfig(TrainingStage, Judged):
     def micro_batch_size(self) -> int:
         """Episodes a forward pass."""
         return self.train.micro_batch_size or self.rollout.batch_size
+
+    @property
+    def step_size(self) -> int:
+        return self.rollout.batch_size // self.rl.minibatches
+
+    def sizes(self) -> dict[str, tuple[str, int]]:
+        return {**super().sizes(), "answers": self.rollout.size()}
 
     def references(self) -> dict[str, tuple[ModelRef, Role]]:
         return {"model": (self.model, "policy"), **models_of(self.judges)}

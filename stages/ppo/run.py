@@ -16,6 +16,7 @@ from rlhf.data.chat import encode_prompts
 from rlhf.data.records import Prompt
 from rlhf.errors import GuardError, RecipeError
 from rlhf.job import Job, check_some_left
+from rlhf.memory import spent_on
 from rlhf.rewards import Reward, WeightedSum
 from rlhf.roles import load as load_roles
 from rlhf.rollout import Sampling
@@ -53,9 +54,10 @@ def run(config: PPOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
         loop.restore(begun, out)
         tracker.screen.say(f"  going on after rollout {loop.done} of {loop.updates}")
     tracker.rewind(loop.done if begun is not None else -1)
-    if begun is None and config.gate != "off":
-        _look_at_reward(config, trained_on, loop, records, prompts, tracker)
-    metrics = loop.train(records, prompts, tracker, out)
+    with spent_on("batch"):
+        if begun is None and config.gate != "off":
+            _look_at_reward(config, trained_on, loop, records, prompts, tracker)
+        metrics = loop.train(records, prompts, tracker, out)
     return job.finish(roles.policy.model, out, {"train": ledger}, metrics)
 
 

@@ -159,6 +159,9 @@ class _Trainer(training.OnTokens, RewardTrainer):
 
     settings: RewardConfig
 
+    def weight_of(self, inputs: Mapping[str, Any]) -> int:
+        return int((~inputs["said"].isnan()).sum()) if "said" in inputs else super().weight_of(inputs)
+
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:

@@ -30,6 +30,9 @@ class SampleConfig(StageConfig, Judged):
     def references(self) -> dict[str, tuple[ModelRef, Role]]:
         return {"model": (self.model, "policy"), **models_of(self.sources)}
 
+    def sizes(self) -> dict[str, tuple[str, int]]:
+        return {"answers": self.rollout.size(), "batch": ("rollout.batch_size", self.rollout.batch_size)}
+
     @model_validator(mode="after")
     def _a_batch_has_room(self) -> "SampleConfig":
         if self.rollout.batch_size < self.n:

@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from rlhf.config import Role, TrainConfig, TrainingStage
+from rlhf.config import LoRA, Role, TrainConfig, TrainingStage
 
 
 class SFTConfig(TrainingStage):
@@ -19,3 +19,7 @@ class SFTConfig(TrainingStage):
     """Tokens that are learned: every answer, the last answer only, or the whole text."""
     packing: bool = False
     """Fill every row of a batch with several short examples; exact, since position ids keep them apart."""
+
+    def reads_micro_batches(self) -> str:
+        dropout = self.backend.dropout if isinstance(self.backend, LoRA) else 0
+        return "backend.dropout draws anew for each micro-batch" if dropout else ""

@@ -78,3 +78,33 @@ def test_a_bound_of_the_users_own_stays(monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setenv(cache, "7")
     memory.keep_few_kernels()
     assert [os.environ[cache] for cache in CACHES] == ["7", "7"]
+
+
+@pytest.mark.parametrize(
+    ("error", "asked"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total of"), "2.00 GiB"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), ""),
+        (RuntimeError("[enforce fail] not enough memory: you tried to allocate 52428800 bytes."), "50.0 MiB"),
+        (OSError(12, "Cannot allocate memory"), ""),
+        (MemoryError(), ""),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_running_out_is_told_with_what_was_done(error: Exception, asked: str) -> None:
+    with pytest.raises(memory.OutOfMemory) as told, memory.spent_on("loading"), memory.spent_on("batch"):
+        raise error
+    assert (told.value.doing, told.value.asked) == ("batch", asked)
+
+
+def test_what_pytorch_says_of_main_memory_is_known() -> None:
+    with pytest.raises(memory.OutOfMemory), memory.spent_on("batch"):
+        torch.empty(2**60, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("shapes differ"), OSError(28, "No space left on device"), KeyError("x")]
+)
+def test_other_errors_are_not_of_memory(error: Exception) -> None:
+    with pytest.raises(type(error)), memory.spent_on("batch"):
+        raise error

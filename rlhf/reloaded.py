@@ -1,0 +1,70 @@
+"""What a stage saved, loaded anew as a stage that follows loads it, says what the model that trained said."""
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from rlhf import probe, text
+from rlhf.artifact import CHECKPOINT, Artifact
+from rlhf.backends import Backend, backend
+from rlhf.config import StageConfig, TrainingStage
+from rlhf.data.chat import ChatFormat
+from rlhf.errors import ArtifactError, GuardError
+from rlhf.roles import of
+from rlhf.weights import Weights
+
+_LIVE = "live.safetensors"
+"""Beside a stage's checkpoints: a few rows of tokens, and what the model that trained says of them."""
+_ROWS, _TOKENS = 4, 64
+_APART = {"fp32": 1e-4, "bf16": 2e-2}
+"""Nats at a token, or score, relative to the largest above 1. On a CPU it is the same bits; an accelerator may take
+another kernel."""
+
+
+def note(config: TrainingStage, model: nn.Module, how: Backend, weights: Weights, chat: ChatFormat, out: Path) -> None:
+    """Write down what the live model says, for `check` to compare once it has left memory."""
+    was_training = model.training
+    role = of(model.eval(), how)
+    rows = _rows(config, chat, role.head is not None, weights)
+    said = probe.said(role, rows)
+    model.train(was_training)
+    kept = {f"ids/{i}": torch.tensor(row) for i, row in enumerate(rows)}
+    (out / CHECKPOINT).mkdir(exist_ok=True)
+    save_file(kept | {f"said/{i}": one for i, one in enumerate(said)}, out / CHECKPOINT / _LIVE)
+
+
+def check(config: StageConfig, made: Artifact) -> None:
+    """Raise GuardError where what lies in the artifact's folder is not the model that trained, or reads text otherwise.
+    Stages that keep no such notes are left alone."""
+    live = made.folder / CHECKPOINT / _LIVE
+    if not isinstance(config, TrainingStage) or not live.is_file():
+        return
+    noted = load_file(live)
+    before = f"stage '{config.name}': what was saved is not the model that trained, and is not kept"
+    try:
+        weights = Weights.of(made)
+        chat = text.load(weights)
+        how = backend(config.backend, config.precision)
+        role = of(how.load(weights, chat, weights.head_kind).eval(), how)
+    except ArtifactError as error:
+        raise GuardError(f"{before}: {error}") from None
+    rows = _rows(config, chat, weights.scores, weights)
+    if rows != [noted[f"ids/{i}"].tolist() for i in range(_ROWS)]:
+        raise GuardError(f"{before}: its tokenizer or chat template makes other tokens of the same text")
+    for i, now in enumerate(probe.said(role, rows)):
+        then = noted[f"said/{i}"]
+        gap = float((now - then).abs().max())
+        if not gap <= _APART[config.precision] * max(1.0, float(then.abs().max())):  # also when it is not a number
+            raise GuardError(
+                f"{before}: loaded anew, it is {gap:.2g} {'in score' if role.head else 'nats a token'} away"
+            )
+
+
+def _rows(config: TrainingStage, chat: ChatFormat, scores: bool, weights: Weights) -> list[probe.Row]:
+    """Text, with the tokens in its midst that the stage is new to."""
+    most = min(_TOKENS, text.positions(weights) or _TOKENS)
+    fresh = chat.tokenizer.convert_tokens_to_ids(list(config.new_tokens))
+    rows = probe.rows(chat, scores, most)[:_ROWS]
+    return [[*row[: most // 2], *fresh, *row[most // 2 :]][:most] for row in rows]
