@@ -11,7 +11,7 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -51,7 +51,7 @@ class Bench:
 
     def run(self, runs: Path, before: Callable[[], None] | None = None) -> int:
         """Run the recipe in a child; its exit code, or minus the signal that ended it."""
-        return forked(lambda: _run(self.raw(), runs), before)
+        return forked(lambda: run_recipe(self.raw(), runs), before)
 
     def goes_on(self, runs: Path) -> str:
         """What is wrong when the same command is run again; empty where it finishes with the weights that it should
@@ -79,10 +79,10 @@ def bench(stage: str, kind: str) -> Iterator[Bench]:
         raw = _recipe(stage, kind, folder)
         if len(raw["stages"]) > 1:
             del raw["stages"][stage]
-            assert forked(lambda: _run(raw, parents)) == 0, f"what {stage} starts from does not run"
+            assert forked(lambda: run_recipe(raw, parents)) == 0, f"what {stage} starts from does not run"
         parents.mkdir(exist_ok=True)
         shutil.copytree(parents, whole)
-        assert forked(lambda: _run(_recipe(stage, kind, folder), whole)) == 0, f"{stage} × {kind} does not run"
+        assert forked(lambda: run_recipe(_recipe(stage, kind, folder), whole)) == 0, f"{stage} × {kind} does not run"
         yield Bench(stage, kind, folder, parents, weights_of(whole, stage))
 
 
@@ -113,7 +113,7 @@ def _recipe(stage: str, kind: str, folder: Path) -> dict[str, Any]:
     return {"name": "trial", "model": "tiny", "backend": {"kind": kind}, "stages": kept}
 
 
-def _run(raw: dict[str, Any], runs: Path) -> None:
+def run_recipe(raw: dict[str, Any], runs: Path) -> None:
     from rlhf.console import Screen
     from rlhf.recipe import parse
     from rlhf.runner import run
@@ -194,17 +194,26 @@ def suite(
     words = argparse.ArgumentParser(description=about)
     words.add_argument("--stages", nargs="+", default=STAGES)
     words.add_argument("--backends", nargs="+", default=BACKENDS)
+    words.add_argument("--cells", type=int, help="so many of stages × backends, spread over both; all when left out")
     for name, how in options.items():
         words.add_argument(f"--{name}", **how)
     given = words.parse_args()
     prepare()
     tried, failed = 0, []
-    for stage in given.stages:
-        for kind in given.backends:
-            with bench(stage, kind) as one:
-                for name, why in trials(one, given):
-                    tried += 1
-                    if why:
-                        failed.append(f"{stage} × {kind}, {name}: {why}")
-                        print(f"failed: {failed[-1]}", flush=True)
+    for stage, kind in cells(given.stages, given.backends)[: given.cells]:
+        with bench(stage, kind) as one:
+            for name, why in trials(one, given):
+                tried += 1
+                if why:
+                    failed.append(f"{stage} × {kind}, {name}: {why}")
+                    print(f"failed: {failed[-1]}", flush=True)
     report(tried, failed)
+
+
+def cells(stages: Sequence[str], backends: Sequence[str]) -> list[tuple[str, str]]:
+    """Every stage with every backend, in an order whose beginning has as many of each as can be."""
+    across = len(stages)
+    return [
+        (stages[i % across], backends[(i % across + i // across) % len(backends)])
+        for i in range(across * len(backends))
+    ]
