@@ -7,12 +7,12 @@ from itertools import groupby
 from typing import Any
 
 from rlhf.data.formats import fits
-from rlhf.data.formats.asking import RESPONSE, SYSTEM, asked
+from rlhf.data.formats.asking import PROMPT, RESPONSE, SYSTEM, asked
 from rlhf.data.formats.convert import RANKING
 from rlhf.data.formats.ratings import SCORED
 from rlhf.data.formats.table import Row, named
 from rlhf.data.lines import Rows
-from rlhf.data.messages import BESIDE, ROLES, SPEAKER, SPOKEN, UnusableError
+from rlhf.data.messages import ROLES, SPEAKER, SPOKEN, UnusableError
 from rlhf.data.records import Kind
 from rlhf.errors import DataError
 
@@ -75,9 +75,15 @@ def compared(rows: Rows, kind: Kind | None) -> Rows:
         alike = list(group)
         where, first = alike[0]
         if isinstance(first, dict):
-            yield where, first | {"completions": [row | {"text": row.get(named(row, RESPONSE))} for _, row in alike]}
+            yield where, first | {"completions": [_completion(row) for _, row in alike]}
         else:
             yield from alike
+
+
+def _completion(row: Row) -> Row:
+    """An answer with all that is said of it."""
+    answer = named(row, RESPONSE)
+    return {"text": row.get(answer)} | {n: v for n, v in row.items() if n not in (answer, named(row, PROMPT), *SYSTEM)}
 
 
 def _asked(row: Any) -> Any:
@@ -118,17 +124,13 @@ def conversations(rows: Rows, kind: Kind | None) -> Rows:
 
 
 def _conversation(turns: list[Row], number: Any) -> Row:
-    """The messages in their order, with what the system says beside them. What else they have is named
-    `messages[].field`, to be told of as unread."""
+    """The messages in their order, with the system's beside them where all have the same."""
     orders = {name: keys for name in _ORDER if (keys := _keys(name, [row.get(name) for row in turns]))}
-    found: Row = {"messages": _sorted(turns, orders, number)}
-    read = {*orders, *_NUMBERS, *BESIDE, named(turns[0], SPEAKER), named(turns[0], SPOKEN)}
-    for name in dict.fromkeys(name for row in turns for name in row if name not in read):
-        values = [row[name] for row in turns if row.get(name) is not None]
-        if values:
-            of_all = name in SYSTEM and all(value == values[0] for value in values)
-            found[name if of_all else f"messages[].{name}"] = values[0]
-    return found
+    system = {name: turns[0].get(name) for name in SYSTEM}
+    beside = {name: said for name, said in system.items() if said and all(row.get(name) == said for row in turns)}
+    apart = {*orders, *beside, *_NUMBERS}
+    messages = [{name: value for name, value in row.items() if name not in apart} for row in turns]
+    return {**beside, "messages": _sorted(messages, orders, number)}
 
 
 def _sorted(turns: list[Row], orders: dict[str, list[float]], number: Any) -> list[Row]:
