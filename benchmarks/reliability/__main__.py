@@ -29,6 +29,7 @@ SUITES = (
     Suite("kills", "--stages ppo dpo sft --cells 3", "--full"),
     Suite("disk", "--stages reward ppo dpo --cells 3 --sizes 3"),
     Suite("long", "--stages sft ppo --cells 2 --steps 200 --rollouts 80", "--backends lora"),
+    Suite("determinism", "--stages sft ppo --cells 2 --times 2"),
     Suite("resumes", "--stages sft reward ppo --cells 3"),
     Suite("models", "--every 8"),
     Suite("recipes", "--every 300"),
