@@ -16,8 +16,9 @@ from typing import Any
 from rlhf.config.data import Source
 from rlhf.data import annotated, logs, nested, together
 from rlhf.data.formats import FORMATS, fits
-from rlhf.data.formats.table import Row
-from rlhf.data.formats.texts import templated, without_end
+from rlhf.data.formats.asking import PROMPT, RESPONSE, RIGHT
+from rlhf.data.formats.table import Row, named
+from rlhf.data.formats.texts import is_rendered, templated, without_end
 from rlhf.data.lines import Rows
 from rlhf.data.messages import UnusableError, conversation
 from rlhf.data.records import Kind
@@ -186,6 +187,58 @@ def _holds_messages(row: Row, kind: Kind | None) -> bool:
     return False
 
 
+# ------------------------------------------------------------------------------------------------ values
+
+
+def _has_bytes(row: Row, kind: Kind | None) -> bool:
+    return any(isinstance(value, bytes) for value in row.values())
+
+
+def _decoded(row: Row, kind: Kind | None) -> Row:
+    """Bytes that are UTF-8, as tables have text in columns of bytes, as text."""
+    return {name: _text(value) if isinstance(value, bytes) else value for name, value in row.items()}
+
+
+def _text(value: bytes) -> str | bytes:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value
+
+
+def _answers_with_a_number(row: Row, kind: Kind | None) -> bool:
+    """Whether a row has nothing but numbers to be its answer. Beside a question they may be what rules compare with."""
+    return kind in ("demonstrations", None) and not fits(row, "demonstrations") and _in_words(row, kind) != row
+
+
+def _in_words(row: Row, kind: Kind | None) -> Row:
+    """Numbers that are answers as text."""
+    names = RESPONSE.split("|")
+    if kind is None:
+        names = [name for name in names if name not in RIGHT]
+    found = {n: str(v) if n in names and type(v) in (int, float) else v for n, v in row.items()}
+    return found if fits(found, "demonstrations") else row
+
+
+def _asks_in_text(row: Row, kind: Kind | None) -> bool:
+    """Whether `text` is what judged answers beside it answer, or what a single one does that it does not hold."""
+    if not isinstance(row.get("text"), str) or row.get(named(row, PROMPT)) is not None:
+        return False
+    if fits(_text_as_prompt(row, kind), "preferences"):
+        return True
+    said = row.get(named(row, _REPLY))
+    return isinstance(said, str) and said.strip() not in row["text"] and not is_rendered(row["text"])
+
+
+def _text_as_prompt(row: Row, kind: Kind | None) -> Row:
+    """`text` as `prompt`."""
+    return {"prompt" if name == "text" else name: value for name, value in row.items() if name != "prompt"}
+
+
+_REPLY = "response|completion|answer|reply|output|assistant|model_response|assistant_response"
+"""Fields that hold an answer, and nothing about a text."""
+
+
 # ------------------------------------------------------------------------------------------------ templates
 
 
@@ -209,6 +262,7 @@ ARRANGEMENTS: tuple[Lists | Each | Together, ...] = (
     Each(annotated.is_argilla, annotated.argilla),
     Each(annotated.is_label_studio, annotated.label_studio),
     Each(annotated.is_prodigy, annotated.prodigy),
+    Each(_has_bytes, _decoded),
     Each(_in_capitals, _lower),
     Each(_holds_messages, _unpacked),
     Each(_in_cells, _lists),
@@ -216,8 +270,10 @@ ARRANGEMENTS: tuple[Lists | Each | Together, ...] = (
     Each(logs.is_logged, logs.logged),
     Each(nested.is_nested, nested.flat),
     Together(together.is_turn, together.conversations),
+    Each(_asks_in_text, _text_as_prompt),
     Each(_is_templated, _untemplated),
     Each(nested.is_choice, nested.with_options),
+    Each(_answers_with_a_number, _in_words),
     Together(together.is_node, together.trees),
     Together(together.is_scored_alone, together.compared),
 )

@@ -74,7 +74,7 @@ def right_answer(row: Row) -> str | None:
     beside a prompt alone is one, as slime writes it; beside an answer it says how good that is."""
     judge = row.get("reward_model")
     for place in (row, judge) if isinstance(judge, dict) else (row,):
-        for name in _RIGHT if place.keys() & _RIGHT.keys() else ():
+        for name in RIGHT if place.keys() & RIGHT.keys() else ():
             if isinstance(place.get(name), str | int | float):
                 return str(place[name])
     label = row.get("label")
@@ -82,7 +82,7 @@ def right_answer(row: Row) -> str | None:
     return str(label) if alone and str(label).lower() not in ("true", "false") else None
 
 
-_RIGHT = dict.fromkeys(
+RIGHT = dict.fromkeys(
     [
         "answer",
         "ground_truth",

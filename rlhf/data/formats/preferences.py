@@ -20,11 +20,11 @@ def _names(alone: str, adjectives: str) -> str:
 
 CHOSEN = _names(
     "chosen preferred accepted better positive good winner win winning pos y_w response_chosen answer_winning",
-    "chosen preferred accepted better best good winning positive edited",
+    "chosen preferred accepted better best good winning positive good_edited edited",
 )
 REJECTED = _names(
     "rejected dispreferred worse negative bad loser lose losing neg y_l response_rejected answer_losing",
-    "rejected dispreferred non_preferred worse worst bad losing negative original",
+    "rejected dispreferred non_preferred worse worst bad losing negative bad_edited original",
 )
 _BESIDE = _names("rejected", "rejected")
 

@@ -205,6 +205,11 @@ def _formats(read: Callable[[Callable[[str], Talk]], Read]) -> dict[str, Format]
     }
 
 
+def is_rendered(value: str) -> bool:
+    """Whether a text holds turns."""
+    return any(known(value) for _, known in _RENDERED.values())
+
+
 def templated(value: str) -> Talk | None:
     """The turns of a text that a chat template made, without the opening of an answer at its end; None for another."""
     talk = next((parse(value) for parse, knows in _WRITTEN.values() if knows(value)), None)

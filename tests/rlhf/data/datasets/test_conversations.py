@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from rlhf.data.arrange import arranged
-from rlhf.data.formats import Reader
+from rlhf.data.formats import Reader, kind_of_row
 from rlhf.data.records import Kind
 from rlhf.errors import DataError
 from tests.rlhf.data.datasets.rows import (
@@ -173,6 +173,16 @@ READ: Rows = [
         "u:a a:b",
     ),
     ("cosmopedia", D, {"prompt": "a", "text_token_length": 3, "text": "b", "format": "f"}, "u:a a:b"),
+    ("text and answer", D, {"text": "a", "response": "b"}, "u:a a:b"),
+    ("text that holds its answer", D, {"text": "a b", "response": "b"}, "a:a b"),
+    ("text of turns", D, {"text": "### Human: a ### Assistant: b", "output": "c"}, "u:a a:b"),
+    ("text and two answers", P, {"text": "a", "response_a": "b", "response_b": "c", "label": "a"}, "u:a | b > c"),
+    ("text and a pair", P, {"text": "a", "chosen": "x b", "rejected": "x c"}, "u:a | x b > x c"),
+    ("text and scores", P, {"text": "a", "responses": ["b", "c"], "scores": [2, 1]}, "u:a | b > c @1"),
+    ("deepseek's prompt", Q, {"prompt": "s<｜User｜>a<｜Assistant｜>"}, "s:s u:a"),
+    ("number", D, {"prompt": "a", "completion": 4.5}, "u:a a:4.5"),
+    ("number to compare with", Q, {"question": "a", "answer": 4}, "u:a = 4"),
+    ("bytes", D, {"prompt": b"a", "completion": "\u00e9".encode(), "picture": b"\xff"}, "u:a a:\u00e9"),
     ("tweet", D, {"user": "john", "text": "b"}, "a:b"),
     # ------------------------------------------------------------ other conversations
     ("mt-bench questions", Q, {"question_id": 81, "category": "w", "turns": ["a", "b"]}, "u:a"),
@@ -362,6 +372,17 @@ def test_conversations_without_names_are_read() -> None:
 def test_messages_of_which_nobody_knows_when_they_come(odd: dict[str, Any], says: str) -> None:
     with pytest.raises(DataError, match=says):
         read(D, {"chat_id": 1, "turn": 0, **ASK}, {**odd, **SAY})
+
+
+@pytest.mark.parametrize(("answer", "kind"), [("answer", Q), ("completion", D)])
+def test_what_a_number_beside_a_prompt_is(answer: str, kind: Kind) -> None:
+    ((_, row),) = arranged(iter([("f:1", {"prompt": "a", answer: 4})]), SOURCE, None)
+    assert kind_of_row(row) == kind
+
+
+def test_bytes_that_are_no_text() -> None:
+    with pytest.raises(DataError, match=r"^prompt: is bytes; a string or a list is needed"):
+        read(D, {"prompt": b"\xff", "completion": "b"})
 
 
 def test_messages_of_one_number_must_be_in_order() -> None:

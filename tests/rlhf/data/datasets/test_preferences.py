@@ -14,6 +14,12 @@ KAGGLE = {"id": "1", "model_a": "x", "model_b": "y", "winner_model_a": "1", "win
 READ: Rows = [
     # ------------------------------------------------------------ pairs
     ("hh", P, {"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: a\n\nAssistant: c"}, "u:a | b > c"),
+    (
+        "helpsteer3 edits",
+        P,
+        {"context": [ASK], "original_response": "x", "good_edited_response": "b", "bad_edited_response": "c"},
+        "u:a | b > c",
+    ),
     ("prompt a string, answers messages", P, {"prompt": "a", "chosen": [SAY], "rejected": [NO]}, "u:a | b > c"),
     (
         "ultrafeedback_binarized",
