@@ -109,8 +109,6 @@ _UNREAD = {
     "reasoning": "thoughts beside the answer",
 }
 """Fields of a message that say more than its text does."""
-BESIDE = (*_UNREAD, "weight")
-"""Fields of a message, beside who says what, of which not every value will do."""
 
 
 def _message(item: Mapping[str, Any], field: str) -> Message:

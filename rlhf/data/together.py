@@ -7,13 +7,13 @@ from itertools import groupby
 from typing import Any
 
 from rlhf.data.formats import fits
-from rlhf.data.formats.asking import RESPONSE, SYSTEM, asked
+from rlhf.data.formats.asking import PROMPT, RESPONSE, SYSTEM, asked
 from rlhf.data.formats.convert import RANKING
 from rlhf.data.formats.ratings import SCORED
 from rlhf.data.formats.table import Row, named
 from rlhf.data.formats.values import label_of, truth
 from rlhf.data.lines import Rows
-from rlhf.data.messages import BESIDE, ROLES, SPEAKER, SPOKEN, UnusableError
+from rlhf.data.messages import ROLES, SPEAKER, SPOKEN, UnusableError
 from rlhf.data.records import Kind
 from rlhf.errors import DataError
 
@@ -86,7 +86,9 @@ def _judged(row: Row) -> Row:
     """One of several answers; whether it was picked is its score where it has no other."""
     label = None if _is_scored(row) else label_of(row)
     score = {} if label is None else {"score": truth(row[label], label)}
-    return row | score | {"text": row.get(named(row, RESPONSE))}
+    answer = named(row, RESPONSE)
+    rest = {name: value for name, value in row.items() if name not in (answer, named(row, PROMPT), *SYSTEM)}
+    return rest | score | {"text": row.get(answer)}
 
 
 def _is_scored(row: Row) -> bool:
@@ -135,17 +137,13 @@ def conversations(rows: Rows, kind: Kind | None) -> Rows:
 
 
 def _conversation(turns: list[Row], number: Any) -> Row:
-    """The messages in their order, with what the system says beside them. What else they have is named
-    `messages[].field`, to be told of as unread."""
+    """The messages in their order, with the system's beside them where all have the same."""
     orders = {name: keys for name in _ORDER if (keys := _keys(name, [row.get(name) for row in turns]))}
-    found: Row = {"messages": _sorted(turns, orders, number)}
-    read = {*orders, *_NUMBERS, *BESIDE, named(turns[0], SPEAKER), named(turns[0], SPOKEN)}
-    for name in dict.fromkeys(name for row in turns for name in row if name not in read):
-        values = [row[name] for row in turns if row.get(name) is not None]
-        if values:
-            of_all = name in SYSTEM and all(value == values[0] for value in values)
-            found[name if of_all else f"messages[].{name}"] = values[0]
-    return found
+    system = {name: turns[0].get(name) for name in SYSTEM}
+    beside = {name: said for name, said in system.items() if said and all(row.get(name) == said for row in turns)}
+    apart = {*orders, *beside, *_NUMBERS}
+    messages = [{name: value for name, value in row.items() if name not in apart} for row in turns]
+    return {**beside, "messages": _sorted(messages, orders, number)}
 
 
 def _sorted(turns: list[Row], orders: dict[str, list[float]], number: Any) -> list[Row]:

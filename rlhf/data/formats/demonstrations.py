@@ -82,7 +82,8 @@ def alpaca(row: Row, where: str) -> Demonstration:
 def self_instruct(row: Row, where: str) -> list[Demonstration]:
     """{instruction, instances: [{input, output}]}: an example an instance (Wang et al. 2023)."""
     instances = listed(row["instances"], "instances", "{input, output}", of=dict)
-    return [alpaca({"instruction": row["instruction"], **instance}, where) for instance in instances]
+    given = [{name: one[name] for name in ("input", "output") if name in one} for one in instances]
+    return [alpaca({"instruction": row["instruction"], **one}, where) for one in given]
 
 
 def squad(row: Row, where: str) -> Demonstration:

@@ -83,7 +83,7 @@ def _split_wrongly(row: Row) -> Iterator[str]:
 
 def _unjudged(row: Row, kind: Kind) -> Iterator[str]:
     """Several answers, and nothing that says which is better."""
-    if kind not in ("preferences", "labels"):
+    if kind not in ("preferences", "labels", "demonstrations"):
         return
     if sides := sides_of(row):
         yield f"{sides[0]} and {sides[1]} are two answers: say which is better in a field such as `winner`; "

@@ -34,7 +34,8 @@ def _scored(answer: Row, where: str) -> tuple[list[Message], dict[str, float]]:
     name = named(answer, TEXT)
     known = _numbers(answer, TEXT)
     judgements = answer.get("annotations")
-    for aspect, judged in judgements.items() if isinstance(judgements, dict) else ():
+    for aspect in judgements if isinstance(judgements, dict) else ():
+        judged = judgements[aspect]
         if isinstance(judged, dict) and "Rating" in judged:  # UltraFeedback; N/A where there is none
             known |= numbers({aspect: judged["Rating"]})
     if not known:

@@ -77,23 +77,36 @@ class Format:
 
 
 class Watched(Row):
-    """A row that remembers which of its fields were asked for, by name; not those that only passed by."""
+    """A row that remembers which of its fields were asked for, by name, and which of the objects in them; not those
+    that only passed by, and not those of trees."""
 
     def __init__(self, row: Row) -> None:
         super().__init__(row)
-        self.asked_for: set[str] = set()
+        self._asked_for: dict[str, Any] = {}
 
     def __getitem__(self, name: str) -> Any:
-        self.asked_for.add(name)
-        return super().__getitem__(name)
+        if name not in self._asked_for:
+            value = super().__getitem__(name)
+            self._asked_for[name] = list(map(_watched, value)) if isinstance(value, list) else _watched(value)
+        return self._asked_for[name]
 
     def get(self, name: str, default: Any = None) -> Any:
-        self.asked_for.add(name)
-        return super().get(name, default)
+        if name in self:
+            return self[name]
+        return default
 
     def unread(self) -> tuple[str, ...]:
-        """Fields that are not null, and that nobody asked for."""
-        return tuple(name for name, value in self.items() if name not in self.asked_for and value is not None)
+        """Fields that are not null, and that nobody asked for; those of objects as `messages[].id`."""
+        found = [name for name, value in self.items() if name not in self._asked_for and value is not None]
+        for name, value in self._asked_for.items():
+            inside = [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, Watched)]
+            mark = "[]" if isinstance(value, list) else ""
+            found += dict.fromkeys(f"{name}{mark}.{field}" for one in inside for field in one.unread())
+        return tuple(found)
+
+
+def _watched(value: Any) -> Any:
+    return Watched(value) if type(value) is dict and "replies" not in value else value
 
 
 def named(row: Row, names: str, types: Types | None = None) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from rlhf.data import messages as m
 from rlhf.data.formats.asking import asked, opened, said
 from rlhf.data.formats.table import TURNS, Format, Read, Row, named
+from rlhf.data.formats.verdicts import has_two_answers
 from rlhf.data.messages import ROLES, UnusableError, text
 from rlhf.data.records import Demonstration, Message, Prompt
 from rlhf.data.transcripts import dialogue, is_transcript, transcript
@@ -235,6 +236,6 @@ _ASKED = "prompt|instruction|question|query|problem|input"
 TEXTS = {
     **_formats(rendered),
     "prompted_text": Format(prompted_text, {_ASKED: TURNS, "text|content": str}),
-    "text": Format(plain_text, {_TEXT: str}),
+    "text": Format(plain_text, {_TEXT: str}, lambda row: not has_two_answers(row)),
 }
 PROMPT_TEXTS = {**_formats(rendered_prompt), "text": Format(prompt_text, {"text": str})}

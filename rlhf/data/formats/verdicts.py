@@ -43,6 +43,12 @@ def sides_of(row: Row) -> Sides | None:
     return _sides_among(tuple(row))
 
 
+def has_two_answers(row: Row) -> bool:
+    """Whether two of a row's fields are texts, or conversations, to compare."""
+    sides = sides_of(row)
+    return sides is not None and all(isinstance(row[side], TURNS) for side in sides)
+
+
 @lru_cache(256)
 def _sides_among(names: tuple[str, ...]) -> Sides | None:
     options = "c" in names or "C" in names

@@ -276,6 +276,9 @@ OTHERS: list[tuple[Kind, str, Any, Expected]] = [
     ("demonstrations", "null answer", {"instruction": "q", "output": None},
      Fault("output: is missing or null; a string is")),
     ("demonstrations", "number for an answer", {"question": "q", "answer": 4}, Demonstration([ask("q"), say("4")], "")),
+    ("demonstrations", "a text and two answers", {"text": "q", "response_a": "a", "response_b": "b"},
+     Fault("fields: found text (a string), response_a (a string), response_b (a string), which no format of "
+           "demonstrations reads; response_a and response_b are two answers: say which is better")),
     ("demonstrations", "truth for an answer", {"question": "q", "answer": True},
      Fault("answer: is a truth value; a string is needed")),
     ("demonstrations", "null input", {"instruction": "q", "input": None, "output": "a"},

@@ -544,3 +544,26 @@ def test_a_tie_says_so(row: dict[str, Any]) -> None:
     _, record = auto("preferences", row)
     assert isinstance(record, Preference) and record.tie
     assert {record.chosen[0]["content"], record.rejected[0]["content"]} == {"b", "c"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "row", "unread"),
+    [
+        ("demonstrations", {"messages": [{**ask("a"), "id": 1}, {**say("b"), "name": None}]}, ["messages[].id"]),
+        (
+            "demonstrations",
+            {"instruction": "a", "instances": [{"input": "x", "output": "b", "id": 1}]},
+            ["instances[].id"],
+        ),
+        (
+            "scores",
+            {"prompt": "a", "completions": [{"text": "b", "annotations": {"wit": {"Rating": 1, "Why": "c"}}}]},
+            ["completions[].annotations.wit.Why"],
+        ),
+        ("preferences", {"prompt": TREE | {"id": 1}}, []),
+    ],
+)
+def test_fields_inside_others_that_are_not_read_are_told(kind: Kind, row: dict[str, Any], unread: list[str]) -> None:
+    reader = Reader(kind)
+    reader.read(row, "f:1")
+    assert list(reader.unread) == unread
