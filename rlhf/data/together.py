@@ -87,7 +87,7 @@ def _judged(row: Row) -> Row:
     label = None if _is_scored(row) else label_of(row)
     score = {} if label is None else {"score": truth(row[label], label)}
     answer = named(row, RESPONSE)
-    rest = {name: value for name, value in row.items() if name not in (answer, named(row, PROMPT), *SYSTEM)}
+    rest = {name: value for name, value in row.items() if name not in (answer, label, named(row, PROMPT), *SYSTEM)}
     return rest | score | {"text": row.get(answer)}
 
 
