@@ -86,7 +86,7 @@ def _judged(row: Row) -> Row:
     """An answer with all that is said of it; whether it was picked is its score where it has no other."""
     answer, label = named(row, RESPONSE), None if _is_scored(row) else label_of(row)
     score = {} if label is None else {"score": truth(row[label], label)}
-    aside = {answer, named(row, PROMPT), *SYSTEM}
+    aside = (answer, label, named(row, PROMPT), *SYSTEM)
     return {"text": row.get(answer)} | {name: value for name, value in row.items() if name not in aside} | score
 
 

@@ -33,8 +33,9 @@ def scored(row: Row, where: str) -> Rated:
 def _scored(answer: Row, where: str) -> tuple[list[Message], dict[str, float]]:
     name = named(answer, TEXT)
     known = _numbers(answer, TEXT)
-    judgements = answer.get("annotations")
-    for aspect in judgements if isinstance(judgements, dict) else ():
+    given = answer.get("annotations")
+    judgements = given if isinstance(given, dict) else {}
+    for aspect in judgements:
         judged = judgements[aspect]
         if isinstance(judged, dict) and "Rating" in judged:  # UltraFeedback; N/A where there is none
             known |= numbers({aspect: judged["Rating"]})

@@ -495,7 +495,7 @@ WAYS = [
         lambda r: instructed(r.prompt) | {"output": [content(r.chosen), content(r.rejected)]}),
     Way("preferences", "tldr", pairs(one_question).map(summarised), tldr),
     Way("preferences", "one_hot", binary, one_hot),
-    Way("preferences", "preference_strength", measured,
+    Way("preferences", "preference_strength", pairs(margin=st.floats(1e-3, 3), ties=True),
         lambda r: {"context": r.prompt, **both(r, "response1", "response2"), "overall_preference": -(r.margin or 0.0)}),
     Way("preferences", "shp", pairs(no_transcript),
         lambda r: field("history", r.prompt) | both(r, "human_ref_B", "human_ref_A") | {"labels": 0}),
