@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check matrix bench-ppo install clean
+.PHONY: demo test check matrix reliability bench-ppo install clean
 
 demo: install
 	$(BIN)/rlhf run quickstart
@@ -20,6 +20,9 @@ check: install
 
 matrix: install
 	$(BIN)/python -m tests.matrix
+
+reliability: install
+	$(BIN)/python -m benchmarks.reliability $(if $(FULL),--full)
 
 bench-ppo: install
 	$(BIN)/python -m benchmarks.ppo.compare all

@@ -19,6 +19,8 @@ _SHOWN = {
     "ppo": ("score", "kl", "response_length", "finished"),
 }
 """The few numbers of each kind of stage that belong on the screen; metrics.jsonl has all."""
+_LINES = 200
+"""Most lines of progress of a stage off a terminal, where they end up in a file."""
 
 
 class Screen:
@@ -33,6 +35,8 @@ class Screen:
         self._start = time.monotonic()
         self._first: tuple[int, float] | None = None
         """The first step that was logged, and when: what came before it, such as loading, comes only once."""
+        self._line = -1
+        """The last line of progress, of `_LINES`."""
 
     @property
     def live(self) -> bool:
@@ -44,7 +48,7 @@ class Screen:
     def stage(self, title: str, kind: str) -> None:
         """A stage begins."""
         self._title, self._shown, self._start = title, _SHOWN.get(kind, ()), time.monotonic()
-        self._first = None
+        self._first, self._line = None, -1
         if self.live:
             self._status = self.console.status(title)
             self._status.start()
@@ -60,7 +64,8 @@ class Screen:
         left = [f"{duration((now - at) / (step - first) * max(steps - step, 0))} left"] if step > first else []
         if self._status is not None:
             self._status.update("  ".join([self._title, f"{step}/{steps}", numbers, *left]))
-        else:
+        elif (line := step * _LINES // steps) > self._line:
+            self._line = line
             self.say(f"  {step:>4}/{steps}  {numbers}  ({', '.join([duration(now - self._start), *left])})")
 
     def done(self, text: str) -> None:

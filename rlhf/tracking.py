@@ -53,15 +53,14 @@ class Tracker:
 
     def rewind(self, step: int) -> None:
         """Forget what was logged after `step`: an interrupted stage goes on from there."""
-        kept: list[str] = []
-        for line in self.path.read_text("utf-8").splitlines(True):
-            if line.endswith("}\n") and json.loads(line)["step"] <= step:  # a power cut may have torn the last
-                kept.append(line)
-        before = json.loads(kept[-1])["time"] if kept else 0.0
-        self._start = min(self._start, time.time() - before)
         self._file.close()
-        beside = self.path.with_suffix(".new")
-        beside.write_text("".join(kept), encoding="utf-8")
+        beside, last = self.path.with_suffix(".new"), 0.0
+        with self.path.open(encoding="utf-8") as old, beside.open("w", encoding="utf-8") as new:
+            for line in old:
+                if line.endswith("}\n") and (logged := json.loads(line))["step"] <= step:  # the last may be torn
+                    new.write(line)
+                    last = logged["time"]
+        self._start = min(self._start, time.time() - last)
         beside.replace(self.path)
         self._file = self.path.open("a", encoding="utf-8")
 

@@ -160,7 +160,7 @@ def _trained(model: Any) -> dict[str, nn.Parameter]:
 class _Report(TrainerCallback):
     """Sends the trainer's logs to the tracker and stops on a number that is not finite, or when asked to. Logs at every
     checkpoint too: a line is of the steps since the one before it, and must not reach behind where an interrupted run
-    goes on."""
+    goes on. The trainer keeps no logs of its own, which each checkpoint would hold from the first step on."""
 
     def __init__(self, tracker: Tracker, stop: Callable[[], bool]) -> None:
         self.tracker, self.stop = tracker, stop
@@ -180,6 +180,7 @@ class _Report(TrainerCallback):
         logs: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
+        state.log_history.clear()
         if logs and "train_runtime" not in logs:
             check_finite(logs, f"step {state.global_step}")
             self.tracker.log(logs, state.global_step, state.max_steps if "loss" in logs else None)

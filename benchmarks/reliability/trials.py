@@ -11,7 +11,7 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -195,17 +195,26 @@ def suite(
     words = argparse.ArgumentParser(description=about)
     words.add_argument("--stages", nargs="+", default=STAGES)
     words.add_argument("--backends", nargs="+", default=BACKENDS)
+    words.add_argument("--cells", type=int, help="so many of stages × backends, spread over both; all when left out")
     for name, how in options.items():
         words.add_argument(f"--{name}", **how)
     given = words.parse_args()
     prepare()
     tried, failed = 0, []
-    for stage in given.stages:
-        for kind in given.backends:
-            with bench(stage, kind) as one:
-                for name, why in trials(one, given):
-                    tried += 1
-                    if why:
-                        failed.append(f"{stage} × {kind}, {name}: {why}")
-                        print(f"failed: {failed[-1]}", flush=True)
+    for stage, kind in cells(given.stages, given.backends)[: given.cells]:
+        with bench(stage, kind) as one:
+            for name, why in trials(one, given):
+                tried += 1
+                if why:
+                    failed.append(f"{stage} × {kind}, {name}: {why}")
+                    print(f"failed: {failed[-1]}", flush=True)
     report(tried, failed)
+
+
+def cells(stages: Sequence[str], backends: Sequence[str]) -> list[tuple[str, str]]:
+    """Every stage with every backend, in an order whose beginning has as many of each as can be."""
+    across = len(stages)
+    return [
+        (stages[i % across], backends[(i % across + i // across) % len(backends)])
+        for i in range(across * len(backends))
+    ]

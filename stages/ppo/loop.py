@@ -41,7 +41,7 @@ from rlhf.rollout import Rollout, Sampling, engine_for, sample
 from rlhf.tracking import Tracker
 from stages.ppo.batch import Batch
 from stages.ppo.config import PPOConfig
-from stages.ppo.watch import Look, Watch
+from stages.ppo.watch import Watch
 
 
 class Loop:
@@ -151,10 +151,10 @@ class Loop:
 
     def end_watch(self, watch: Watch, metrics: Mapping[str, float], tracker: Tracker, out: Path) -> dict[str, float]:
         """Look at the last policy, and go back to the best one when asked to; metrics of the one that is kept."""
-        if watch.looks[-1].step != self.done:
+        if watch.last.step != self.done:
             self.look(metrics, tracker, out, last=True)
         if not watch.config.keep_best:
-            return {**metrics, **watch.looks[-1].said}
+            return {**metrics, **watch.last.said}
         watch.restore_best(self.trained, out)
         same = "" if watch.best.step else ": the one that the stage started from; the judge liked none better"
         tracker.screen.say(f"  kept: the policy after rollout {watch.best.step} of {self.done}{same}")
@@ -167,7 +167,7 @@ class Loop:
             "first_score": self.first_score,
             "metrics": self.last,
             "kl_coef": self.kl.coef,
-            "looks": [list(look) for look in self.watch.looks] if self.watch else [],
+            "watch": self.watch.state() if self.watch else {},
             "trained": [parameter.detach() for parameter in self.trained],
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
@@ -180,7 +180,7 @@ class Loop:
         self.done, self.first_score, self.kl.coef = state["done"], state["first_score"], state["kl_coef"]
         self.last = state["metrics"]
         if self.watch is not None:
-            self.watch.looks = [Look(*look) for look in state["looks"]]
+            self.watch.restore(state["watch"])
             self.watch.take_back(begun.folder, out)
         checkpoint.copy_into(self.trained, state["trained"])
         self.optimizer.load_state_dict(state["optimizer"])

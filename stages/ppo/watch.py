@@ -4,10 +4,11 @@ Past some KL the score that is maximised and the quality that is meant part (Gao
 Model Overoptimization"). The policy of the best look is kept, and a run whose scores have parted is stopped.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -43,6 +44,9 @@ class Look(NamedTuple):
         return {"heldout/reward": self.reward, "heldout/judge": self.judge}
 
 
+_NONE = Look(-1, -math.inf, -math.inf, {})
+
+
 @dataclass
 class Watch:
     """Looks at a policy while it trains."""
@@ -54,19 +58,17 @@ class Watch:
     judge: Reward
     sampling: Sampling
     seed: int
-    looks: list[Look]
-
-    @property
-    def best(self) -> Look:
-        """The look with the judge's highest score; the first of equals."""
-        return max(self.looks, key=lambda look: look.judge)
+    best: Look = _NONE
+    """The look with the judge's highest score; the first of equals."""
+    last: Look = _NONE
+    since: int = 0
+    """Looks since the best."""
 
     @property
     def parted(self) -> bool:
         """Whether the reward has risen for `patience` looks since the judge's best."""
-        last, best = self.looks[-1], self.best
-        since = len(self.looks) - 1 - self.looks.index(best)
-        return bool(self.config.patience) and since >= (self.config.patience or 0) and last.reward > best.reward
+        patience = self.config.patience
+        return patience is not None and self.since >= patience and self.last.reward > self.best.reward
 
     def due(self, step: int, steps: int) -> bool:
         """Whether to look after this many rollouts."""
@@ -93,10 +95,24 @@ class Watch:
             if not bool(score_B.isfinite().all()):
                 raise GuardError(f"after rollout {step}: the {name} gives a held-out answer a score that is not finite")
         look = Look(step, float(reward_B.float().mean()), float(judge_B.float().mean()), dict(metrics))
-        self.looks.append(look)
+        self.take(look)
         if self.config.keep_best and self.best is look:
             checkpoint.put(out / CHECKPOINT / BEST, {"trained": [p.detach() for p in trained]})
         return look
+
+    def take(self, look: Look) -> None:
+        """Count a look, and remember it if it is the best."""
+        better = look.judge > self.best.judge
+        self.last, self.since = look, 0 if better else self.since + 1
+        if better:
+            self.best = look
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds of it."""
+        return {"best": list(self.best), "last": list(self.last), "since": self.since}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.best, self.last, self.since = Look(*state["best"]), Look(*state["last"]), state["since"]
 
     def files(self, out: Path) -> list[Path]:
         """What a checkpoint counts on."""

@@ -19,7 +19,9 @@ from rlhf.errors import GuardError, RecipeError
 from rlhf.recipe import parse
 from rlhf.runner import run
 from rlhf.weights import Weights
+from stages.ppo.config import WatchConfig
 from stages.ppo.loop import Loop
+from stages.ppo.watch import Look, Watch
 from tests.conftest import SHOP, metrics_of, small_recipe
 from tests.rlhf.test_backends import random_model
 
@@ -265,6 +267,19 @@ def test_a_run_whose_scores_part_is_stopped(tmp_path: Path, capsys: pytest.Captu
     made = run(parse(raw), tmp_path, Screen(quiet=True))["ppo"]
     assert made.metrics["updates"] == 2
     assert "the judge does not follow" in capsys.readouterr().err
+
+
+def test_a_watch_remembers_its_best_and_last_looks_alone() -> None:
+    nothing: Any = None
+    config = WatchConfig.model_validate({"judge": {"rule": SHOP_RULE}, "patience": 2})
+    watch = Watch(config, [], [], *[nothing] * 4)
+    sizes = []
+    for step, judge in enumerate([1.0, 3.0, 3.0, 2.0, 1.0]):
+        watch.take(Look(step, float(step), judge, {"kl": 0.5}))
+        sizes.append(len(json.dumps(watch.state())))
+        assert watch.parted == (step >= 3)
+    assert (watch.best.step, watch.last.step, watch.since) == (1, 4, 3)
+    assert len({*sizes}) == 1
 
 
 def test_a_watched_run_that_is_interrupted_keeps_the_same_policy(tmp_path: Path) -> None:
