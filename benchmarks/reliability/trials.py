@@ -10,6 +10,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -202,12 +203,14 @@ def suite(
     prepare()
     tried, failed = 0, []
     for stage, kind in cells(given.stages, given.backends)[: given.cells]:
+        start, before = time.monotonic(), tried
         with bench(stage, kind) as one:
             for name, why in trials(one, given):
                 tried += 1
                 if why:
                     failed.append(f"{stage} × {kind}, {name}: {why}")
                     print(f"failed: {failed[-1]}", flush=True)
+        print(f"{stage} × {kind}: {tried - before} tried, {time.monotonic() - start:.0f} s", file=sys.stderr)
     report(tried, failed)
 
 
