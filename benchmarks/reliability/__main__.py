@@ -27,9 +27,9 @@ class Suite(NamedTuple):
 SUITES = (
     Suite("canaries", "secrets paths"),
     Suite("kills", "--stages ppo dpo sft --cells 3", "--full"),
-    Suite("disk", "--stages reward ppo dpo --cells 3 --sizes 3"),
+    Suite("disk", "--stages reward ppo dpo --cells 3 --sizes 2"),
     Suite("long", "--stages sft ppo --cells 2 --steps 200 --rollouts 80", "--backends lora"),
-    Suite("resumes", "--stages sft reward ppo --cells 3"),
+    Suite("resumes", "--stages reward ppo --cells 2"),
     Suite("models", "--every 8"),
     Suite("recipes", "--every 300"),
 )
