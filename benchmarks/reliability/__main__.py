@@ -30,6 +30,7 @@ SUITES = (
     Suite("disk", "--stages reward ppo dpo --cells 3 --sizes 2"),
     Suite("long", "--stages sft ppo --cells 2 --steps 200 --rollouts 80", "--backends lora"),
     Suite("resumes", "--stages reward ppo --cells 2"),
+    Suite("determinism", "--stages dpo ppo --cells 2 --times 1", "--times 3"),
     Suite("models", "--every 8"),
     Suite("recipes", "--every 300"),
 )
