@@ -43,6 +43,11 @@ def test_all_suites_in_one_command() -> None:
     assert found["recipes"]["tried"] == found["recipes"]["survived"] > 50
 
 
+def test_no_suite_is_forgotten() -> None:
+    beside = {path.stem for path in Path(everything.__file__).parent.iterdir() if not path.stem.startswith("_")}
+    assert beside - {"common", "trials"} == {suite.name for suite in everything.SUITES}
+
+
 def test_a_suite_that_fails_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     suites = [everything.Suite("nonesuch", "")]
     monkeypatch.setattr(everything, "SUITES", suites)

@@ -27,10 +27,10 @@ class Suite(NamedTuple):
 SUITES = (
     Suite("canaries", "secrets paths"),
     Suite("kills", "--stages ppo dpo sft --cells 3", "--full"),
-    Suite("disk", "--stages reward ppo dpo --cells 3 --sizes 3"),
+    Suite("disk", "--stages reward ppo dpo --cells 3 --sizes 2"),
     Suite("long", "--stages sft ppo --cells 2 --steps 200 --rollouts 80", "--backends lora"),
-    Suite("determinism", "--stages sft ppo --cells 2 --times 2"),
-    Suite("resumes", "--stages sft reward ppo --cells 3"),
+    Suite("resumes", "--stages reward ppo --cells 2"),
+    Suite("determinism", "--stages dpo ppo --cells 2 --times 1", "--times 3"),
     Suite("models", "--every 8"),
     Suite("recipes", "--every 300"),
 )

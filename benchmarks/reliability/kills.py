@@ -70,8 +70,8 @@ def trials(one: Bench, given: argparse.Namespace) -> Iterator[tuple[str, str]]:
     """Every trial of a stage and a backend."""
     full, chance = given.full, random.Random(len(one.stage + one.kind))
     count, seconds = undisturbed(one)
-    numbers = range(1, count + 1) if full else sorted(chance.sample(range(1, count + 1), 4))
-    times = RANDOM_TIMES if full else 2
+    numbers = range(1, count + 1) if full else sorted(chance.sample(range(1, count + 1), 3))
+    times = RANDOM_TIMES if full else 1
     ways = [(f"event {n} of {count}", n, None) for n in numbers]
     ways += [(f"after {t:.2f} s", None, t) for t in sorted(chance.uniform(0, seconds) for _ in range(times))]
     for name, number, moment in ways:
