@@ -6,6 +6,7 @@ one, and an answer has the ids that a policy would have to produce, the stop tok
 """
 
 import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -355,11 +356,13 @@ def fit(
     head = [m for m in prompt[:1] if m["role"] == "system"]
     starts = [i for i, m in enumerate(prompt) if m["role"] == "user" and i > len(head)]
     shorter = [[*head, *prompt[i:]] for i in starts]
-    for candidate in shorter:
-        if length(candidate) <= limit:
-            return candidate
+    longest = bisect_left(range(len(shorter)), True, key=lambda i: length(shorter[i]) <= limit)
+    if longest < len(shorter):
+        return shorter[longest]
     shortest = shorter[-1] if shorter else prompt
-    return _fit_turn(chat, shortest, len(head), limit, length) if len(shortest) > len(head) else None
+    if len(shortest) == len(head) or shortest[len(head)]["role"] == "assistant":
+        return None
+    return _fit_turn(chat, shortest, len(head), limit, length)
 
 
 def _fit_turn(

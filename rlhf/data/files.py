@@ -28,9 +28,9 @@ def read(path: Path) -> Rows:
         raise DataError(f"data.path: {error}") from None
     for file in files:
         name = short(file)
-        if what := foreign(file):
-            raise DataError(f"{name}: {what}")
         try:
+            if what := foreign(file):
+                raise DataError(f"{name}: {what}")
             for place, row in READERS[ending(file)](file):
                 yield f"{name}:{place}", row
         except _DAMAGED as error:
@@ -53,11 +53,16 @@ def found(path: Path) -> list[Path]:
     if path.is_dir():
         files = [p for p in _with_rows(path, path.rglob("*")) if _suffix(p) in READERS]
         _check_one_kind(name, path, files)
-    elif first := next((i for i, part in enumerate(path.parts) if any(sign in part for sign in "*?[")), 0):
-        folder, pattern = Path(*path.parts[:first]), Path(*path.parts[first:])
-        files = _with_rows(folder, folder.glob(str(pattern)), any(part.startswith(".") for part in pattern.parts))
     else:
-        raise DataError(f"no file {name}{nearby(path)}")
+        first = next((i for i, part in enumerate(path.parts) if any(sign in part for sign in "*?[")), None)
+        if first is None:
+            raise DataError(f"no file {name}{nearby(path)}")
+        folder, pattern = Path(*path.parts[:first]), Path(*path.parts[first:])
+        try:
+            fitting = list(folder.glob(str(pattern)))
+        except ValueError as error:
+            raise DataError(f"{name} is no pattern ({first_line(error)}); such as folder/**/*.jsonl") from None
+        files = _with_rows(folder, fitting, any(part.startswith(".") for part in pattern.parts))
     if not files:
         raise DataError(f"{name} {'holds' if path.is_dir() else 'fits'} no file that can be read")
     _check_no_part_is_missing(path, files)

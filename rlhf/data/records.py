@@ -66,11 +66,11 @@ Record = Demonstration | Preference | Prompt | Rated
 
 
 def identity(record: Record) -> int:
-    """Equal for records of the same words, of which the same is said, in this process."""
+    """Equal for records of the same turns, of which the same is said, in this process."""
     told: object = None
     match record:
         case Preference():
-            parts, told = [record.prompt, record.chosen, record.rejected], record.tie
+            parts, told = [record.prompt, record.chosen, record.rejected], (record.margin, record.tie)
         case Rated():
             parts = [record.prompt, *(answer for answer, _ in record.answers)]
             told = tuple(tuple(sorted(numbers.items())) for _, numbers in record.answers)
@@ -78,10 +78,11 @@ def identity(record: Record) -> int:
             parts, told = [record.messages], record.answer
         case _:
             parts = [record.messages]
-    return hash((told, *[tuple(map(_CONTENT, part)) for part in parts]))
+    said = repr(told)  # as text: Python's hashes of -1 and -2 are equal
+    return hash((said, *[tuple(map(_SAID, part)) for part in parts]))
 
 
-_CONTENT = itemgetter("content")
+_SAID = itemgetter("role", "content")
 
 
 def prompt_of(record: Record) -> list[Message]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from rlhf.config.data import DataConfig
+from rlhf.data import files
 from rlhf.data.canonical import rows_of
 from rlhf.data.faults import Lists, begun
 from rlhf.data.intake import Intake
@@ -18,6 +19,7 @@ from rlhf.errors import DataError
 
 def convert(data: DataConfig, kind: Kind, out: Path) -> dict[str, Any]:
     """Every usable record of the sources, in their order, to the file `out`; the books. Raises DataError as `load`."""
+    _check_apart(data, out)
     lists = Lists(*(out.with_name(f"{out.stem}.{which}_rows.jsonl") for which in ("bad", "dropped")))
     intake = Intake(data, kind, begun(lists))
     with _new(out) as file:
@@ -32,6 +34,7 @@ def split(data: DataConfig, kind: Kind, folder: Path) -> dict[str, Any]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"{folder}: cannot be made ({error.strerror}); name a folder") from None
+    _check_apart(data, *(folder / f"{name}.jsonl" for name in ("train", "held_out")))
     found = load(data, kind, folder)
     for name, records in (("train", found.train), ("held_out", found.held_out)):
         with _new(folder / f"{name}.jsonl") as file:
@@ -41,11 +44,20 @@ def split(data: DataConfig, kind: Kind, folder: Path) -> dict[str, Any]:
 
 def mix(data: DataConfig, kind: Kind, out: Path, seed: int = 0) -> dict[str, Any]:
     """Sources by their weights, shuffled, to the file `out`."""
+    _check_apart(data, out)
     found = load(data.model_copy(update={"eval_fraction": 0.0}), kind, out.parent)
     random.Random(seed).shuffle(found.train)
     with _new(out) as file:
         _write(found.train, file)
     return found.ledger
+
+
+def _check_apart(data: DataConfig, *made: Path) -> None:
+    """Raise DataError where a file to be written is one that is read."""
+    read = {file.resolve() for source in data.sources.values() if source.path for file in files.found(source.path)}
+    for path in made:
+        if path.resolve() in read:
+            raise DataError(f"{path}: is read from, and would be lost; name another place")
 
 
 def _write(records: Iterable[Record], file: IO[str]) -> int:

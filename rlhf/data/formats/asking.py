@@ -75,8 +75,9 @@ def right_answer(row: Row) -> str | None:
     judge = row.get("reward_model")
     for place in (row, judge) if isinstance(judge, dict) else (row,):
         for name in RIGHT if place.keys() & RIGHT.keys() else ():
-            if isinstance(place.get(name), str | int | float):
-                return str(place[name])
+            value = place.get(name)
+            if isinstance(value, str | int | float) and str(value).strip():
+                return str(value)
     label = row.get("label")
     alone = isinstance(label, str | int | float) and "prompt" in row and named(row, RESPONSE) not in row
     return str(label) if alone and str(label).lower() not in ("true", "false") else None

@@ -215,6 +215,12 @@ def test_then_the_beginning_of_the_turn(chats: Chats) -> None:
     assert kept == talk("😀")
 
 
+def test_an_earlier_answer_is_not_cut(chats: Chats) -> None:
+    long = [{"role": "assistant", "content": "word " * 99}, {"role": "tool", "content": "t"}, *talk("", "b")[1:]]
+    rows, ledger = encode_demonstrations([Demonstration(long, "x:1")], chats("chatml"), 60)
+    assert not rows and ledger["dropped"] == {"too long": 1}
+
+
 def test_what_does_not_fit_is_dropped_and_counted(chats: Chats) -> None:
     chat = chats("chatml")
     long = "d" * 50

@@ -301,6 +301,15 @@ def test_a_link_to_nothing(tmp_path: Path) -> None:
         places(tmp_path)
 
 
+def test_a_pattern_in_the_working_directory(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write("x.jsonl", "{}")
+    monkeypatch.chdir(tmp_path)
+    assert files.found(Path("*.jsonl")) == [Path("x.jsonl")]
+    if sys.version_info < (3, 13):
+        with pytest.raises(DataError, match=r"^\*\*\.jsonl is no pattern \("):
+            files.found(Path("**.jsonl"))
+
+
 def test_parts_of_a_table(write: Write, tmp_path: Path) -> None:
     parts = [write(f"train-0000{i}-of-00004-{i}f.jsonl", "{}") for i in (0, 1, 3)]
     for path in (tmp_path, tmp_path / "train*"):

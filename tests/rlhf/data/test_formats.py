@@ -389,7 +389,8 @@ def test_prompts(name: str, row: dict[str, Any], messages: list[Message]) -> Non
 
 def test_a_prompt_keeps_the_right_answer_for_rules() -> None:
     pair = {"chosen": [ask("2 + 2?"), say("4")], "rejected": [ask("2 + 2?"), say("5")], "answer": 4}
-    for row in ({"prompt": "2 + 2?", "answer": 4}, {"text": "2 + 2?", "answer": "4"}, pair):
+    blank = {"prompt": "2 + 2?", "answer": " ", "ground_truth": "4"}
+    for row in (blank, {"prompt": "2 + 2?", "answer": 4}, {"text": "2 + 2?", "answer": "4"}, pair):
         assert auto("prompts", row)[1].answer == "4"
 
 

@@ -1,4 +1,6 @@
-from rlhf.data.records import Demonstration, Message, Preference, Prompt, prompt_key, prompt_of
+import pytest
+
+from rlhf.data.records import Demonstration, Message, Preference, Prompt, Rated, Record, identity, prompt_key, prompt_of
 
 
 def turn(role: str, content: str) -> Message:
@@ -33,3 +35,23 @@ def test_text_without_a_prompt_is_its_own() -> None:
     one, two = (Demonstration([turn("assistant", text)], "") for text in ("Once.", "Twice."))
     assert prompt_of(one) == []
     assert prompt_key(one) == "assistant: Once." != prompt_key(two)
+
+
+def rated(*scores: float) -> Rated:
+    return Rated(ASKED, [([ANSWER], {"score": score}) for score in scores], "")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (rated(-1, -2), rated(-2, -1)),
+        (
+            Preference(ASKED, [ANSWER], [turn("assistant", "No.")], "", 1.0),
+            Preference(ASKED, [ANSWER], [turn("assistant", "No.")], ""),
+        ),
+        (Demonstration([*ASKED, ANSWER], ""), Demonstration([turn("user", "Be brief."), ASKED[1], ANSWER], "")),
+    ],
+    ids=["numbers", "margin", "roles"],
+)
+def test_what_is_said_otherwise_is_no_duplicate(one: Record, other: Record) -> None:
+    assert identity(one) != identity(other)

@@ -106,6 +106,18 @@ def test_words_that_are_wrong_are_named(words: list[str], told: str) -> None:
     assert told in str(caught.value)
 
 
+def test_what_is_read_is_not_written_over(tmp_path: Path) -> None:
+    path = lay(tmp_path / "train.jsonl", pairs(3))
+    data, before = data_block([str(path)]), path.read_text()
+    with pytest.raises(DataError, match=r"train\.jsonl: is read from, and would be lost; name another place"):
+        rewrite.convert(data, "preferences", path)
+    with pytest.raises(DataError, match="is read from"):
+        rewrite.split(data, "preferences", tmp_path)
+    with pytest.raises(DataError, match="is read from"):
+        rewrite.mix(data, "preferences", path)
+    assert path.read_text() == before
+
+
 def test_names_of_others_cannot_command_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = lay(tmp_path / "x.jsonl", [{"prompt": "q", "chosen": "a", "rejected": "b", "\x1b[2J": 1}])
     cli_data.convert([str(path)], tmp_path / "out.jsonl")
