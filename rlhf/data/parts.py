@@ -3,6 +3,8 @@
 import multiprocessing
 from array import array
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from rlhf.data.intake import Intake
 from rlhf.data.jsons import is_one_value, json_lines, parsed
 from rlhf.data.lines import Rows, short
 from rlhf.data.records import Kind, identity, share
+from rlhf.errors import DataError
 
 LEAST = 32 << 20
 """Bytes of a part below which a process does not pay."""
@@ -44,14 +47,15 @@ def parts_of(data: DataConfig, kind: Kind, workers: int) -> list[Part]:
     path = data.path
     if workers < 2 or "fork" not in multiprocessing.get_all_start_methods() or path is None:
         return []
-    if data.mix or data.eval_path or data.max_rows or not path.is_file():
-        return []
+    if data.mix or data.eval_path or data.max_rows or data.rows or not path.is_file():
+        return []  # a function of the user's own may remember rows
     if files.READERS.get(path.suffix.lower()) is not json_lines:
         return []
     count = min(workers, path.stat().st_size // LEAST)
     if count < 2 or is_one_value(path) or is_arranged(files.read_source(data), data, kind):
         return []
-    return list(_cut(path, count))
+    parts = list(_cut(path, count))
+    return parts if len(parts) > 1 else []
 
 
 def _cut(path: Path, count: int) -> Iterator[Part]:
@@ -65,7 +69,8 @@ def _cut(path: Path, count: int) -> Iterator[Part]:
                 yield Part(path, start, end, line)
             file.seek(start)
             while start < end:
-                block = file.read(min(1 << 20, end - start))
+                if not (block := file.read(min(1 << 20, end - start))):
+                    raise _shorter(path)
                 start += len(block)
                 line += block.count(b"\n")
 
@@ -83,8 +88,14 @@ def _lines(part: Part) -> Iterator[bytes]:
         left = part.end - part.start
         while left > 0:
             raw = file.readline()
+            if not raw:
+                raise _shorter(part.path)
             left -= len(raw)
             yield raw
+
+
+def _shorter(path: Path) -> DataError:
+    return DataError(f"{short(path)}: became shorter while it was read; read it again once it stays as it is")
 
 
 def read_in_parts(intake: Intake, parts: list[Part]) -> tuple[int, int]:
@@ -104,8 +115,8 @@ def _added(intake: Intake, jobs: "list[_Job]") -> tuple[int, int]:
     used: set[int] = set()
     held_out: set[int] = set()
     counts = [0, 0]
-    with multiprocessing.get_context("fork").Pool(len(jobs)) as pool:
-        for part, sides in pool.imap(_read, jobs):
+    with ProcessPoolExecutor(len(jobs), multiprocessing.get_context("fork")) as pool:
+        for part, sides in _ended(pool.map(_read, jobs)):
             intake.add(part)
             for i, (side, known) in enumerate(zip(sides, (used, held_out), strict=True)):
                 before = len(known)
@@ -116,10 +127,21 @@ def _added(intake: Intake, jobs: "list[_Job]") -> tuple[int, int]:
     return counts[0], counts[1]
 
 
+def _ended(made: "Iterator[_Made]") -> "Iterator[_Made]":
+    """What processes made. Raises DataError where one was ended from outside."""
+    try:
+        yield from made
+    except BrokenProcessPool:
+        raise DataError("a process that read was killed; does memory run out? close other programs") from None
+
+
 _Job = tuple[DataConfig, Kind, Part, Lists]
 
 
-def _read(job: _Job) -> tuple[Intake, list[Side]]:
+_Made = tuple[Intake, list[Side]]
+
+
+def _read(job: _Job) -> _Made:
     """The books on a part, what it uses and what it holds out."""
     data, kind, part, lists = job
     intake = Intake(data, kind, lists)

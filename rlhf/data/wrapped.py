@@ -16,7 +16,9 @@ _WRAPPERS = (
 _TEXTS = ("prompts", "texts")
 """Names that lists of texts go by."""
 _OF_MESSAGES = {"role", "from", "speaker", "author", "human"}
-_TALKS = ("messages", "conversations", "conversation")
+_TALKS = ("messages", "conversations", "conversation", "dialogue", "dialog", "turns", "chat")
+_ASKS = {"prompt", "instruction", "question", "query", "problem"}
+"""Fields of a row, beside which a list is one of its fields."""
 
 
 def unwrapped(value: Mapping[str, Any]) -> Placed | None:
@@ -25,6 +27,8 @@ def unwrapped(value: Mapping[str, Any]) -> Placed | None:
     _refuse_description(value)
     if (table := _table(value)) is not None:
         return table
+    if any(isinstance(value.get(name), str) for name in _ASKS):
+        return None
     lists = [name for name, one in value.items() if (name in _WRAPPERS or len(value) == 1) and _is_rows(name, one)]
     if len(lists) > 1:
         found = ", ".join(lists)
@@ -97,7 +101,8 @@ def _refuse_description(value: Mapping[str, Any]) -> None:
     if "features" in value and value.keys() & {"citation", "splits", "builder_name"}:
         raise DataError("describes a data set and holds no rows; name the .arrow, .parquet or .jsonl file beside it")
     if "_data_files" in value:
-        files = ", ".join(str(one.get("filename")) for one in value["_data_files"] if isinstance(one, dict))
+        listed = value["_data_files"] if isinstance(value["_data_files"], list) else []
+        files = ", ".join(str(one.get("filename")) for one in listed if isinstance(one, dict))
         raise DataError(f"names the files of a data set and holds no rows; name one of them: {files}")
     entries = [one for one in value.values() if isinstance(one, dict) and one.keys() & _SOURCES]
     if entries and len(entries) == len(value):

@@ -78,6 +78,8 @@ ONE_ROW = [
     {"chosen": TALK, "rejected": TALK},
     {"a": {"b": 1}},
     {"a": [1], "b": []},
+    {"instruction": "a", "instances": [{"input": "x", "output": "b"}]},
+    {"dialogue": [{"user": "a", "assistant": "b"}, {"user": "c", "assistant": "d"}]},
 ]
 
 

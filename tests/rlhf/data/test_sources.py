@@ -2,8 +2,10 @@
 
 import json
 import multiprocessing
+import os
+import signal
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from rlhf.cli_data import check
 from rlhf.config import DataConfig
 from rlhf.data import files, parts
 from rlhf.data.load import kind_of_source, load, survey, validate
-from rlhf.data.records import Preference, prompt_key
+from rlhf.data.records import Preference, Record, prompt_key
 from rlhf.errors import DataError, RecipeError
 from rlhf.recipe.data import data_block
 
@@ -292,11 +294,38 @@ def test_nothing_is_left_of_parts_that_failed(tmp_path: Path, monkeypatch: pytes
     assert {one.name for one in tmp_path.iterdir()} <= {"x.jsonl", *LISTED}
 
 
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="parts are read by forked processes")
+@pytest.mark.parametrize(
+    ("happens", "says"),
+    [
+        (lambda path: os.kill(os.getpid(), signal.SIGKILL), "a process that read was killed; does memory run out"),
+        (lambda path: os.truncate(path, 99), r"x\.jsonl: became shorter while it was read"),
+    ],
+    ids=["killed", "shorter"],
+)
+def test_a_part_that_does_not_come_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, happens: Callable[[Path], object], says: str
+) -> None:
+    path = lay(tmp_path, "x.jsonl", pairs(999))
+    monkeypatch.setattr(parts, "LEAST", 999)
+    share_of = parts.share
+
+    def share(record: Record) -> float:
+        happens(path)
+        return share_of(record)
+
+    monkeypatch.setattr(parts, "share", share)
+    with pytest.raises(DataError, match=says):
+        validate(config(path=path), "preferences", tmp_path, workers=2)
+
+
 def test_what_is_read_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that belong together, files of one value, choices that go by order."""
     monkeypatch.setattr(parts, "LEAST", 9)
     path = lay(tmp_path, "x.jsonl", pairs(9))
     scored = lay(tmp_path, "y.jsonl", [{"prompt": "a", "response": "b", "score": i} for i in range(9)])
+    on_macs = tmp_path / "r.jsonl"
+    on_macs.write_bytes(path.read_bytes().replace(b"\n", b"\r"))
     array = tmp_path / "z.jsonl"
     array.write_text("[\n" + ",\n".join(json.dumps(row) for row in pairs(9)) + "\n]")
     for data in (
@@ -304,6 +333,7 @@ def test_what_is_read_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         config(path=path, eval_path=path),
         config(path=scored),
         config(path=array),
+        config(path=on_macs),
     ):
         assert parts.parts_of(data, "preferences", 2) == []
 
