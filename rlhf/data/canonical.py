@@ -34,7 +34,7 @@ def row_of(record: Record) -> Row:
             return {"prompt": record.messages} | ({} if record.answer is None else {"answer": record.answer})
         case Rated():
             answers = [
-                {"text": answer[0]["content"] if len(answer) == 1 else answer, **numbers}
+                {**numbers, "text": answer[0]["content"] if len(answer) == 1 else answer}
                 for answer, numbers in record.answers
             ]
             return {"prompt": record.prompt, "responses": answers}

@@ -23,8 +23,13 @@ _NO_TEXT = _FAILED | _MISSING
 
 
 def _row(names: Sequence[str], cells: Sequence[str | None]) -> Any:
-    """Cells by their columns' names; what is missing is null, and a formula that failed is a fault."""
+    """Cells by their columns' names; what is missing is null. A formula that failed is a fault, and so is a cell without
+    a name, but for an index that stands first."""
     row = {name: cell for name, cell in zip(names, cells, strict=False) if name}
+    if len(row) < len(cells):
+        for i, cell in enumerate(cells):
+            if cell and i > 0 and not (i < len(names) and names[i]):
+                return DataError(f"column {i + 1}: holds {cell[:40]!r} and has no name; name it, or take it out")
     if not _NO_TEXT.isdisjoint(cells):
         for name, cell in row.items():
             if cell in _FAILED:

@@ -73,11 +73,11 @@ def right_answer(row: Row) -> str | None:
     """What the row says is right, for rules to compare with: verl's, OpenRLHF's and others' names for it. A `label`
     beside a prompt alone is one, as slime writes it; beside an answer it says how good that is."""
     judge = row.get("reward_model")
-    for place in (row, judge) if isinstance(judge, dict) else (row,):
-        for name in RIGHT if place.keys() & RIGHT.keys() else ():
-            value = place.get(name)
-            if isinstance(value, str | int | float) and str(value).strip():
-                return str(value)
+    places = (row, judge) if isinstance(judge, dict) else (row,)
+    said = (place.get(name) for place in places for name in RIGHT if place.keys() & RIGHT.keys())
+    found = (str(value) for value in said if isinstance(value, str | int | float))
+    if (first := next(found, None)) is not None:
+        return first if first.strip() else next((one for one in found if one.strip()), first)
     label = row.get("label")
     alone = isinstance(label, str | int | float) and "prompt" in row and named(row, RESPONSE) not in row
     return str(label) if alone and str(label).lower() not in ("true", "false") else None

@@ -146,6 +146,14 @@ def test_csv(write: Write) -> None:
     assert "unexpected end of data" in places(write("open.csv", 'prompt\n"never closed\n'))[0][1]
 
 
+def test_cells_without_a_name(write: Write) -> None:
+    path = write("x.csv", ",prompt,completion,\n0,a,b,\n1,a,b,LOST\n")
+    assert places(path) == [
+        ("2", {"prompt": "a", "completion": "b"}),
+        ("3", "column 4: holds 'LOST' and has no name; name it, or take it out"),
+    ]
+
+
 def test_tsv_has_no_quotes(write: Write) -> None:
     assert places(write("x.tsv", 'text\tn\n"half a quote\t1\n')) == [("2", {"text": '"half a quote', "n": "1"})]
 
