@@ -23,8 +23,8 @@ _NO_TEXT = _FAILED | _MISSING
 
 
 def _row(names: Sequence[str], cells: Sequence[str | None]) -> Any:
-    """Cells by their columns' names; what is missing is null. A formula that failed is a fault, and so is a cell without
-    a name, but for an index that stands first."""
+    """Cells by their columns' names; what is missing is null. A formula that failed is a fault, and so is a cell under
+    no name, but for an index that stands first."""
     row = {name: cell for name, cell in zip(names, cells, strict=False) if name}
     if len(row) < len(cells):
         for i, cell in enumerate(cells):
