@@ -23,13 +23,8 @@ _NO_TEXT = _FAILED | _MISSING
 
 
 def _row(names: Sequence[str], cells: Sequence[str | None]) -> Any:
-    """Cells by their columns' names; what is missing is null. A formula that failed is a fault, and so is a cell under
-    no name, but for an index that stands first."""
+    """Cells by their columns' names; what is missing is null, and a formula that failed is a fault."""
     row = {name: cell for name, cell in zip(names, cells, strict=False) if name}
-    if len(row) < len(cells):
-        for i, cell in enumerate(cells):
-            if cell and i > 0 and not (i < len(names) and names[i]):
-                return DataError(f"column {i + 1}: holds {cell[:40]!r} and has no name; name it, or take it out")
     if not _NO_TEXT.isdisjoint(cells):
         for name, cell in row.items():
             if cell in _FAILED:
@@ -96,7 +91,15 @@ def _table(path: Path, delimiter: str, quoting: Any) -> Rows:
             told = f"row: {len(cells)} cells under {len(header)} column names; the first line must name all columns"
             yield str(start), DataError(told)
         else:
-            yield str(start), _row(header, cells)
+            yield str(start), _nameless(header, cells) or _row(header, cells)
+
+
+def _nameless(names: list[str], cells: list[str]) -> DataError | None:
+    """What is wrong with a cell under no name, but for an index that stands first."""
+    for i, name in enumerate(names):
+        if not name and i > 0 and cells[i]:
+            return DataError(f"column {i + 1}: holds {cells[i][:40]!r} and has no name; name it, or take it out")
+    return None
 
 
 def _lines(path: Path, bad: list[tuple[int, DataError]]) -> Iterator[str]:
