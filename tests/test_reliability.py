@@ -22,7 +22,7 @@ from benchmarks.reliability.trials import BACKENDS, STAGES, cells, forked
         ["kills", "--stages", "sft", "--backends", "lora"],
         ["disk", "--stages", "ppo", "--backends", "lora", "--sizes", "3"],
         ["resumes", "--stages", "reward", "--backends", "qlora"],
-        ["determinism", "--stages", "dpo", "--backends", "full", "--times", "3"],
+        ["determinism", "--stages", "dpo", "--backends", "full", "--times", "1"],
         ["long", "--stages", "sft", "--backends", "lora", "--steps", "300"],
     ],
     ids=lambda words: words[0],

@@ -119,7 +119,7 @@ def test_a_stage_lowers_its_micro_batch_and_trains_as_one_that_began_with_it(
     same(made, expected)
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", ["sft", "ppo"])
 def test_without_auto_batch_it_says_what_helps_and_goes_on_with_that(
     parents: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stage: str
 ) -> None:
