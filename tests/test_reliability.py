@@ -55,7 +55,9 @@ def test_a_suite_that_fails_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     with pytest.raises(SystemExit) as left:
         everything.main()
     assert left.value.code == 1
-    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {"nonesuch": {"tried": 1, "survived": 0}}
+    *told, last = capsys.readouterr().out.splitlines()
+    assert "  failed: exit code 1" in told
+    assert json.loads(last) == {"nonesuch": {"tried": 1, "survived": 0}}
 
 
 def test_a_few_cells_are_of_many_stages_and_backends() -> None:

@@ -52,6 +52,7 @@ def run(suite: Suite, full: bool) -> dict[str, Any]:
         found = json.loads(last)
     except ValueError:
         told, found = [*told, last], {"tried": 1, "survived": 0, "failed": [f"exit code {done.returncode}"]}
+    told += [f"failed: {name}" for name in found["failed"] if not any(name in line for line in told)]
     title = f"{suite.name}, {'full' if full else 'short'}" + (f" ({' '.join(words)})" if words else "")
     lines = [f"{title}: {found['survived']} of {found['tried']} survived, {time.monotonic() - start:.0f} s"]
     print("\n".join([*lines, *(f"  {line}" for line in told)]), flush=True)
