@@ -368,7 +368,6 @@ def _relative(made: Artifact, home: Path) -> Any:
 
 def ready(model: str) -> Weights:
     """The weights of a name, a folder or a hub id, and libraries made ready to load them."""
-    no_telemetry()
     prepare_libraries()
     return find(ModelRef(name=model), {}, Path.cwd())
 

@@ -64,6 +64,7 @@ def _table(path: Path, delimiter: str, quoting: Any) -> Rows:
     bad: list[tuple[int, DataError]] = []
     reader = csv.reader(_lines(path, bad), delimiter=delimiter, quoting=quoting, strict=True)
     header: list[str] | None = None
+    nameless: list[int] = []
     while True:
         start = reader.line_num + 1
         try:
@@ -83,6 +84,7 @@ def _table(path: Path, delimiter: str, quoting: Any) -> Rows:
             continue
         elif header is None:
             header = _names(path, str(start), cells)
+            nameless = [i for i, name in enumerate(header) if i and not name]  # what stands first is an index
             other = next((one for one in ",;\t|" if len(cells) == 1 and one in cells[0]), None)
             if other:
                 told = f"one column, '{cells[0]}'; separate columns by {delimiter!r}, not {other!r}"
@@ -91,13 +93,13 @@ def _table(path: Path, delimiter: str, quoting: Any) -> Rows:
             told = f"row: {len(cells)} cells under {len(header)} column names; the first line must name all columns"
             yield str(start), DataError(told)
         else:
-            yield str(start), _nameless(header, cells) or _row(header, cells)
+            yield str(start), _lost(nameless, cells) or _row(header, cells)
 
 
-def _nameless(names: list[str], cells: list[str]) -> DataError | None:
-    """What is wrong with a cell under no name, but for an index that stands first."""
-    for i, name in enumerate(names):
-        if not name and i > 0 and cells[i]:
+def _lost(nameless: list[int], cells: list[str]) -> DataError | None:
+    """What is wrong with a row that has something in a column without a name."""
+    for i in nameless:
+        if cells[i]:
             return DataError(f"column {i + 1}: holds {cells[i][:40]!r} and has no name; name it, or take it out")
     return None
 

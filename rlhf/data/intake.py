@@ -209,9 +209,8 @@ def unread_in_words(books: Mapping[str, Any]) -> list[str]:
 
 
 def preparer(source: Source) -> Callable[[Any], Sequence[formats.Row]]:
-    """What makes rows that formats can know out of a source's own: by its function, then by its columns and what
-    its verdicts mean. That raises
-    DataError for a row that someone must mend, and UnusableError where none is left."""
+    """What makes rows that formats can know out of a source's own: by its function, then by its columns and what its
+    verdicts mean. That raises DataError for a row that someone must mend, and UnusableError where none is left."""
     make = usercode.function(source.rows, "data.rows") if source.rows else None
     for name in source.columns:
         if name not in formats.FIELDS and (like := get_close_matches(name, formats.FIELDS, n=1, cutoff=0.8)):

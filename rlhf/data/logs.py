@@ -20,9 +20,7 @@ def logged(row: Row, kind: Kind | None) -> Row:
     """What a call to a model answered: {choices: [{message}]} (OpenAI), {candidates: [{content}]} (Gemini),
     {generations: [{text}]} (LangChain), alone or in {response}, {outputs} …: one as `response`, several as
     `responses`. What else it returned is named as `response.usage`, to be told of as unread."""
-    place, name = next(_calls(row), (None, None))
-    if name is None:
-        return row
+    place, name = next(_calls(row))
     called = row if place is None else row[place]
     before = "" if place is None else f"{place}."
     found = {name: value for name, value in row.items() if name != place} if place else {}

@@ -11,7 +11,7 @@ from rlhf.data.formats.asking import PROMPT, RESPONSE, SYSTEM, asked
 from rlhf.data.formats.convert import RANKING
 from rlhf.data.formats.ratings import SCORED
 from rlhf.data.formats.table import Row, named
-from rlhf.data.formats.values import label_of, truth
+from rlhf.data.formats.values import label_of, number, truth
 from rlhf.data.lines import Rows
 from rlhf.data.messages import ROLES, SPEAKER, SPOKEN, UnusableError
 from rlhf.data.records import Kind
@@ -123,29 +123,29 @@ def conversations(rows: Rows, kind: Kind | None) -> Rows:
     for where, row in rows:
         if not isinstance(row, dict):
             yield where, row
-        elif isinstance(number := _of(row), str | int | float):
-            found.setdefault(number, []).append((where, row))
+        elif isinstance(called := _of(row), str | int | float):
+            found.setdefault(called, []).append((where, row))
         else:
             yield where, DataError("conversation_id: is missing or null; the number of its conversation is needed")
-    for number, alike in found.items():
+    for called, alike in found.items():
         where = alike[0][0]
         try:
-            yield where, _conversation([row for _, row in alike], number)
+            yield where, _conversation([row for _, row in alike], called)
         except DataError as fault:
             yield where, fault
 
 
-def _conversation(turns: list[Row], number: Any) -> Row:
+def _conversation(turns: list[Row], called: Any) -> Row:
     """The messages in their order, with the system's beside them where all have the same."""
     orders = {name: keys for name in _ORDER if (keys := _keys(name, [row.get(name) for row in turns]))}
     system = {name: turns[0].get(name) for name in SYSTEM}
     beside = {name: said for name, said in system.items() if said and all(row.get(name) == said for row in turns)}
     apart = {*orders, *beside, *_NUMBERS}
     messages = [{name: value for name, value in row.items() if name not in apart} for row in turns]
-    return {**beside, "messages": _sorted(messages, orders, number)}
+    return {**beside, "messages": _sorted(messages, orders, called)}
 
 
-def _sorted(turns: list[Row], orders: dict[str, list[float]], number: Any) -> list[Row]:
+def _sorted(turns: list[Row], orders: dict[str, list[float]], called: Any) -> list[Row]:
     """By all that says when they come, the surest first. Where that is the same for some, a file that is in order says
     which of them comes first; any other raises DataError."""
     keys = list(zip(*orders.values(), strict=True))
@@ -154,7 +154,7 @@ def _sorted(turns: list[Row], orders: dict[str, list[float]], number: Any) -> li
         return turns
     if len(set(keys)) < len(keys):
         name = next(iter(orders))
-        raise DataError(f"{name}: is the same for messages of conversation {number}; give each of them its own")
+        raise DataError(f"{name}: is the same for messages of conversation {called}; give each of them its own")
     return [turns[i] for i in order]
 
 
@@ -173,13 +173,10 @@ def _keys(name: str, values: list[Any]) -> list[float] | None:
 
 
 def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return None
     try:
-        found = float(value)
-    except (ValueError, OverflowError):
+        return number(value, "")
+    except DataError:
         return None
-    return found if math.isfinite(found) else None
 
 
 def _time(value: Any) -> float | None:

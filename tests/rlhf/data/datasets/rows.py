@@ -3,6 +3,7 @@
 `u:a | b > c @1` is a pair with its margin, `u:a a:b` a conversation, `u:a = 2` a prompt with its right answer.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +76,14 @@ def told(record: Record | UnusableError) -> str:
             return f"{talk(record.prompt)} | {' | '.join(rated)}"
 
 
+def laid_out(kind: Kind | None, *rows: Any) -> Iterator[tuple[str, Any]]:
+    """Rows as formats of a kind know them, each with its place."""
+    return arranged(iter([(f"f:{i}", row) for i, row in enumerate(rows)]), SOURCE, kind)
+
+
 def read(kind: Kind, *rows: Any) -> str:
     reader, found = Reader(kind), []
-    for where, row in arranged(iter([(f"f:{i}", row) for i, row in enumerate(rows)]), SOURCE, kind):
+    for where, row in laid_out(kind, *rows):
         try:
             if isinstance(row, Exception):
                 raise row

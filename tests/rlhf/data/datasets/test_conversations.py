@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from rlhf.data.arrange import arranged
 from rlhf.data.formats import Reader, kind_of_row
 from rlhf.data.records import Kind
 from rlhf.errors import DataError
@@ -16,7 +15,6 @@ from tests.rlhf.data.datasets.rows import (
     HUMAN,
     NO,
     SAY,
-    SOURCE,
     SYS,
     D,
     P,
@@ -24,6 +22,7 @@ from tests.rlhf.data.datasets.rows import (
     Rows,
     S,
     each,
+    laid_out,
     read,
     share,
 )
@@ -376,7 +375,7 @@ def test_messages_of_which_nobody_knows_when_they_come(odd: dict[str, Any], says
 
 @pytest.mark.parametrize(("answer", "kind"), [("answer", Q), ("completion", D)])
 def test_what_a_number_beside_a_prompt_is(answer: str, kind: Kind) -> None:
-    ((_, row),) = arranged(iter([("f:1", {"prompt": "a", answer: 4})]), SOURCE, None)
+    ((_, row),) = laid_out(None, {"prompt": "a", answer: 4})
     assert kind_of_row(row) == kind
 
 
@@ -395,7 +394,7 @@ def test_messages_of_one_number_must_be_in_order() -> None:
 
 def test_what_flat_messages_have_besides_is_told() -> None:
     rows = [{"chat_id": 1, "turn": i, "model": "m", "note": None, **say} for i, say in enumerate(GOOD)]
-    ((_, row),) = arranged(iter([("f:1", rows[0]), ("f:2", rows[1])]), SOURCE, D)
+    ((_, row),) = laid_out(D, *rows)
     reader = Reader(D)
     reader.read(row, "f:1")
     assert reader.unread == {"messages[].model": 1}

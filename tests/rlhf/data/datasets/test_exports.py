@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from rlhf.data.arrange import arranged
 from rlhf.data.formats import Reader, kind_of_row
 from rlhf.data.records import Kind
 from rlhf.errors import DataError
@@ -15,7 +14,6 @@ from tests.rlhf.data.datasets.rows import (
     GOOD,
     NO,
     SAY,
-    SOURCE,
     SYS,
     D,
     L,
@@ -24,6 +22,7 @@ from tests.rlhf.data.datasets.rows import (
     Rows,
     S,
     each,
+    laid_out,
     parts,
     read,
     told,
@@ -538,7 +537,7 @@ def test_calls_of_models(kind: Kind, rows: Any, expected: str) -> None:
     ("kind", "rows", "expected"), [pytest.param(kind, [row], said, id=n) for n, kind, row, said in CALLS]
 )
 def test_what_calls_of_models_are_known_as(kind: Kind, rows: list[Any], expected: str) -> None:
-    (row,) = [row for _, row in arranged(iter([("f:1", rows[0])]), SOURCE, None)]
+    ((_, row),) = laid_out(None, rows[0])
     assert kind_of_row(row) == kind
 
 
@@ -590,7 +589,7 @@ def test_what_a_call_answered_besides_text_is_told(row: Any, field: str) -> None
     ],
 )
 def test_what_else_is_in_a_field_of_fields_is_told(row: Any, unread: list[str]) -> None:
-    ((where, row),) = arranged(iter([("f:1", row)]), SOURCE, D)
+    ((where, row),) = laid_out(D, row)
     reader = Reader(D)
     assert [told(record) for record in reader.read(row, where)] == ["u:a a:b"]
     assert list(reader.unread) == unread

@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from rlhf.data.arrange import arranged
 from rlhf.data.records import Kind
 from rlhf.errors import DataError
 from tests.rlhf.data.datasets.rows import (
@@ -16,7 +15,6 @@ from tests.rlhf.data.datasets.rows import (
     NO,
     POST,
     SAY,
-    SOURCE,
     D,
     L,
     P,
@@ -24,6 +22,7 @@ from tests.rlhf.data.datasets.rows import (
     Rows,
     S,
     each,
+    laid_out,
     read,
     steps,
 )
@@ -222,8 +221,7 @@ def test_what_is_left_out_of_a_tree_is_told() -> None:
     ids=["twice", "in a circle"],
 )
 def test_no_message_of_a_tree_is_lost(worse: list[Any], says: str) -> None:
-    rows = iter([(f"f:{i}", row) for i, row in enumerate(worse)])
-    found = [row for _, row in arranged(rows, SOURCE, P)]
+    found = [row for _, row in laid_out(P, *worse)]
     assert sum(isinstance(row, dict) for row in found) == 1
     told = [str(row) for row in found if isinstance(row, DataError)]
     assert told and all(says in one for one in told)
