@@ -67,6 +67,11 @@ def inspect(
         print(json.dumps(report.as_json(), ensure_ascii=False))
 
 
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @app.command()
 def check(words: Words, kind: OfKind = None, as_json: AsJson = False) -> None:
     """Read every row as training would, and keep none.
@@ -77,7 +82,7 @@ def check(words: Words, kind: OfKind = None, as_json: AsJson = False) -> None:
     from rlhf.data.load import validate
 
     data, of = _read(words, kind)
-    _tell(of, validate(data, of, Path.cwd(), workers=os.cpu_count() or 1), as_json)
+    _tell(of, validate(data, of, Path.cwd(), workers=_cores()), as_json)
 
 
 @app.command()
