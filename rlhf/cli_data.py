@@ -46,15 +46,16 @@ def inspect(
 
     chat = judge = None
     if model is not None:
-        from rlhf import text
-        from rlhf.runner import ready
+        from rlhf import libraries, text, weights
 
-        chat = text.load(ready(model))
+        libraries.prepare()
+        chat = text.load(weights.named(model))
     if reward_model is not None:
+        from rlhf import libraries, weights
         from rlhf.reward_model import RewardModel
-        from rlhf.runner import ready
 
-        judge = RewardModel.load(ready(reward_model)).score_what_fits
+        libraries.prepare()
+        judge = RewardModel.load(weights.named(reward_model)).score_what_fits
     others = [DataConfig(path=path) for path in against or ()]
     report = look(data_block(words), kind, chat=chat, against=others, judge=judge)
     if html is not None:

@@ -171,9 +171,9 @@ def prepare() -> None:
     renew_threads()
     for stage in STAGES:
         importlib.import_module(f"stages.{stage}.run")
-    from rlhf.runner import prepare_libraries
+    from rlhf import libraries
 
-    prepare_libraries()
+    libraries.prepare()
     gc.collect()
     gc.freeze()  # children copy no page of it, and do not walk it when a stage collects garbage
 
