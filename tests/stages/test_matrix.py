@@ -6,6 +6,13 @@ import pytest
 
 from tests.matrix import failed, matrix
 
+CHAINS = [
+    "sft r 8 → dpo r 2 → ppo r 16",
+    "sft with new tokens → kto → simpo",
+    "sft full → reward lora → ppo qlora",
+    "sft r 8 with new tokens → orpo r 2",
+]
+
 
 @pytest.mark.parametrize(
     ("stages", "kinds", "families", "chains"),
@@ -13,8 +20,7 @@ from tests.matrix import failed, matrix
         (["simpo"], ["full"], [], []),
         (["kto"], ["dora"], [], []),
         (["reward"], ["qlora"], [], []),
-        ([], [], ["gpt_neox"], ["sft r 8 → dpo r 2 → ppo r 16", "sft with new tokens → kto → simpo"]),
-        ([], [], [], ["sft full → reward lora → ppo qlora", "sft r 8 with new tokens → orpo r 2"]),
+        ([], [], ["gpt_neox"], CHAINS),
     ],
 )
 def test_cells(tmp_path: Path, stages: list[str], kinds: list[str], families: list[str], chains: list[str]) -> None:
