@@ -1,9 +1,9 @@
 """Rows that are parts of one example: messages of a conversation or of a tree, answers to one prompt."""
 
+import json
 import math
 import re
 from datetime import UTC, datetime
-from itertools import groupby
 from typing import Any
 
 from rlhf.data.formats import fits
@@ -72,19 +72,27 @@ def is_scored_alone(row: Row, kind: Kind | None) -> bool:
 
 
 def compared(rows: Rows, kind: Kind | None) -> Rows:
-    """Rows that have a prompt in common, one after another, as one row of several answers: HelpSteer and its like."""
-    for _, group in groupby(rows, key=lambda item: _asked(item[1])):
-        alike = list(group)
-        where, first = alike[0]
-        if isinstance(first, dict):
-            yield where, first | {"completions": [_judged(row) for _, row in alike]}
+    """Rows that have a prompt in common, wherever in the file they stand, as one row of several answers: HelpSteer and
+    its like. One that cannot be read becomes the reason."""
+    found: dict[str, tuple[str, Row, list[Row]]] = {}
+    for where, row in rows:
+        if not isinstance(row, dict) or fits(row, kind):
+            yield where, row
+            continue
+        try:
+            prompt, judged = json.dumps(asked(row)), _judged(row)
+        except (DataError, UnusableError) as reason:
+            yield where, reason
         else:
-            yield from alike
+            found.setdefault(prompt, (where, row, []))[2].append(judged)
+    for where, first, answers in found.values():
+        yield where, first | {"completions": answers}
 
 
 def _judged(row: Row) -> Row:
     """An answer with all that is said of it; whether it was picked is its score where it has no other."""
-    answer, label = named(row, RESPONSE), None if _is_scored(row) else label_of(row)
+    picked = label_of(row) or next((name for name in _PICKED if name in row), None)
+    answer, label = named(row, RESPONSE), None if _is_scored(row) else picked
     score = {} if label is None else {"score": truth(row[label], label)}
     aside = (answer, label, named(row, PROMPT), *SYSTEM)
     return {"text": row.get(answer)} | {name: value for name, value in row.items() if name not in aside} | score
@@ -96,14 +104,6 @@ def _is_scored(row: Row) -> bool:
 
 _PICKED = ("is_chosen", "is_accepted", "chosen", "accepted")
 """Labels by which an answer was taken from among others; by any other it is good or bad by itself."""
-
-
-def _asked(row: Any) -> Any:
-    """The whole prompt of a row; of one that has none the row itself, which is like no other."""
-    try:
-        return asked(row) if isinstance(row, dict) else None
-    except (DataError, UnusableError):
-        return row
 
 
 # ------------------------------------------------------------------------------------------------ turns as rows

@@ -172,6 +172,17 @@ READ: Rows = [
         "u:a | c > b @1",
     ),
     (
+        "picked answers, shuffled",
+        P,
+        [
+            {"prompt": "a", "response": "b", "is_chosen": False},
+            {"prompt": "d", "response": "b", "is_chosen": True},
+            {"prompt": "a", "response": "c", "is_chosen": True},
+            {"prompt": "d", "response": "c", "is_chosen": False},
+        ],
+        "u:a | c > b @1; u:d | b > c @1",
+    ),
+    (
         "ranks of answers",
         P,
         [{"prompt": "a", "response": "b", "rank": 2}, {"prompt": "a", "response": "c", "rank": 1}],

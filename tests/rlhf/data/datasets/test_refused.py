@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
+from rlhf.data.arrange import arranged
 from rlhf.data.records import Kind
 from rlhf.errors import DataError
-from tests.rlhf.data.datasets.rows import ASK, GOOD, SAY, D, L, P, Q, S, read
+from tests.rlhf.data.datasets.rows import ASK, GOOD, SAY, SOURCE, D, L, P, Q, S, read
 
 REFUSED: list[tuple[str, Kind, dict[str, Any], str]] = [
     ("axolotl input_output", D, {"segments": [{"label": True, "text": "a"}]}, "segments: are pieces of rendered text"),
@@ -102,3 +103,10 @@ REFUSED: list[tuple[str, Kind, dict[str, Any], str]] = [
 def test_refused(kind: Kind, row: dict[str, Any], says: str) -> None:
     with pytest.raises(DataError, match=says):
         read(kind, row)
+
+
+def test_one_of_several_answers_is_refused_where_it_stands() -> None:
+    said = [(f"f:{i}", {"prompt": "a", "response": "b", "is_chosen": one}) for i, one in enumerate([False, None, True])]
+    refused, answers = arranged(iter(said), SOURCE, P)
+    assert refused[0] == "f:1" and str(refused[1]) == "is_chosen: is None; true (good) or false (bad) is needed"
+    assert [one["score"] for one in answers[1]["completions"]] == [0.0, 1.0]
