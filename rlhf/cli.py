@@ -6,6 +6,7 @@ import signal
 import sys
 import traceback
 from enum import StrEnum
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -49,6 +50,8 @@ def main() -> None:
     from rlhf.privacy import masked, no_telemetry
 
     no_telemetry()
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # what a terminal cannot show stands there as its number
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # how a scheduler stops a job: as Ctrl-C does
     try:
         app()

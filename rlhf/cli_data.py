@@ -42,6 +42,7 @@ def inspect(
     from rlhf.config.data import DataConfig
     from rlhf.data.inspect import inspect as look
     from rlhf.data.inspect import page, terminal
+    from rlhf.data.writing import written
     from rlhf.recipe.data import data_block
 
     chat = judge = None
@@ -58,14 +59,15 @@ def inspect(
         judge = RewardModel.load(weights.named(reward_model)).score_what_fits
     others = [DataConfig(path=path) for path in against or ()]
     report = look(data_block(words), kind, chat=chat, against=others, judge=judge)
-    if html is not None:
-        html.write_text(page.html(report), encoding="utf-8")
     if not as_json:
         terminal.show(report)
-        if html is not None:
-            print(f"page: {html}")
-    else:
+    if html is not None:
+        with written(html) as file:
+            file.write(page.html(report))
+    if as_json:
         print(json.dumps(report.as_json(), ensure_ascii=False))
+    elif html is not None:
+        print(f"page: {html}")
 
 
 def _cores() -> int:

@@ -4,7 +4,9 @@ import json
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
+
+from rlhf.data.writing import begun, end, writing
 
 TOLD = 20
 """Different faults told in an error; the rest are counted."""
@@ -23,14 +25,6 @@ class Lists(NamedTuple):
 NOWHERE = Lists()
 
 
-def begun(lists: Lists) -> Lists:
-    """The same, without what an earlier reading left there."""
-    for path in lists:
-        if path is not None and (path.is_file() or path.is_symlink()):  # a link would lead elsewhere
-            path.unlink()
-    return lists
-
-
 def place(where: str) -> dict[str, str]:
     """`file:line` apart."""
     file, _, line = where.rpartition(":")
@@ -39,39 +33,39 @@ def place(where: str) -> dict[str, str]:
 
 @dataclass
 class Listing:
-    """A file of one JSON object a line, written in bounded memory."""
+    """A file of one JSON object a line, there once it is closed. Raises DataError where it cannot be written."""
 
     path: Path | None
     count: int = 0
-    _pending: list[str] = field(default_factory=list)
+    _file: IO[str] | None = None
 
     def add(self, item: dict[str, str]) -> None:
         self.count += 1
         if self.path is not None:
-            self._pending.append(json.dumps(item, ensure_ascii=False) + "\n")
-            if len(self._pending) == _KEPT:
-                self.write()
-
-    def write(self) -> None:
-        """Write what is not in the file yet."""
-        if self.path is not None and self._pending:
-            begun = self.count > len(self._pending)
-            with self.path.open("a" if begun else "w", encoding="utf-8", errors="backslashreplace") as file:
-                file.writelines(self._pending)
-            self._pending.clear()
-
-    def beside(self, i: int) -> Path | None:
-        """Where a part is listed until it is added."""
-        return self.path.with_suffix(f".{i}.jsonl") if self.path else None
+            with writing(self.path):
+                self._opened(self.path).write(json.dumps(item, ensure_ascii=False) + "\n")
 
     def add_all(self, part: "Listing") -> None:
-        """What a part lists, which comes after all that was added; its file goes."""
-        if part.count and self.path is not None and part.path is not None:
-            part.write()
-            with self.path.open("ab" if self.count else "wb") as file, part.path.open("rb") as more:
-                shutil.copyfileobj(more, file)
-            part.path.unlink()
+        """What a part lists, which is closed and comes after all that was added."""
         self.count += part.count
+        if part.count and self.path is not None and part.path is not None:
+            with writing(self.path), part.path.open(encoding="utf-8") as more:
+                shutil.copyfileobj(more, self._opened(self.path))
+
+    def _opened(self, path: Path) -> IO[str]:
+        self._file = self._file or begun(path)
+        return self._file
+
+    def close(self) -> None:
+        """Put the file in its place; where nothing is listed, what an earlier reading left there goes."""
+        if self.path is None:
+            return
+        with writing(self.path):
+            if self._file is not None:
+                file, self._file = self._file, None  # which goes to another process, that the file does not
+                end(self.path, file)
+            elif not self.count and (self.path.is_file() or self.path.is_symlink()):
+                self.path.unlink()
 
 
 class Fault(NamedTuple):

@@ -4,7 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Self
 
 from rlhf import usercode
 from rlhf.config.data import DataConfig, Source
@@ -27,7 +27,8 @@ _LOST = 1000
 
 
 class Intake:
-    """Reads sources and counts: examples = those handed out + `dropped`, at any time."""
+    """Reads sources and counts: examples = those handed out + `dropped`, at any time. Rows that are not used are listed
+    in files, which are in their places once its block is left."""
 
     def __init__(self, data: DataConfig, kind: Kind, lists: Lists = NOWHERE) -> None:
         self.data = data
@@ -53,6 +54,13 @@ class Intake:
         self._ranked = False
         self._codes: dict[Column, set[int]] = {}
         """The numbers in the columns of verdicts of the source that is read."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.faults.listing.close()
+        self.useless.close()
 
     def take(self, source: Source, part: files.Rows | None = None) -> Iterator[Any]:
         """The usable records of a source, of as many rows as its `max_rows` says; of a part, if one is given."""
@@ -145,7 +153,6 @@ class Intake:
 
     def check(self) -> None:
         """Raises DataError for malformed rows that may not be dropped, or when no row is left."""
-        self._list_all()
         if self.faults.count and self.data.bad_rows == "error":
             raise DataError(
                 f"{self.faults.count} of {self.rows} rows cannot be read as {self.kind}:\n{self.faults.told()}"
@@ -160,7 +167,6 @@ class Intake:
     def ledger(self, used: int, held_out: int, repeated: int = 0) -> dict[str, Any]:
         """The books, once every example is accounted for."""
         assert self.examples == used + held_out + self.dropped.total(), "every example must be accounted for"
-        self._list_all()
         books = {
             "rows": self.rows,
             "examples": self.examples,
@@ -178,10 +184,6 @@ class Intake:
         if self.useless.count and self.useless.path:
             books["dropped_rows"] = self.useless.path.name
         return books
-
-    def _list_all(self) -> None:
-        self.faults.listing.write()
-        self.useless.write()
 
     def _malformed(self, where: str, said: str) -> None:
         self.faults.add(where, said)

@@ -10,7 +10,7 @@ from typing import Any, Generic, Literal, TypeVar, overload
 from rlhf.config.data import DataConfig, MixedSource
 from rlhf.data import files, formats
 from rlhf.data.arrange import arranged
-from rlhf.data.faults import NOWHERE, Fault, Lists, begun
+from rlhf.data.faults import NOWHERE, Fault, Lists
 from rlhf.data.intake import EMPTY, Intake, preparer
 from rlhf.data.messages import UnusableError
 from rlhf.data.parts import parts_of, read_in_parts
@@ -49,27 +49,27 @@ def load(data: DataConfig, kind: Kind, out: Path | None = None) -> Split[Any]:
     All malformed rows, and all that teach nothing, are listed in the folder `out`. Raises DataError that names the
     first 20 malformed ones as `file:line: field: what; what would work`.
     """
-    intake = Intake(data, kind, _lists(out, kind))
     train: list[Record] = []
     held_out: list[Record] = []
     used = 0
-    for record, times in _placed(intake, data):
-        train += [record] * times
-        used += times > 0
-        if not times:
-            held_out.append(record)
-    return Split(train, held_out, _checked(intake, data, used, len(held_out), len(train) - used))
+    with Intake(data, kind, _lists(out, kind)) as intake:
+        for record, times in _placed(intake, data):
+            train += [record] * times
+            used += times > 0
+            if not times:
+                held_out.append(record)
+        return Split(train, held_out, _checked(intake, data, used, len(held_out), len(train) - used))
 
 
 def validate(data: DataConfig, kind: Kind, out: Path | None = None, workers: int = 1) -> dict[str, Any]:
     """The ledger of `load`, which keeps no record here, and its errors. A large file of JSON lines is read by so many
     processes, which must not be forked where other threads run."""
-    intake = Intake(data, kind, _lists(out, kind))
-    if parts := parts_of(data, kind, workers):
-        return _checked(intake, data, *read_in_parts(intake, parts), 0)
-    seen = Counter(times for _, times in _placed(intake, data))
-    held_out, used = seen.pop(0, 0), seen.total()
-    return _checked(intake, data, used, held_out, sum(times * n for times, n in seen.items()) - used)
+    with Intake(data, kind, _lists(out, kind)) as intake:
+        if parts := parts_of(data, kind, workers):
+            return _checked(intake, data, *read_in_parts(intake, parts), 0)
+        seen = Counter(times for _, times in _placed(intake, data))
+        held_out, used = seen.pop(0, 0), seen.total()
+        return _checked(intake, data, used, held_out, sum(times * n for times, n in seen.items()) - used)
 
 
 def _placed(intake: Intake, data: DataConfig) -> Iterator[tuple[Record, int]]:
@@ -111,7 +111,7 @@ def _checked(intake: Intake, data: DataConfig, used: int, held_out: int, repeate
 
 def _lists(out: Path | None, kind: Kind) -> Lists:
     """Where rows that are not used are listed."""
-    return begun(Lists(out / f"bad_rows.{kind}.jsonl", out / f"dropped_rows.{kind}.jsonl")) if out else NOWHERE
+    return Lists(out / f"bad_rows.{kind}.jsonl", out / f"dropped_rows.{kind}.jsonl") if out else NOWHERE
 
 
 @dataclass(frozen=True)
@@ -133,9 +133,9 @@ def survey(data: DataConfig, kind: Kind | None = None, out: Path | None = None) 
     Raises DataError for files that cannot be opened.
     """
     kind = kind or kind_of_source(data)
-    intake = Intake(data.model_copy(update={"bad_rows": "drop"}), kind, _lists(out, kind))
-    records = [record for source in data.sources.values() for record in intake.take(source)]
-    return Survey(kind, records, intake.lost, intake.faults.first, intake.ledger(len(records), 0))
+    with Intake(data.model_copy(update={"bad_rows": "drop"}), kind, _lists(out, kind)) as intake:
+        records = [record for source in data.sources.values() for record in intake.take(source)]
+        return Survey(kind, records, intake.lost, intake.faults.first, intake.ledger(len(records), 0))
 
 
 def kind_of_source(data: DataConfig) -> Kind:

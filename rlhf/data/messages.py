@@ -5,6 +5,7 @@ for a well-formed row that teaches nothing (a tie, an empty answer), which is dr
 """
 
 from collections.abc import Mapping
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 
@@ -175,6 +176,8 @@ def rated(
     if not prompt or prompt[-1]["role"] not in ("user", "tool"):
         raise DataError(f"{field}: no turn of the user's comes before the answer; add it")
     _check_turns(prompt)
+    for name in chain.from_iterable(numbers for _, numbers in answers):
+        whole(name, name)
     kept: list[tuple[list[Message], dict[str, float]]] = []
     lost: list[str] = []
     for answer in answers:
@@ -236,15 +239,20 @@ def _shared(chosen: list[Message], rejected: list[Message]) -> int:
     return same
 
 
+def whole(said: str, field: str) -> str:
+    """A text, of nothing but whole characters. Raises DataError for one that UTF-8 cannot write."""
+    if not said.isascii():
+        try:
+            said.encode()
+        except UnicodeEncodeError as error:
+            half = ascii(said[error.start])
+            raise DataError(f"{field}: holds {half}, half of a character (lone surrogate); remove it") from None
+    return said
+
+
 def _check_turns(messages: list[Message]) -> None:
     """No turn is empty, and each is text that UTF-8 (and so every tokenizer) can write."""
     for message in messages:
-        said = message["content"]
-        if not said.isascii():
-            try:
-                said.encode()
-            except UnicodeEncodeError as error:
-                half = ascii(said[error.start])
-                raise DataError(f"content: holds {half}, half of a character (lone surrogate); remove it") from None
+        said = whole(message["content"], "content")
         if not said or said.isspace():
             raise UnusableError("empty answer" if message["role"] == "assistant" else "empty prompt")

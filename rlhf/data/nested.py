@@ -6,8 +6,8 @@ from typing import Any, TypeGuard
 
 from rlhf.data.formats import fits
 from rlhf.data.formats.asking import PROMPT, RESPONSE, SYSTEM
-from rlhf.data.formats.table import Row
-from rlhf.data.messages import ROLES
+from rlhf.data.formats.table import Row, named
+from rlhf.data.messages import ROLES, SPOKEN
 from rlhf.data.records import Kind
 from rlhf.errors import DataError
 
@@ -34,9 +34,15 @@ def without_parts(row: Row, kind: Kind | None) -> Row:
         except RecursionError:  # from a cell of JSON
             raise DataError(f"{name}: JSON nested too deeply; messages are needed") from None
         if name in SYSTEM and isinstance(value, dict | list) and value:
-            value = value["content"] if is_message(value) else _joined(value, name)
+            value = _instruction(value, name)
         found[name] = value
     return found
+
+
+def _instruction(value: Any, field: str) -> str | None:
+    """The text of a system message, or of its parts."""
+    said = value.get(named(value, SPOKEN)) if is_message(value) else value
+    return None if said is None else _joined(said, field)
 
 
 _TEXT_PARTS = (None, "text", "input_text", "output_text")

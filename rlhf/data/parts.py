@@ -7,6 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rlhf.config.data import DataConfig
 from rlhf.data import files
@@ -100,15 +101,10 @@ def _shorter(path: Path) -> DataError:
 
 def read_in_parts(intake: Intake, parts: list[Part]) -> tuple[int, int]:
     """How many examples are used and held out, with the books on all parts in `intake`."""
-    bad, dropped = intake.faults.listing, intake.useless
-    jobs: list[_Job] = [
-        (intake.data, intake.kind, part, Lists(bad.beside(i), dropped.beside(i))) for i, part in enumerate(parts)
-    ]
-    try:
-        return _added(intake, jobs)
-    finally:
-        for path in (path for *_, lists in jobs for path in lists if path and path.exists()):
-            path.unlink()
+    lists = intake.faults.listing.path, intake.useless.path
+    with TemporaryDirectory() as folder:
+        beside = [Lists(*(path and Path(folder, f"{i}.{path.name}") for path in lists)) for i in range(len(parts))]
+        return _added(intake, [(intake.data, intake.kind, *one) for one in zip(parts, beside, strict=True)])
 
 
 def _added(intake: Intake, jobs: "list[_Job]") -> tuple[int, int]:
@@ -144,11 +140,11 @@ _Made = tuple[Intake, list[Side]]
 def _read(job: _Job) -> _Made:
     """The books on a part, what it uses and what it holds out."""
     data, kind, part, lists = job
-    intake = Intake(data, kind, lists)
     counts, seen = [0, 0], (set[int](), set[int]())
-    for record in intake.take(data, rows(part)):
-        side = share(record) < data.eval_fraction
-        counts[side] += 1
-        seen[side].add(identity(record))
+    with Intake(data, kind, lists) as intake:
+        for record in intake.take(data, rows(part)):
+            side = share(record) < data.eval_fraction
+            counts[side] += 1
+            seen[side].add(identity(record))
     intake.forget()
     return intake, [Side(count, array("q", known)) for count, known in zip(counts, seen, strict=True)]

@@ -2,18 +2,19 @@
 
 import json
 import random
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Any
 
 from rlhf.config.data import DataConfig
 from rlhf.data import files
 from rlhf.data.canonical import rows_of
-from rlhf.data.faults import Lists, begun
+from rlhf.data.faults import Lists
 from rlhf.data.intake import Intake
 from rlhf.data.load import load
 from rlhf.data.records import Kind, Record
+from rlhf.data.writing import written
 from rlhf.errors import DataError
 
 
@@ -21,8 +22,7 @@ def convert(data: DataConfig, kind: Kind, out: Path) -> dict[str, Any]:
     """Every usable record of the sources, in their order, to the file `out`; the books. Raises DataError as `load`."""
     _check_apart(data, out)
     lists = Lists(*(out.with_name(f"{out.stem}.{which}_rows.jsonl") for which in ("bad", "dropped")))
-    intake = Intake(data, kind, begun(lists))
-    with _new(out) as file:
+    with Intake(data, kind, lists) as intake, _new(out) as file:
         used = sum(_write(intake.take(source), file) for source in data.sources.values())
         intake.check()
     return intake.ledger(used, 0)
@@ -30,10 +30,6 @@ def convert(data: DataConfig, kind: Kind, out: Path) -> dict[str, Any]:
 
 def split(data: DataConfig, kind: Kind, folder: Path) -> dict[str, Any]:
     """What a stage would train on and what it would hold out: `train.jsonl` and `held_out.jsonl` in a folder."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be made ({error.strerror}); name a folder") from None
     _check_apart(data, *(folder / f"{name}.jsonl" for name in ("train", "held_out")))
     found = load(data, kind, folder)
     for name, records in (("train", found.train), ("held_out", found.held_out)):
@@ -67,17 +63,8 @@ def _write(records: Iterable[Record], file: IO[str]) -> int:
     return count
 
 
-@contextmanager
-def _new(path: Path) -> Iterator[IO[str]]:
+def _new(path: Path) -> AbstractContextManager[IO[str]]:
     """A file that is there whole or not at all. Raises DataError where it cannot be written."""
     if path.suffix != ".jsonl":
         raise DataError(f"{path}: canonical rows are JSON lines; name a file that ends with .jsonl")
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            yield file
-        partial.replace(path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror}") from None
-    finally:
-        partial.unlink(missing_ok=True)
+    return written(path)

@@ -56,6 +56,14 @@ def test_a_users_mistake_is_one_clear_line_and_exit_code_2(tmp_path: Path) -> No
     assert "did you mean 'kl_coef'?" in done.stderr
 
 
+def test_half_a_character_in_a_name_is_shown_by_its_number(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_text(r'{"prompt": "q", "chosen": "a", "rejected": "b", "\ud83d": 1}')
+    for words in (["check", "--json"], ["inspect", "--json", "--html", "x.html"]):
+        done = rlhf("data", *words, "x.jsonl", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout.splitlines()[-1])["ledger"]["unread"] == {"\ud83d": 1}
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     done = rlhf("reward", "--model", "tiny", "--data", "nowhere.jsonl", "--out", str(tmp_path))
     assert done.returncode == 2

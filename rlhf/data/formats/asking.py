@@ -6,7 +6,7 @@ from typing import Any
 
 from rlhf.data.formats.table import Row, named
 from rlhf.data.formats.values import listed, objects
-from rlhf.data.messages import UnusableError, conversation, kind_of, text, turns
+from rlhf.data.messages import UnusableError, conversation, kind_of, text, turns, whole
 from rlhf.data.records import Message
 from rlhf.data.transcripts import asking, is_transcript, transcript
 from rlhf.errors import DataError
@@ -74,13 +74,13 @@ def right_answer(row: Row) -> str | None:
     beside a prompt alone is one, as slime writes it; beside an answer it says how good that is."""
     judge = row.get("reward_model")
     places = (row, judge) if isinstance(judge, dict) else (row,)
-    said = (place.get(name) for place in places for name in RIGHT if place.keys() & RIGHT.keys())
-    found = (str(value) for value in said if isinstance(value, str | int | float))
+    said = ((name, place.get(name)) for place in places for name in RIGHT if place.keys() & RIGHT.keys())
+    found = (whole(str(value), name) for name, value in said if isinstance(value, str | int | float))
     if (first := next(found, None)) is not None:
         return first if first.strip() else next((one for one in found if one.strip()), first)
     label = row.get("label")
     alone = isinstance(label, str | int | float) and "prompt" in row and named(row, RESPONSE) not in row
-    return str(label) if alone and str(label).lower() not in ("true", "false") else None
+    return whole(str(label), "label") if alone and str(label).lower() not in ("true", "false") else None
 
 
 RIGHT = dict.fromkeys(

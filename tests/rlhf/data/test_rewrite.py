@@ -1,6 +1,7 @@
 """Data written anew: convert, split, mix, and the words that say which data."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from rlhf import cli_data
 from rlhf.data import rewrite
-from rlhf.data.load import load
+from rlhf.data.load import load, validate
 from rlhf.data.records import prompt_key
 from rlhf.errors import DataError, RecipeError
 from rlhf.recipe.data import data_block
@@ -87,6 +88,33 @@ def test_a_mix_is_shuffled_by_its_seed(tmp_path: Path) -> None:
         made.append((tmp_path / "out.jsonl").read_text())
     assert made[0] == made[1] != made[2] and len(made[0].splitlines()) == 60
     assert '"a ' in "".join(made[0].splitlines()[30:])  # which follow in the order of the sources
+
+
+WRITERS: dict[str, Callable[[Path, Path], object]] = {
+    "convert": lambda read, out: cli_data.convert([str(read)], out),
+    "split": lambda read, out: cli_data.split([str(read), "eval_fraction=0"], out.parent),
+    "mix": lambda read, out: cli_data.mix([str(read)], out),
+    "inspect": lambda read, out: cli_data.inspect([str(read)], html=out),
+    "check": lambda read, out: validate(data_block([str(read)]), "preferences", out.parent),
+}
+"""All that write, each to the file `out` or into its folder."""
+
+
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
+def test_folders_are_made(tmp_path: Path, write: Callable[[Path, Path], object]) -> None:
+    path = lay(tmp_path / "x.jsonl", [*pairs(3), {"prompt": "a", "chosen": "b", "rejected": "b"}])
+    write(path, tmp_path / "new" / "folder" / "train.jsonl")
+    (made, *_) = (tmp_path / "new" / "folder").iterdir()
+    assert made.stat().st_size and not made.name.startswith(".")
+
+
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
+def test_what_cannot_be_written_is_named(tmp_path: Path, write: Callable[[Path, Path], object]) -> None:
+    path = lay(tmp_path / "x.jsonl", [*pairs(3), {"prompt": "a", "chosen": "b", "rejected": "b"}])
+    folder = lay(tmp_path / "file", [])
+    with pytest.raises(DataError, match=r"file/\S+: cannot be written \(.+\); name a place that can be written to"):
+        write(path, folder / "train.jsonl")
+    assert sorted(tmp_path.iterdir()) == [folder, path]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ from pydantic import ValidationError
 from rlhf.cli_data import check
 from rlhf.config import DataConfig
 from rlhf.data import files, parts
+from rlhf.data.faults import Lists
+from rlhf.data.intake import Intake
 from rlhf.data.load import kind_of_source, load, survey, validate
 from rlhf.data.records import Preference, Record, prompt_key
 from rlhf.errors import DataError, RecipeError
@@ -281,6 +283,23 @@ def test_parts_of_a_file_keep_the_same_books(
 
 
 LISTED = ["bad_rows.preferences.jsonl", "dropped_rows.preferences.jsonl"]
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="parts are read by forked processes")
+def test_readings_at_one_time_do_not_disturb_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is listed is whole, and that of the one that ended last."""
+    one, other = (lay(tmp_path, f"{name}.jsonl", [*pairs(30), *[{"prompt": 1}] * 9, *pairs(30)]) for name in "ab")
+    monkeypatch.setattr(parts, "LEAST", 999)
+    data = [config(path=path, bad_rows="drop") for path in (one, other)]
+    with Intake(data[0], "preferences", Lists(tmp_path / LISTED[0])) as intake:
+        assert len(list(intake.take(data[0]))) == 60
+        beside = multiprocessing.get_context("fork").Process(
+            target=validate, args=(data[1], "preferences", tmp_path, 2)
+        )
+        beside.start(), beside.join()
+        assert beside.exitcode == 0 and [row["file"] for row in read(tmp_path / LISTED[0])] == [str(other)] * 9
+    assert [row["file"] for row in read(tmp_path / LISTED[0])] == [str(one)] * 9
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jsonl", "b.jsonl", LISTED[0]]
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="parts are read by forked processes")
