@@ -30,9 +30,7 @@ def prepare() -> None:
     keep_few_kernels()
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
-    os.environ.setdefault(
-        "HF_DATASETS_DISABLE_PROGRESS_BARS", "1"
-    )  # heard at its import, half a second long
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")  # heard at its import, half a second long
     if (datasets := sys.modules.get("datasets")) is not None:
         datasets.disable_progress_bars()
     from transformers.utils import logging as notices

@@ -4,8 +4,8 @@ import json
 from collections import Counter
 from typing import Any
 
-from rlhf.data.formats import fits
 from rlhf.data.formats.asking import PROMPT, RESPONSE
+from rlhf.data.formats.reader import fits
 from rlhf.data.formats.table import Row, named
 from rlhf.data.formats.values import listed, objects
 from rlhf.data.messages import UnusableError

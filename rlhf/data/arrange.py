@@ -15,8 +15,8 @@ from typing import Any
 
 from rlhf.config.data import Source
 from rlhf.data import annotated, logs, nested, together
-from rlhf.data.formats import FORMATS, fits
 from rlhf.data.formats.asking import PROMPT, RESPONSE, RIGHT
+from rlhf.data.formats.reader import FORMATS, fits
 from rlhf.data.formats.table import Row, named
 from rlhf.data.formats.texts import is_rendered, templated, without_end
 from rlhf.data.lines import Rows

@@ -1,10 +1,7 @@
 """One way to write each record: rows of JSON, which the formats read back as an equal record (but for `where`)."""
 
-from typing import Any
-
+from rlhf.data.formats.table import Row
 from rlhf.data.records import LABEL, Demonstration, Preference, Prompt, Rated, Record
-
-Row = dict[str, Any]
 
 
 def rows_of(record: Record) -> list[Row]:

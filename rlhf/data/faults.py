@@ -4,7 +4,7 @@ import json
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, Self
 
 from rlhf.data.writing import begun, end, writing
 
@@ -20,6 +20,11 @@ class Lists(NamedTuple):
     """Those that someone must mend."""
     dropped: Path | None = None
     """Those that teach nothing."""
+
+    @classmethod
+    def under(cls, folder: Path, name: str) -> Self:
+        """In a folder, of the rows that `name` stands for: a kind, or the file that the others are written to."""
+        return cls(folder / f"bad_rows.{name}.jsonl", folder / f"dropped_rows.{name}.jsonl")
 
 
 NOWHERE = Lists()

@@ -71,7 +71,7 @@ def found(path: Path) -> list[Path]:
     return files
 
 
-_LISTING = re.compile(r"(.+\.)?(bad|dropped)_rows(\.\w+)*\.jsonl$")
+_LISTING = re.compile(r"(bad|dropped)_rows\..+\.jsonl$")
 """Files that list which rows of others are not used."""
 _ABOUT = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
 """Files that tell of a dataset and hold no rows."""

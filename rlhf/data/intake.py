@@ -8,13 +8,14 @@ from typing import Any, Self
 
 from rlhf import usercode
 from rlhf.config.data import DataConfig, Source
-from rlhf.data import files, formats
+from rlhf.data import files
 from rlhf.data.arrange import arranged
 from rlhf.data.columns import renamed
 from rlhf.data.faults import NOWHERE, Faults, Listing, Lists, place
 from rlhf.data.formats.codes import doubt
-from rlhf.data.formats.table import Column
-from rlhf.data.formats.verdicts import decoded
+from rlhf.data.formats.reader import FIELDS, Reader
+from rlhf.data.formats.table import Column, Row
+from rlhf.data.formats.verdicts import in_words
 from rlhf.data.messages import UnusableError, kind_of
 from rlhf.data.records import Kind, Record, identity
 from rlhf.errors import DataError
@@ -64,7 +65,7 @@ class Intake:
 
     def take(self, source: Source, part: files.Rows | None = None) -> Iterator[Any]:
         """The usable records of a source, of as many rows as its `max_rows` says; of a part, if one is given."""
-        reader = formats.Reader(self.kind, source.format, source.pairs, source.rank_by)
+        reader = Reader(self.kind, source.format, source.pairs, source.rank_by)
         prepare, usable, keep = preparer(source), 0, self.data.duplicates == "keep"
         whole = arranged(files.read_source(source), source, self.kind, self._counted) if part is None else None
         for where, row in whole or self._counted(part or iter(())):
@@ -100,7 +101,7 @@ class Intake:
             self.close(source)
 
     @staticmethod
-    def _read(reader: formats.Reader, row: formats.Row, where: str) -> list[Any]:
+    def _read(reader: Reader, row: Row, where: str) -> list[Any]:
         """The examples of a row, or why it has none."""
         try:
             return reader.read(row, where)
@@ -210,17 +211,17 @@ def unread_in_words(books: Mapping[str, Any]) -> list[str]:
     return [f"{name} ({count:,})" for name, count in books["unread"].items()]
 
 
-def preparer(source: Source) -> Callable[[Any], Sequence[formats.Row]]:
+def preparer(source: Source) -> Callable[[Any], Sequence[Row]]:
     """What makes rows that formats can know out of a source's own: by its function, then by its columns and what its
     verdicts mean. That raises DataError for a row that someone must mend, and UnusableError where none is left."""
     make = usercode.function(source.rows, "data.rows") if source.rows else None
     for name in source.columns:
-        if name not in formats.FIELDS and (like := get_close_matches(name, formats.FIELDS, n=1, cutoff=0.8)):
+        if name not in FIELDS and (like := get_close_matches(name, FIELDS, n=1, cutoff=0.8)):
             raise DataError(f"data.columns.{name}: no format reads such a field; did you mean '{like[0]}'?")
 
     plain = not source.columns and not source.verdicts
 
-    def prepare(row: Any) -> Sequence[formats.Row]:
+    def prepare(row: Any) -> Sequence[Row]:
         if isinstance(row, DataError | UnusableError):
             raise row
         if make is not None:
@@ -230,13 +231,13 @@ def preparer(source: Source) -> Callable[[Any], Sequence[formats.Row]]:
     return prepare
 
 
-def _fields(row: Any, source: Source) -> formats.Row:
+def _fields(row: Any, source: Source) -> Row:
     if isinstance(row, str):
         row = {"text": row}
     if not isinstance(row, dict):
         raise DataError(f"row: is {kind_of(row)}; an object with named fields is needed")
     row = renamed(row, source.columns) if source.columns else row
-    return decoded(row, source.verdicts) if source.verdicts else row
+    return in_words(row, source.verdicts) if source.verdicts else row
 
 
 def _made(make: Any, row: Any) -> Sequence[Any]:

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, overload
 
 from rlhf.config.data import DataConfig, MixedSource
-from rlhf.data import files, formats
+from rlhf.data import files
 from rlhf.data.arrange import arranged
 from rlhf.data.faults import NOWHERE, Fault, Lists
+from rlhf.data.formats.reader import kind_of_row, recognise
+from rlhf.data.formats.table import Row
 from rlhf.data.intake import EMPTY, Intake, preparer
 from rlhf.data.messages import UnusableError
 from rlhf.data.parts import parts_of, read_in_parts
@@ -111,7 +113,7 @@ def _checked(intake: Intake, data: DataConfig, used: int, held_out: int, repeate
 
 def _lists(out: Path | None, kind: Kind) -> Lists:
     """Where rows that are not used are listed."""
-    return Lists(out / f"bad_rows.{kind}.jsonl", out / f"dropped_rows.{kind}.jsonl") if out else NOWHERE
+    return Lists.under(out, kind) if out else NOWHERE
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ def kind_of_source(data: DataConfig) -> Kind:
     """The kind of record that most of the first rows were written as. Raises DataError where they are none."""
     source = next(iter(data.sources.values()))
     prepare = preparer(source)
-    first: list[formats.Row] = []
+    first: list[Row] = []
     placed = ""
     reasons: list[str] = []
     for where, row in islice(arranged(files.read_source(source), source, None), 100):
@@ -154,10 +156,10 @@ def kind_of_source(data: DataConfig) -> Kind:
     if not first:
         told = f"none of its first rows can be read:\n{reasons[0]}" if reasons else EMPTY
         raise DataError(f"{source.called}: {told}")
-    found: Counter[Kind] = Counter(kind for row in first if (kind := formats.kind_of_row(row)))
+    found: Counter[Kind] = Counter(kind for row in first if (kind := kind_of_row(row)))
     if not found:
         try:
-            formats.recognise(first[0], "preferences")
+            recognise(first[0], "preferences")
         except DataError as why:
             raise DataError(f"{placed}: {why}") from None
         raise DataError(f"{source.called}: none of its first rows is of a known format")

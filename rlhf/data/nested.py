@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any, TypeGuard
 
-from rlhf.data.formats import fits
 from rlhf.data.formats.asking import PROMPT, RESPONSE, SYSTEM
+from rlhf.data.formats.reader import fits
 from rlhf.data.formats.table import Row, named
 from rlhf.data.messages import ROLES, SPOKEN
 from rlhf.data.records import Kind

@@ -21,8 +21,7 @@ from rlhf.errors import DataError
 def convert(data: DataConfig, kind: Kind, out: Path) -> dict[str, Any]:
     """Every usable record of the sources, in their order, to the file `out`; the books. Raises DataError as `load`."""
     _check_apart(data, out)
-    lists = Lists(*(out.with_name(f"{out.stem}.{which}_rows.jsonl") for which in ("bad", "dropped")))
-    with Intake(data, kind, lists) as intake, _new(out) as file:
+    with Intake(data, kind, Lists.under(out.parent, out.stem)) as intake, _new(out) as file:
         used = sum(_write(intake.take(source), file) for source in data.sources.values())
         intake.check()
     return intake.ledger(used, 0)

@@ -6,10 +6,10 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
-from rlhf.data.formats import fits
 from rlhf.data.formats.asking import PROMPT, RESPONSE, SYSTEM, asked
 from rlhf.data.formats.convert import RANKING
 from rlhf.data.formats.ratings import SCORED
+from rlhf.data.formats.reader import fits
 from rlhf.data.formats.table import Row, named
 from rlhf.data.formats.values import label_of, number, truth
 from rlhf.data.lines import Rows

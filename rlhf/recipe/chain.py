@@ -127,7 +127,7 @@ def unknown_formats(stages: Mapping[str, StageConfig], places: Places) -> Iterat
             for key, source in data.sources.items():
                 if source.format == "auto":
                     continue
-                from rlhf.data.formats import FORMATS  # here: slow to import, and seldom needed
+                from rlhf.data.formats.reader import FORMATS  # here: slow to import, and seldom needed
 
                 known = {form for kind in FORMATS.values() for form in kind}
                 if source.format not in known:

@@ -86,7 +86,7 @@ def verdict_code(row: Row) -> tuple[Column, int] | None:
     return None if number is None else (Column(name, sides), number)
 
 
-def decoded(row: Row, meanings: Mapping[str, Verdict]) -> Row:
+def in_words(row: Row, meanings: Mapping[str, Verdict]) -> Row:
     """A row with its verdict in words, as `data.verdicts` says."""
     name = named(row, VERDICT)
     if name not in row:
@@ -165,10 +165,10 @@ def _is_strength(row: Row) -> bool:
 
 def coded(sides: Sides, name: str, codes: Mapping[str, Verdict]) -> Read:
     """Reads rows whose verdict is a code of its own."""
-    return lambda row, where: _decided(row, sides, _decoded(row, name, codes), where)
+    return lambda row, where: _decided(row, sides, _verdict_of(row, name, codes), where)
 
 
-def _decoded(row: Row, name: str, codes: Mapping[str, Verdict]) -> Verdict:
+def _verdict_of(row: Row, name: str, codes: Mapping[str, Verdict]) -> Verdict:
     value = row.get(name)
     if value in (None, ""):
         raise UnusableError("no judgement")
@@ -183,7 +183,7 @@ def pandalm(row: Row, where: str) -> Preference:
     annotators say (Wang et al. 2023)."""
     codes: Mapping[str, Verdict] = {"1": "first", "2": "second", "0": "tie", "tie": "tie"}
     names = [f"annotator{i}" for i in (1, 2, 3) if f"annotator{i}" in row]
-    said: Counter[Verdict] = Counter(_decoded(row, name, codes) for name in names)
+    said: Counter[Verdict] = Counter(_verdict_of(row, name, codes) for name in names)
     (better, votes), *others = said.most_common()
     if others and others[0][1] == votes:
         raise UnusableError("annotators disagree")

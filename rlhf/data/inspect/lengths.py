@@ -9,7 +9,7 @@ from typing import Any, Literal
 from rlhf.data import chat as encoding
 from rlhf.data.chat import ChatFormat
 from rlhf.data.inspect.material import Material, answers_of, messages_of, sample, words
-from rlhf.data.inspect.report import Column, Finding, Findings, Lengths
+from rlhf.data.inspect.report import Finding, Findings, Lengths, Spread
 from rlhf.data.records import Demonstration, Message, Preference, Prompt, Rated, Record, prompt_of
 from rlhf.errors import DataError
 
@@ -61,7 +61,7 @@ def _in_words(material: Material, limit: int) -> tuple[Lengths, Findings]:
 
 def _in_tokens(material: Material, limit: int, chat: ChatFormat) -> tuple[Lengths | None, Findings]:
     """Lengths as they would be without a limit; of the longer ones, what training does."""
-    table, books = _Table(), _Books()
+    table, books = _Table(), _Sum()
     long: list[int] = []
     refused: list[tuple[int, str]] = []
     chosen = _affordable(material.records)
@@ -150,15 +150,15 @@ class _Table:
         over: int,
         ledger: dict[str, Any] | None = None,
     ) -> Lengths:
-        columns = {name: _column(values) for name, values in self.columns.items() if any(values)}
+        columns = {name: _spread(values) for name, values in self.columns.items() if any(values)}
         return Lengths(unit, measured, of, limit, over, columns, ledger)
 
 
-def _column(values: list[int]) -> Column:
+def _spread(values: list[int]) -> Spread:
     order = sorted(values)
     last = len(order) - 1
     bins = Counter(0 if n < 1 else math.floor(2 * math.log2(n)) + 1 for n in order)
-    return Column(
+    return Spread(
         p50=order[round(last * 0.5)],
         p95=order[round(last * 0.95)],
         most=order[-1],
@@ -167,7 +167,7 @@ def _column(values: list[int]) -> Column:
 
 
 @dataclass
-class _Books:
+class _Sum:
     """The ledgers of many encodings in one."""
 
     rows: int = 0

@@ -5,7 +5,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from rlhf.data.inspect.report import LEVELS, TITLES, Column, Lengths, Report, edge, percent
+from rlhf.data.inspect.report import LEVELS, TITLES, Lengths, Report, Spread, edge, percent
 
 
 def html(report: Report) -> str:
@@ -45,7 +45,7 @@ def _charts(lengths: Lengths) -> list[dict[str, Any]]:
     ]
 
 
-def _bars(column: Column, first: int, last: int, limit: int) -> list[dict[str, Any]]:
+def _bars(column: Spread, first: int, last: int, limit: int) -> list[dict[str, Any]]:
     bins = column.between(first, last)
     return [
         {

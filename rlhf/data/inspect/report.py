@@ -93,7 +93,7 @@ class Dropped:
 
 
 @dataclass(frozen=True)
-class Column:
+class Spread:
     """Lengths of one part of the examples."""
 
     p50: int
@@ -128,7 +128,7 @@ class Lengths:
     limit: int
     over: int
     """Measured examples that are longer than the limit."""
-    columns: dict[str, Column]
+    columns: dict[str, Spread]
     """Of the prompt, of each answer, and of the `whole`: the prompt with its longest answer."""
     ledger: dict[str, Any] | None = None
     """What training keeps, cuts and drops of the measured ones; only where tokens are counted."""

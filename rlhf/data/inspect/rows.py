@@ -3,9 +3,10 @@
 from itertools import islice
 
 from rlhf.config.data import DataConfig, Source
-from rlhf.data import files, formats
+from rlhf.data import files
 from rlhf.data.arrange import arranged
 from rlhf.data.faults import TOLD
+from rlhf.data.formats.reader import FORMATS, recognise
 from rlhf.data.formats.table import named
 from rlhf.data.inspect.material import graded
 from rlhf.data.inspect.private import masked
@@ -89,7 +90,7 @@ def seen(data: DataConfig, survey: Survey) -> list[Seen]:
 
 def _fields(source: Source, kind: Kind, names: set[str]) -> dict[str, list[str]]:
     """What formats need, as the first rows of each have it."""
-    known = formats.FORMATS[kind]
+    known = FORMATS[kind]
     if source.path is None or source.rows is not None:  # not to be fetched, or to pass somebody's code, a second time
         return {name: list(known[name].needs) for name in names}
     found: dict[str, list[str]] = {}
@@ -97,7 +98,7 @@ def _fields(source: Source, kind: Kind, names: set[str]) -> dict[str, list[str]]
     for _, raw in islice(arranged(files.read_source(source), source, kind), _LOOKED_AT):
         try:
             (row,) = prepare(raw)
-            name = formats.recognise(row, kind) if source.format == "auto" else source.format
+            name = recognise(row, kind) if source.format == "auto" else source.format
         except (DataError, UnusableError):
             continue
         if name not in found:

@@ -9,13 +9,13 @@ from rlhf.data.inspect.material import counted
 from rlhf.data.inspect.report import (
     LEVELS,
     TITLES,
-    Column,
     Doubt,
     Example,
     Finding,
     Lengths,
     Piece,
     Report,
+    Spread,
     edge,
     percent,
 )
@@ -178,6 +178,6 @@ def _fitting(lengths: Lengths) -> list[str]:
     return [f"{over}; {used}", "tokens: " + ", ".join(f"{n:,} {name}" for name, n in lengths.ledger["tokens"].items())]
 
 
-def _bars(column: Column, first: int, last: int) -> str:
+def _bars(column: Spread, first: int, last: int) -> str:
     bins = column.between(first, last)
     return "".join(_BARS[-(-8 * count // max(bins))] for count in bins)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from rlhf.data.formats import FORMATS, Reader, format_of, recognise
+from rlhf.data.formats.reader import FORMATS, Reader, format_of, recognise
 from rlhf.data.formats.refusals import REFUSED
 from rlhf.data.formats.steps import STEPS
 from rlhf.data.messages import UnusableError

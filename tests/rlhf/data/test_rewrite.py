@@ -57,15 +57,15 @@ def test_answers_of_several_turns_stay_whole(tmp_path: Path) -> None:
 def test_what_teaches_nothing_is_listed_beside_the_file(tmp_path: Path) -> None:
     path = lay(tmp_path / "x.jsonl", [*pairs(3), {"prompt": "a", "chosen": "b", "rejected": "b"}])
     books = rewrite.convert(data_block([str(path)]), "preferences", tmp_path / "out.jsonl")
-    assert books["dropped_rows"] == "out.dropped_rows.jsonl"
-    assert read(tmp_path / "out.dropped_rows.jsonl") == [{"file": str(path), "line": "4", "reason": "identical"}]
+    assert books["dropped_rows"] == "dropped_rows.out.jsonl"
+    assert read(tmp_path / "dropped_rows.out.jsonl") == [{"file": str(path), "line": "4", "reason": "identical"}]
 
 
 def test_what_cannot_be_read_leaves_no_file(tmp_path: Path) -> None:
     path = lay(tmp_path / "x.jsonl", [*pairs(3), {"prompt": "q"}])
     with pytest.raises(DataError, match=r"x.jsonl:4: "):
         rewrite.convert(data_block([str(path)]), "preferences", tmp_path / "out.jsonl")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.bad_rows.jsonl", "x.jsonl"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bad_rows.out.jsonl", "x.jsonl"]
     with pytest.raises(DataError, match=r"name a file that ends with \.jsonl"):
         rewrite.convert(data_block([str(path)]), "preferences", tmp_path / "out.csv")
 

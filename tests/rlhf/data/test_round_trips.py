@@ -23,11 +23,11 @@ from rlhf.data import files
 from rlhf.data import messages as m
 from rlhf.data.canonical import row_of, rows_of
 from rlhf.data.chat import ChatFormat, encode_demonstrations, encode_preferences, encode_prompts, encode_rated
-from rlhf.data.formats import FORMATS, Reader
 from rlhf.data.formats.demonstrations import DEMONSTRATIONS
 from rlhf.data.formats.preferences import PREFERENCES
 from rlhf.data.formats.prompts import PROMPTS
 from rlhf.data.formats.ratings import LABELS, LISTS, SCORED
+from rlhf.data.formats.reader import FORMATS, Reader
 from rlhf.data.load import load
 from rlhf.data.messages import UnusableError
 from rlhf.data.records import LABEL, Demonstration, Kind, Message, Preference, Prompt, Rated, Record, prompt_key

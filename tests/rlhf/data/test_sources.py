@@ -505,7 +505,7 @@ def test_a_chain_of_2000_messages(tmp_path: Path, kind: Any) -> None:
 
 def test_a_list_of_bad_rows_is_no_data(tmp_path: Path) -> None:
     lay(tmp_path, "x.jsonl", pairs(2))
-    for name in (*LISTED, "out.dropped_rows.jsonl", "bad_rows.preferences.0.jsonl"):
+    for name in (*LISTED, "dropped_rows.out.jsonl", "bad_rows.preferences.0.jsonl"):
         lay(tmp_path, name, [{"file": "x.jsonl"}])
     assert files.found(tmp_path) == [tmp_path / "x.jsonl"]
 

@@ -11,7 +11,7 @@ import pytest
 
 from rlhf.config.data import Source
 from rlhf.data.arrange import arranged
-from rlhf.data.formats import Reader
+from rlhf.data.formats.reader import Reader
 from rlhf.data.messages import UnusableError
 from rlhf.data.records import Demonstration, Kind, Message, Preference, Prompt, Record
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from rlhf.data.formats import Reader, kind_of_row
+from rlhf.data.formats.reader import Reader, kind_of_row
 from rlhf.data.records import Kind
 from rlhf.errors import DataError
 from tests.rlhf.data.datasets.rows import (
