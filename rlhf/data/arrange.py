@@ -40,7 +40,7 @@ class Together:
 
 
 @dataclass(frozen=True)
-class Lists:
+class Bare:
     """Conversations without a name, a list of messages each."""
 
     @staticmethod
@@ -257,8 +257,8 @@ def _untemplated(row: Row, kind: Kind | None) -> Row:
     }
 
 
-ARRANGEMENTS: tuple[Lists | Each | Together, ...] = (
-    Lists(),
+ARRANGEMENTS: tuple[Bare | Each | Together, ...] = (
+    Bare(),
     Each(annotated.is_argilla, annotated.argilla),
     Each(annotated.is_label_studio, annotated.label_studio),
     Each(annotated.is_prodigy, annotated.prodigy),
