@@ -61,8 +61,10 @@ def run(config: EvaluateConfig, inputs: Mapping[str, Weights], out: Path, tracke
     sides: dict[str, Side] = {}
     if config.policy is not None:
         sides = _measure_policy(config, inputs, judges, out, tracker, metrics, data)
+    if not metrics:
+        raise DataError(f"stage '{config.name}': there is nothing to measure: name `prompts`, `demonstrations`, …")
     tracker.log(metrics, 0)
-    called = [sides[name].weights.called if name in sides else "" for name in ("policy", "baseline", "prompted")]
+    called = [sides[name].called if name in sides else "" for name in ("policy", "baseline", "prompted")]
     for line in headline(metrics, *called):
         tracker.screen.say(f"  {line}")
     for line in warnings(metrics):

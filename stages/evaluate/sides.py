@@ -34,6 +34,11 @@ class Side:
         chat = text.load(weights, None if weights.text else template or config.template)
         return cls(standalone(for_weights(weights, config.precision), weights, chat), chat, weights)
 
+    @property
+    def called(self) -> str:
+        """What a person calls it in a sentence."""
+        return self.weights.folder.name if self.weights.folder else self.weights.called
+
     def told(self, how: Prompted) -> "Side":
         """The same model with a prompt."""
         turns = [(one.prompt, one.response) for one in how.examples]
