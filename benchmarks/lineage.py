@@ -28,6 +28,7 @@ from rlhf.backends import backend
 from rlhf.config import DataConfig, ModelRef
 from rlhf.data.chat import Encoded, encode_demonstrations
 from rlhf.data.load import load
+from rlhf.measures.losses import loss
 from rlhf.recipe import load as load_recipe
 from rlhf.roles import standalone
 from rlhf.weights import Weights, find
@@ -59,7 +60,7 @@ def held_out(weights: Weights, data: DataConfig) -> list[Encoded]:
 def loss_of(weights: Weights, rows: list[Encoded]) -> float:
     """Nats a token on held-out chosen answers, held in 4 bit as the stage that goes on holds it."""
     role = standalone(backend(settings.QLoRA()), weights, text.load(weights))
-    return evaluate.perplexity(role, rows, 16)["loss"]
+    return loss(evaluate.losses(role, rows, 16)).nats
 
 
 def main() -> None:

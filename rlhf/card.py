@@ -2,13 +2,13 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rlhf import artifact as artifacts
+from rlhf.ancestry import ancestors
 from rlhf.artifact import Artifact
-from rlhf.errors import ArtifactError
 from rlhf.privacy import masked
 from rlhf.registry import hub_name
 from rlhf.weights import Weights
@@ -22,7 +22,7 @@ def write(weights: Weights, compared: Mapping[str, Any], serve: Sequence[str], w
     lines += ["```", *serve, "```", ""]
     lines += ["## Compared with the live model", "", _comparison(compared), ""]
     if made is not None:
-        chain = [*_ancestors(made), made]
+        chain = [*ancestors(made), made]
         lines += ["## Lineage", "", *_lineage(weights, chain), "", "## Data", "", *_data(chain), ""]
         lines += ["## Measured", "", *_metrics(made), "", "## Settings", "", *_settings(made), ""]
     return "\n".join(lines)
@@ -55,27 +55,6 @@ def _comparison(compared: Mapping[str, Any]) -> str:
             gap = compared[name]
             parts.append(f"{name} differs by {gap['largest']:.2g} at most and {gap['mean']:.2g} on average;")
     return " ".join(parts).rstrip(";") + "."
-
-
-def _ancestors(made: Artifact) -> list[Artifact]:
-    """Stages of the same run that it came from, the first one first."""
-    beside = {found.hash: found for found in _beside(made.folder)}
-    chain: list[Artifact] = []
-    wanted = list(made.parents.values())
-    while wanted:
-        found = beside.pop(wanted.pop(0), None)
-        if found is not None:
-            chain.insert(0, found)
-            wanted += found.parents.values()
-    return chain
-
-
-def _beside(folder: Path) -> Iterator[Artifact]:
-    for path in sorted(folder.parent.glob(f"*/{artifacts.FILE}")):
-        try:
-            yield artifacts.read(path.parent)
-        except ArtifactError:
-            continue
 
 
 def _lineage(weights: Weights, chain: Sequence[Artifact]) -> list[str]:

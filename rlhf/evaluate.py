@@ -1,16 +1,15 @@
-"""Held-out measures that stages share: perplexity, pair accuracy and calibration, win rates, KL to the reference."""
+"""What models say of held-out rows, for `rlhf.measures`: scores of pairs, losses of text, log-probabilities, KL."""
 
 # B sequences, M tokens of all of them that are predicted
 
-import math
 from collections.abc import Callable, Iterator, Sequence
-from statistics import fmean
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from rlhf.data.chat import ChatFormat, Encoded
+from rlhf.measures import pairs as measures
 from rlhf.memory import spent_on
 from rlhf.packing import Packed
 from rlhf.roles import Role
@@ -45,52 +44,28 @@ def read_rows(judge: Role, rows: Sequence[list[int]], size: int, read: Callable[
     return torch.stack([found[i] for i in range(len(rows))]) if rows else torch.empty(0)
 
 
-def pair_metrics(judge: Role, pairs: Sequence[dict[str, list[int]]], size: int) -> dict[str, float]:
-    """Accuracy on held-out pairs with its standard error, calibration, and what length alone would explain."""
-    chosen = score_rows(judge, [p["prompt_ids"] + p["chosen_ids"] for p in pairs], size)
-    rejected = score_rows(judge, [p["prompt_ids"] + p["rejected_ids"] for p in pairs], size)
-    lengths = [len(p[side]) for side in ("chosen_ids", "rejected_ids") for p in pairs]
-    longer = [len(p["chosen_ids"]) - len(p["rejected_ids"]) for p in pairs]
-    margin = (chosen - rejected).double()
-    return {
-        **preference_metrics(margin),
-        "pairs": len(pairs),
-        "length_correlation": correlation(torch.cat([chosen, rejected]).tolist(), lengths),
-        "longer_wins": fmean(0.5 if d == 0 else float(d > 0) for d in longer),
-    }
-
-
-def preference_metrics(margin_N: Tensor, bins: int = 10) -> dict[str, float]:
-    """From score differences chosen - rejected, (N,): accuracy (ties count half) and calibration of sigmoid(margin).
-
-    Brier score is the mean squared error of the predicted preference; ECE is the expected calibration error of the
-    predicted winner's probability over equal-width bins (Guo et al. 2017, eq. 3).
-    """
-    right = (margin_N > 0).double() + 0.5 * (margin_N == 0).double()
-    accuracy = float(right.mean())
-    probability = torch.sigmoid(margin_N)
-    confidence = torch.maximum(probability, 1 - probability)
-    bucket = ((confidence - 0.5) * 2 * bins).long().clamp(max=bins - 1)
-    gaps = [
-        float((bucket == b).double().mean() * (confidence[bucket == b].mean() - right[bucket == b].mean()).abs())
-        for b in range(bins)
-        if bool((bucket == b).any())
+def pair_rows(judge: Role, pairs: Sequence[dict[str, Any]], size: int) -> list[dict[str, Any]]:
+    """What a reward model says of each pair, as `measures.pairs` reads it."""
+    chosen, rejected = (
+        score_rows(judge, [p["prompt_ids"] + p[side] for p in pairs], size).tolist()
+        for side in ("chosen_ids", "rejected_ids")
+    )
+    return [
+        {
+            "chosen_score": better,
+            "rejected_score": worse,
+            "chosen_tokens": len(pair["chosen_ids"]),
+            "rejected_tokens": len(pair["rejected_ids"]),
+            "margin": better - worse,
+            "correct": measures.right(better - worse),
+        }
+        for pair, better, worse in zip(pairs, chosen, rejected, strict=True)
     ]
-    return {
-        "accuracy": accuracy,
-        "accuracy_stderr": math.sqrt(accuracy * (1 - accuracy) / len(margin_N)),
-        "margin": float(margin_N.mean()),
-        "brier": float((1 - probability).square().mean()),
-        "ece": sum(gaps),
-    }
 
 
-def correlation(left: Sequence[float], right: Sequence[float]) -> float:
-    """Pearson's correlation; 0 when either side is constant."""
-    x, y = torch.tensor(left, dtype=torch.float64), torch.tensor(right, dtype=torch.float64)
-    x, y = x - x.mean(), y - y.mean()
-    scale = float(x.norm() * y.norm())
-    return float(x @ y) / scale if scale > 0 else 0.0
+def pair_metrics(judge: Role, pairs: Sequence[dict[str, Any]], size: int) -> dict[str, float]:
+    """What a reward model is worth on held-out pairs."""
+    return measures.metrics(pair_rows(judge, pairs, size))
 
 
 # ------------------------------------------------------------------------------------------------ policies
@@ -98,16 +73,18 @@ def correlation(left: Sequence[float], right: Sequence[float]) -> float:
 
 @spent_on("batch")
 @torch.no_grad()
-def perplexity(policy: Role, rows: Sequence[Encoded], size: int) -> dict[str, float]:
-    """Mean loss of the assistant's tokens, in nats, and its exponential."""
-    total, count = 0.0, 0
+def losses(policy: Role, rows: Sequence[Encoded], size: int) -> list[dict[str, Any]]:
+    """Of each row where it stands, how many tokens the assistant has in it, and their mean loss in nats."""
+    found: list[dict[str, Any]] = [{} for _ in rows]
     for index in batches([len(row.ids) for row in rows], size):
         logprob_M = policy.logprobs(Packed.of([rows[i].ids for i in index], [1] * len(index), policy.device), 1.0)
-        said_M = torch.tensor([said for i in index for said in rows[i].assistant_mask[1:]], device=policy.device)
-        total -= float((logprob_M * said_M).sum())
-        count += int(said_M.sum())
-    loss = total / max(count, 1)
-    return {"loss": loss, "perplexity": math.exp(min(loss, 50.0))}
+        parts = logprob_M.cpu().split([len(rows[i].ids) - 1 for i in index])
+        for i, part in zip(index, parts, strict=True):
+            said = torch.tensor(rows[i].assistant_mask[1:])
+            count = int(said.sum())
+            nats = -float((part * said).sum()) / max(count, 1)
+            found[i] = {"where": rows[i].where, "tokens": count, "loss": nats}
+    return found
 
 
 @spent_on("batch")
@@ -124,25 +101,14 @@ def answer_logprobs(policy: Role, answers: Sequence[tuple[list[int], list[int]]]
 
 
 @torch.no_grad()
-def kl_per_response(policy: Role, reference: Role, rollout: Rollout, temperature: float) -> Tensor:
+def kl_per_response(policy: Role, reference: Role, rollout: Rollout, temperature: float, size: int) -> Tensor:
     """log p(response) - log q(response) of each sampled response, in nats, (B,): its mean estimates the sequence KL."""
-    batch = rollout.packed()
-    gap_M = policy.logprobs(batch, temperature) - reference.logprobs(batch, temperature)
-    return torch.stack([part.sum() for part in gap_M.split([len(row) for row in rollout.responses])])
-
-
-def win_rate(mine: Sequence[float], theirs: Sequence[float]) -> dict[str, float]:
-    """Share of prompts on which the first score is higher, ties counting half, with a 95 % normal interval."""
-    results = [0.5 if a == b else float(a > b) for a, b in zip(mine, theirs, strict=True)]
-    rate = fmean(results)
-    spread = math.sqrt(fmean((r - rate) ** 2 for r in results) / len(results))
-    return {
-        "rate": rate,
-        "low": max(rate - 1.96 * spread, 0.0),
-        "high": min(rate + 1.96 * spread, 1.0),
-        "ties": fmean(float(r == 0.5) for r in results),
-        "prompts": len(results),
-    }
+    gap_B = torch.empty(len(rollout), device=rollout.finished_B.device)
+    for rows in batches(rollout.lengths, size):
+        batch = rollout.packed(rows)
+        gap_M = policy.logprobs(batch, temperature) - reference.logprobs(batch, temperature)
+        gap_B[rows] = torch.stack([part.sum() for part in gap_M.split([len(rollout.responses[row]) for row in rows])])
+    return gap_B
 
 
 def conversations(prompts: Sequence[Any], responses: Sequence[str]) -> list[list[dict[str, str]]]:

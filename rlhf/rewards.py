@@ -2,16 +2,10 @@
 
 # B responses
 
-import base64
 import json
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from http.client import HTTPException
 from typing import Protocol
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 import torch
 from torch import Tensor
@@ -19,9 +13,9 @@ from torch import Tensor
 from rlhf import text
 from rlhf.data.chat import ChatFormat
 from rlhf.data.records import Prompt
-from rlhf.errors import DataError, RewardError
+from rlhf.endpoint import Endpoint
+from rlhf.errors import DataError
 from rlhf.evaluate import batches, conversations, encode_conversations, read_rows
-from rlhf.privacy import masked
 from rlhf.reward_model import RewardModel
 from rlhf.roles import Role
 from rlhf.rollout import Rollout
@@ -148,40 +142,13 @@ class RuleReward:
 class EndpointReward:
     """A server that is sent `{"conversations": [[{role, content}, …], …]}` and answers `{"scores": [number, …]}`."""
 
-    url: str
+    server: Endpoint
     chat: ChatFormat
-    timeout_s: float = 60.0
-    token: str | None = None
-    """Sent as `Authorization: Bearer`."""
-    tries: int = 3
-    pause_s: float = 1.0
-    """Before the second try; twice as long before each later one."""
 
     def score(self, prompts: Sequence[Prompt], rollout: Rollout) -> Tensor:
         talks = conversations(prompts, rollout.texts(self.chat))
-        scores = self._ask(json.dumps({"conversations": talks}).encode(), len(talks))
+        scores = self._read(self.server.ask({"conversations": talks}), len(talks))
         return torch.tensor(scores, dtype=torch.float32, device=rollout.finished_B.device)
-
-    def _ask(self, body: bytes, count: int) -> list[float]:
-        parts = urlsplit(self.url)
-        user, _, host = parts.netloc.rpartition("@")
-        request = urllib.request.Request(
-            parts._replace(netloc=host).geturl(), body, {"Content-Type": "application/json"}
-        )
-        if said := f"Bearer {self.token}" if self.token else _basic(user) if user else None:
-            request.add_unredirected_header("Authorization", said)  # no other server is told
-        for tried in range(self.tries):
-            if tried:
-                time.sleep(self.pause_s * 2 ** (tried - 1))
-            try:
-                with urllib.request.urlopen(request, timeout=self.timeout_s) as answer:
-                    return self._read(answer.read(), count)
-            except (OSError, HTTPException) as error:  # urllib's own are among them
-                code = error.code if isinstance(error, urllib.error.HTTPError) else 503
-                refused = code < 500 and code not in (408, 429)  # asking again would be of no use
-                if refused or tried + 1 == self.tries:
-                    raise self._wrong(f"no answer in {tried + 1} tries ({error})") from None
-        raise AssertionError("unreachable")
 
     def _read(self, said: bytes, count: int) -> list[float]:
         try:
@@ -190,22 +157,10 @@ class EndpointReward:
             scores = None
         if not isinstance(scores, list) or any(type(score) not in (int, float) for score in scores):
             got = said[:80].decode(errors="replace")
-            raise self._wrong(f'expected {{"scores": [number, …]}} and got {got!r}')
+            raise self.server.wrong(f'expected {{"scores": [number, …]}} and got {got!r}')
         if len(scores) != count:
-            raise self._wrong(f"{len(scores)} scores for {count} conversations")
+            raise self.server.wrong(f"{len(scores)} scores for {count} conversations")
         return scores
-
-    def _wrong(self, what: str) -> RewardError:
-        """An error that tells no secret, even where the server's answer does."""
-        parts = urlsplit(self.url)
-        secrets = [self.token or "", *(value for _, value in parse_qsl(parts.query))]
-        secrets += [parts.password or "", unquote(parts.password or "")]
-        return RewardError(masked(f"{self.url}: {what}", [secret for secret in secrets if len(secret) > 3]))
-
-
-def _basic(user: str) -> str:
-    """HTTP's basic authentication of `name:password` as it stands in a URL."""
-    return "Basic " + base64.b64encode(unquote(user).encode()).decode()
 
 
 @dataclass

@@ -7,6 +7,7 @@ from rlhf import rules
 from rlhf.backends import Backend
 from rlhf.config import RewardSource
 from rlhf.data.chat import ChatFormat
+from rlhf.endpoint import Endpoint
 from rlhf.errors import RecipeError
 from rlhf.reward_model import RewardModel
 from rlhf.rewards import CautiousReward, EndpointReward, Reward, RoleReward, RuleReward, TextReward
@@ -46,7 +47,7 @@ class Sources:
         if source.rule is not None:
             return RuleReward(rules.load(source.rule), self.chat)
         if source.url is not None:
-            return EndpointReward(source.url, self.chat, source.timeout_s, source.token())
+            return EndpointReward(Endpoint(source.url, source.timeout_s, source.token()), self.chat)
         judges = [self._judge(name) for name in model_names(where, source)]
         if source.uncertainty and sum(judge.voices for judge in judges) < 2:
             raise RecipeError(

@@ -72,7 +72,7 @@ def prompt_room(stage: str, readers: Iterable[Weights], asked: int, answer: int)
     room = ends[shortest] - answer - 1  # a judge reads an end too
     if room < 8:
         raise RecipeError(
-            f"stage '{stage}': rollout.max_new_tokens leaves no room for a prompt in '{shortest}', which reads "
+            f"stage '{stage}': max_new_tokens leaves no room for a prompt in '{shortest}', which reads "
             f"{ends[shortest]:.0f} tokens"
         )
     return int(min(asked, room))

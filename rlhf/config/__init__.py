@@ -346,7 +346,40 @@ class RuleConfig(CodeConfig):
     """Function in that file."""
 
 
-class RewardSource(Strict):
+class Server(Strict):
+    """A server that is asked over HTTP, where one is named."""
+
+    url: str | None = Field(default=None, pattern=r"^https?://")
+    token_env: str | None = None
+    """Environment variable with the server's token, which is sent as `Authorization: Bearer` and never written down."""
+    timeout_s: float = Field(default=60.0, gt=0)
+    """Longest that a server may take over an answer, in seconds."""
+
+    def token(self) -> str | None:
+        """The server's token, if it takes one. Raises RecipeError where its variable is not set."""
+        if self.token_env is None:
+            return None
+        if not (value := os.environ.get(self.token_env, "").strip()):
+            raise RecipeError(f"{self.url}: its token is to be in the environment variable {self.token_env}: set it")
+        return value
+
+    @model_validator(mode="after")
+    def _secrets_stand_elsewhere(self) -> "Server":
+        if self.url is None and self.timeout_s != type(self).model_fields["timeout_s"].default:
+            raise ValueError("timeout_s does nothing without a `url`: leave it out")
+        if self.token_env is not None and self.url is None:
+            raise ValueError("token_env does nothing without a `url`: leave it out")
+        if self.token_env is not None and not re.fullmatch("[A-Z][A-Z0-9_]*", self.token_env):  # and is not told
+            raise ValueError("token_env names an environment variable, in capitals: a token itself stands in no recipe")
+        if self.url is not None and MASK in self.url:
+            raise ValueError(
+                f"{MASK} stands where a secret was in the recipe that this was written from: put it there again, or "
+                "name the environment variable that holds it by token_env"
+            )
+        return self
+
+
+class RewardSource(Server):
     """One of several things that score a response: a model or several, a rule, or a server."""
 
     model: ModelRef | list[ModelRef] | None = None
@@ -361,10 +394,6 @@ class RewardSource(Strict):
 
     A name and a password in it (https://name:password@host) are sent as HTTP's basic authentication; they and its query
     are used and never written down."""
-    token_env: str | None = None
-    """Environment variable with the server's token, which is sent as `Authorization: Bearer` and never written down."""
-    timeout_s: float = Field(default=60.0, gt=0)
-    """Longest that a server may take over the answers of a rollout, in seconds."""
     weight: float = 1.0
     """What its score is multiplied by in the sum; 0 only reports it."""
 
@@ -373,29 +402,10 @@ class RewardSource(Strict):
         """The reward models, if it is any."""
         return self.model if isinstance(self.model, list) else [self.model] if self.model else []
 
-    def token(self) -> str | None:
-        """The server's token, if it takes one. Raises RecipeError where its variable is not set."""
-        if self.token_env is None:
-            return None
-        if not (value := os.environ.get(self.token_env, "").strip()):
-            raise RecipeError(f"{self.url}: its token is to be in the environment variable {self.token_env}: set it")
-        return value
-
     @model_validator(mode="after")
     def _one_kind(self) -> "RewardSource":
         if sum(bool(kind) for kind in (self.models, self.rule, self.url)) != 1:
             raise ValueError("name exactly one of `model`, `rule` and `url`")
-        if self.url is None and self.timeout_s != type(self).model_fields["timeout_s"].default:
-            raise ValueError("timeout_s does nothing without a `url`: leave it out")
-        if self.token_env is not None and self.url is None:
-            raise ValueError("token_env does nothing without a `url`: leave it out")
-        if self.token_env is not None and not re.fullmatch("[A-Z][A-Z0-9_]*", self.token_env):  # and is not told
-            raise ValueError("token_env names an environment variable, in capitals: a token itself stands in no recipe")
-        if self.url is not None and MASK in self.url:
-            raise ValueError(
-                f"{MASK} stands where a secret was in the recipe that this was written from: put it there again, or "
-                "name the environment variable that holds it by token_env"
-            )
         if self.uncertainty and not self.models:
             raise ValueError("uncertainty is the disagreement of reward models or of their heads: name a `model`")
         return self

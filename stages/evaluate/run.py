@@ -1,67 +1,155 @@
-"""Held-out evaluation: what the reward model is worth, and whether the policy beats the one it came from."""
+"""Held-out evaluation: what the reward model is worth, whether the policy beats the one it came from, what it forgot.
+
+Numbers are computed by `rlhf.measures` from raw rows, which are written beside them, so that both can be compared.
+"""
 
 import json
+import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
-from rlhf import evaluate, rules, text
+from rlhf import rules, text
 from rlhf.artifact import Artifact
-from rlhf.backends import for_weights
-from rlhf.data.chat import ChatFormat, encode_demonstrations, encode_preferences, encode_prompts
+from rlhf.config import DataConfig
+from rlhf.data.beside import columns
+from rlhf.data.chat import Ledger, encode_preferences, encode_prompts
+from rlhf.data.faults import place
 from rlhf.data.load import load
-from rlhf.errors import DataError
+from rlhf.data.records import Preference, Prompt
+from rlhf.errors import DataError, RecipeError
+from rlhf.evaluate import pair_rows
+from rlhf.measures import losses, pairs, policies
+from rlhf.measures.headline import headline, warnings
 from rlhf.reward_model import RewardModel
-from rlhf.rewards import Reward, RuleReward, TextReward
-from rlhf.roles import Role, standalone
-from rlhf.rollout import Sampling, decode, sample
 from rlhf.tracking import Tracker
 from rlhf.weights import Weights
+from stages.evaluate import answers, harness, texts
 from stages.evaluate.config import EvaluateConfig
+from stages.evaluate.sides import Lineage, Side, base_of
+
+Row = dict[str, Any]
 
 
 def run(config: EvaluateConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tracker) -> Artifact:
-    """Measure everything whose inputs are named; answers of both policies go to `out/samples.jsonl`."""
+    """Measure everything whose inputs are named. Raw rows go to pairs.jsonl, samples.jsonl, refusals.jsonl,
+    harness.jsonl and losses.jsonl under `out`."""
     metrics: dict[str, Any] = {}
     data: dict[str, Any] = {}
-    rule = rules.load(config.rule) if config.rule else None
-    judge = (
-        RewardModel.load(inputs["reward_model"], config.precision, config.batch_size) if config.reward_model else None
+    fields = {"reward": "reward_model", "held_out": "held_out_reward"}
+    given = {name: inputs[field] for name, field in fields.items() if field in inputs}
+    if len({weights.lineage for weights in given.values()}) < len(given):
+        raise RecipeError(f"stage '{config.name}': held_out_reward is the reward_model itself: name another")
+    judges = answers.Judges(
+        {name: RewardModel.load(weights, config.precision, config.batch_size) for name, weights in given.items()},
+        rules.load(config.rule) if config.rule else None,
     )
 
-    # 1. the reward model on pairs it has not seen
-    if judge and config.preferences:
+    # 1. reward models on pairs they have not seen
+    if config.preferences:
         split = load(config.preferences, "preferences", out)
-        pairs, ledger = encode_preferences(split.held_out, judge.chat, config.preferences.max_length)
-        data["preferences"] = {"file": split.ledger, "held_out": ledger}
-        _some(config, "preferences", pairs)
-        found = evaluate.pair_metrics(judge.role, pairs, config.batch_size)
-        metrics |= {f"reward_{name}": value for name, value in found.items()}
+        sources = _sources(config.preferences, split.held_out)
+        rows: list[Row] = []
+        for name, judge in judges.models.items():
+            found, ledger = _judged(config, config.preferences, judge, name, split.held_out, sources)
+            data["preferences"] = {"file": split.ledger, "held_out": ledger}
+            numbers = pairs.metrics(found) | pairs.sliced(found)
+            metrics |= {f"{name}_{key}": value for key, value in numbers.items()}
+            rows += found
+        _write(out / "pairs.jsonl", rows)
 
-    # 2. both policies on demonstrations they have not seen
-    policies = {"policy": _policy(config, inputs["policy"])}
-    if config.baseline:
-        policies["baseline"] = _policy(config, inputs["baseline"])
+    sides: dict[str, Side] = {}
+    if config.policy is not None:
+        sides = _measure_policy(config, inputs, judges, out, tracker, metrics, data)
+    if not metrics:
+        raise DataError(f"stage '{config.name}': there is nothing to measure: name `prompts`, `demonstrations`, …")
+    tracker.log(metrics, 0)
+    called = [sides[name].called if name in sides else "" for name in ("policy", "baseline", "prompted")]
+    for line in headline(metrics, *called):
+        tracker.screen.say(f"  {line}")
+    for line in warnings(metrics):
+        tracker.screen.say(f"  warning: {line}")
+    return Artifact(config.name, config.stage, config.makes, "", data=data, metrics=metrics)
+
+
+def _measure_policy(
+    config: EvaluateConfig,
+    inputs: Mapping[str, Weights],
+    judges: answers.Judges,
+    out: Path,
+    tracker: Tracker,
+    metrics: dict[str, Any],
+    data: dict[str, Any],
+) -> dict[str, Side]:
+    """Add what is found of the policy to metrics and data. Everyone who was compared."""
+    say = tracker.screen.say
+    sides = {name: Side.load(config, inputs[name]) for name in ("policy", "baseline") if name in inputs}
+    lineage = Lineage.of(inputs["policy"])
+    seen = texts.studied(lineage.stages, say) if config.prompts or config.forgetting else []
+    lost: list[Row] = []
+
+    # 2. both policies on demonstrations they have not seen, and on some that were seen
     if config.demonstrations:
         split = load(config.demonstrations, "demonstrations", out)
-        for name, (role, chat) in policies.items():
-            rows, ledger = encode_demonstrations(split.held_out, chat, config.demonstrations.max_length)
-            data["demonstrations"] = {"file": split.ledger, "held_out": ledger}
-            _some(config, "demonstrations", rows)
-            found = evaluate.perplexity(role, rows, config.batch_size)
-            metrics |= {f"{name}_{key}": value for key, value in found.items()}
+        _some(config, "demonstrations", split.held_out)
+        data["demonstrations"] = {"file": split.ledger}
+        lost += texts.demonstrated(config, config.demonstrations, split, sides)
 
-    # 3. both policies' answers to prompts they have not seen, before the judges
+    # 3. everyone's answers to prompts they have not seen, before the judges
     if config.prompts:
-        split = load(config.prompts, "prompts", out)
-        chat = policies["policy"][1]
-        prompts, _, ledger = encode_prompts(split.held_out[: config.max_prompts], chat, config.prompts.max_length)
-        _some(config, "prompts", prompts)
-        data["prompts"] = {"file": split.ledger, "answered": ledger}
-        metrics |= _compare(config, prompts, policies, judge, rule, out, tracker)
-    tracker.log(metrics, 0)
-    return Artifact(name=config.name, stage=config.stage, makes=config.makes, hash="", data=data, metrics=metrics)
+        prompts, data["prompts"] = _prompts(config, config.prompts, inputs, sides["policy"], out)
+        reference = answers.reference_of(config, sides)
+        said = {
+            name: answers.answered(config, prompts, side, judges, reference if name == "policy" else None)
+            for name, side in sides.items()
+        }
+        if config.prompted:
+            sides["prompted"] = _prompted(config, inputs)
+            said["prompted"] = answers.answered(config, prompts, sides["prompted"], judges, None)
+        said = {name: said[name] for name in policies.SIDES if name in said}
+        rows = answers.compared(config, prompts, said, texts.answers_of(seen))
+        metrics |= policies.metrics(rows)
+        _write(out / "samples.jsonl", rows)
+        _show(config, rows, tracker)
+
+    # 4. whether they refuse what they should, and nothing else
+    if config.refusals:
+        if config.prompted and "prompted" not in sides:
+            sides["prompted"] = _prompted(config, inputs)
+        prompts, safe, data["refusals"] = _labelled(config, config.refusals, inputs, sides["policy"], out)
+        rows = answers.refused(config, prompts, safe, sides)
+        metrics |= policies.refusals(rows)
+        _write(out / "refusals.jsonl", rows)
+
+    # 5. public benchmarks
+    if config.harness:
+        trained = {name: side for name, side in sides.items() if name != "prompted"}
+        rows = list(harness.benchmarked(config.harness, trained, config.batch_size, config.seed))
+        metrics |= harness.metrics(rows)
+        _write(out / "harness.jsonl", rows)
+
+    # 6. what every model on the way to the policy knows of text that it is no longer trained on
+    if config.general_text or config.forgetting:
+        general = None
+        if config.general_text:
+            split = load(config.general_text, "demonstrations", out)
+            _some(config, "general_text", split.held_out)
+            general = config.general_text, split.held_out
+            data["general_text"] = {"file": split.ledger}
+        lost += texts.remembered(config, lineage, seen, sides, general, say)
+    metrics |= losses.metrics(lost)
+    _write(out / "losses.jsonl", lost)
+    return sides
+
+
+def _prompted(config: EvaluateConfig, inputs: Mapping[str, Weights]) -> Side:
+    """The model that is not trained but told."""
+    assert config.prompted is not None
+    weights = inputs.get("prompted.model") or base_of(inputs["policy"])
+    return Side.load(config, weights).told(config.prompted)
+
+
+# ------------------------------------------------------------------------------------------------ rows
 
 
 def _some(config: EvaluateConfig, block: str, rows: Sequence[Any]) -> None:
@@ -69,96 +157,92 @@ def _some(config: EvaluateConfig, block: str, rows: Sequence[Any]) -> None:
         raise DataError(f"stage '{config.name}': {block}: no row is held out; raise eval_fraction or name eval_path")
 
 
-def _policy(config: EvaluateConfig, weights: Weights) -> tuple[Role, ChatFormat]:
-    chat = text.load(weights, None if weights.text else config.template)  # a stage's output brings its own
-    return standalone(for_weights(weights, config.precision), weights, chat), chat
-
-
-def _compare(
+def _judged(
     config: EvaluateConfig,
-    prompts: Sequence[Any],
-    policies: Mapping[str, tuple[Role, ChatFormat]],
-    judge: RewardModel | None,
-    rule: rules.Rule | None,
-    out: Path,
-    tracker: Tracker,
-) -> dict[str, Any]:
-    """Win rates of the policy over the baseline under each judge, scores, KL and lengths."""
-    reference = None
-    if "baseline" in policies and config.temperature > 0 and text.same(policies["policy"][1], policies["baseline"][1]):
-        reference = policies["baseline"][0]  # KL needs samples, and both to read the same tokens
-    answers: dict[str, list[dict[str, Any]]] = {}
-    for name, (role, chat) in policies.items():
-        rewards: dict[str, Reward] = {"reward": TextReward(judge, chat)} if judge else {}
-        rewards |= {"gold": RuleReward(rule, chat)} if rule else {}
-        against = reference if name == "policy" else None
-        answers[name] = _answer(config, prompts, role, chat, rewards, against)
-    judges = [name for name, named in (("reward", judge), ("gold", rule)) if named]
-    metrics: dict[str, Any] = {}
-    for name, given in answers.items():
-        metrics[f"{name}_tokens"] = fmean(a["tokens"] for a in given)
-        metrics[f"{name}_finished"] = fmean(float(a["finished"]) for a in given)
-        metrics |= {f"{name}_{by}_score": fmean(a[by] for a in given) for by in judges}
-    if reference is not None:
-        metrics["kl"] = fmean(a["kl"] for a in answers["policy"])
-    if "baseline" in answers:
-        for by in judges:
-            result = evaluate.win_rate(*([a[by] for a in answers[name]] for name in ("policy", "baseline")))
-            metrics[f"{by}_win_rate"] = result["rate"]
-            metrics |= {f"{by}_win_rate_{key}": result[key] for key in ("low", "high", "ties")}
-    _write_samples(config, prompts, answers, judges, out, tracker)
-    return metrics
+    block: DataConfig,
+    judge: RewardModel,
+    name: str,
+    records: Sequence[Preference],
+    sources: Mapping[str, str],
+) -> tuple[list[Row], Ledger]:
+    """What a reward model says of held-out pairs, each with where it comes from."""
+    most = min(block.max_length, judge.longest or block.max_length)
+    encoded, ledger = encode_preferences(records, judge.chat, most)
+    _some(config, "preferences", encoded)
+    found = pair_rows(judge.role, encoded, config.batch_size)
+    named = [{"judge": name, **place(pair["where"]), "source": sources[pair["where"]]} for pair in encoded]
+    return [{**where, **row} for where, row in zip(named, found, strict=True)], ledger
 
 
-def _answer(
-    config: EvaluateConfig,
-    prompts: Sequence[Any],
-    role: Role,
-    chat: ChatFormat,
-    rewards: Mapping[str, Reward],
-    reference: Role | None,
-) -> list[dict[str, Any]]:
-    """A policy's answers with their scores, judged as in training."""
-    rows = [chat.prompt_ids(prompt.messages) for prompt in prompts]
-    sampling = Sampling(config.max_new_tokens, config.temperature)
-    answers: list[dict[str, Any]] = [{} for _ in rows]
-    for index in evaluate.batches([len(row) for row in rows], config.batch_size):
-        rollout = sample(role, [rows[i] for i in index], chat, sampling)
-        kl_B = None
-        if reference is not None:
-            kl_B = evaluate.kl_per_response(role, reference, rollout, config.temperature).tolist()
-        asked = [prompts[i] for i in index]
-        scores = {name: reward.score(asked, rollout).tolist() for name, reward in rewards.items()}
-        for place, i in enumerate(index):
-            response = rollout.responses[place]
-            answers[i] = {
-                "text": decode(chat, response),
-                "tokens": len(response),
-                "finished": bool(rollout.finished_B[place]),
-                "kl": kl_B[place] if kl_B else 0.0,
-                **{name: scored[place] for name, scored in scores.items()},
-            }
-    return answers
+_SOURCES = ("subset", "category", "source", "dataset")
+"""Fields that say what a pair is from; the first that a row has."""
 
 
-def _write_samples(
-    config: EvaluateConfig,
-    prompts: Sequence[Any],
-    answers: Mapping[str, list[dict[str, Any]]],
-    judges: Sequence[str],
-    out: Path,
-    tracker: Tracker,
-) -> None:
-    """Every answer with its scores, one prompt a line; the first few on screen, before and after."""
-    order = [name for name in ("baseline", "policy") if name in answers]
-    rows: list[list[str]] = []
-    with (out / "samples.jsonl").open("w", encoding="utf-8") as file:
-        for i, prompt in enumerate(prompts):
-            sides = {name: answers[name][i] for name in order}
-            file.write(json.dumps({"prompt": prompt.messages, **sides}, ensure_ascii=False) + "\n")
-            shown = [f"{sides[n]['text']}\n" + "  ".join(f"{j} {sides[n][j]:.2f}" for j in judges) for n in order]
-            rows.append([prompt.messages[-1]["content"], *shown])
-    columns = ["prompt", *("before" if name == "baseline" else "after" for name in order)]
-    tracker.table("samples", columns, rows)
+def _sources(block: DataConfig, records: Sequence[Preference]) -> dict[str, str]:
+    """What each pair is from, by where it stands: its row's word for it, or its file's name."""
+    said = columns(block, _SOURCES)
+    files = {record.where: place(record.where)["file"] for record in records}
+    return {
+        where: next(iter(said.get(where, {}).values()), Path(file).name if Path(file).suffix else file)
+        for where, file in files.items()
+    }
+
+
+def _prompts(
+    config: EvaluateConfig, block: DataConfig, inputs: Mapping[str, Weights], policy: Side, out: Path
+) -> tuple[list[Prompt], Ledger]:
+    """Held-out prompts that every reader has room for."""
+    split = load(block, "prompts", out)
+    prompts, ledger = _fitting(config, block, split.held_out[: config.max_prompts], inputs, policy)
+    _some(config, "prompts", prompts)
+    return prompts, {"file": split.ledger, "answered": ledger}
+
+
+def _labelled(
+    config: EvaluateConfig, block: DataConfig, inputs: Mapping[str, Weights], policy: Side, out: Path
+) -> tuple[list[Prompt], list[bool], Ledger]:
+    """Held-out prompts, and whether each may be answered. Raises DataError where a row does not say."""
+    split = load(block, "prompts", out)
+    records = split.held_out
+    if len(records) > config.max_prompts:  # those of a kind stand together
+        records = random.Random(config.seed).sample(records, config.max_prompts)
+    said = columns(block, ("label", "type"))
+    known = {record.where: answers.is_safe(said.get(record.where, {})) for record in records}
+    if unclear := [where for where, safe in known.items() if safe is None]:
+        raise DataError(f"{unclear[0]}: label: safe or unsafe is needed, or `type` as XSTest has it")
+    prompts, ledger = _fitting(config, block, records, inputs, policy)
+    _some(config, "refusals", prompts)
+    return prompts, [bool(known[p.where]) for p in prompts], {"file": split.ledger, "answered": ledger}
+
+
+def _fitting(
+    config: EvaluateConfig, block: DataConfig, records: Sequence[Prompt], inputs: Mapping[str, Weights], policy: Side
+) -> tuple[list[Prompt], Ledger]:
+    room = text.prompt_room(config.name, inputs.values(), block.max_length, config.max_new_tokens)
+    prompts, _, ledger = encode_prompts(records, policy.chat, room)
+    return prompts, ledger
+
+
+def _write(path: Path, rows: Sequence[Row]) -> None:
+    """Rows as JSON lines; no file where there is none."""
+    if rows:
+        with path.open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+_TITLES = {"baseline": "before", "prompted": "prompted", "policy": "after"}
+
+
+def _show(config: EvaluateConfig, rows: Sequence[Row], tracker: Tracker) -> None:
+    """Every answer with its scores to the tracker; the first few on screen, before and after."""
+    order = [name for name in _TITLES if name in rows[0]]
+    columns = ["prompt", *(_TITLES[name] for name in order)]
+    table = [[row["prompt"][-1]["content"], *(_shown(row[name]) for name in order)] for row in rows]
+    tracker.table("samples", columns, table)
     if config.show:
-        tracker.screen.table("Held-out prompts, before and after", columns, rows[: config.show])
+        tracker.screen.table("Held-out prompts, before and after", columns, table[: config.show])
+
+
+def _shown(answer: Row) -> str:
+    scores = [f"{judge} {answer[judge]:.2f}" for judge in policies.SCORES if judge in answer]
+    return f"{answer['text']}\n{'  '.join(scores)}"

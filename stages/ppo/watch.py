@@ -18,6 +18,7 @@ from rlhf.artifact import CHECKPOINT
 from rlhf.data.chat import ChatFormat
 from rlhf.data.records import Prompt
 from rlhf.errors import GuardError
+from rlhf.evaluate import kl_per_response
 from rlhf.rewards import Reward
 from rlhf.roles import Role
 from rlhf.rollout import Engine, Sampling, sample
@@ -28,7 +29,7 @@ BEST = "best.pt"
 
 
 class Look(NamedTuple):
-    """What both judges said, on average over the held-out prompts."""
+    """What both judges said, on average over the held-out prompts, as `measures.frontier` reads it."""
 
     step: int
     reward: float
@@ -37,11 +38,20 @@ class Look(NamedTuple):
     """What it is not."""
     metrics: Mapping[str, float]
     """Of the rollout before it."""
+    judge_error: float = 0.0
+    """Standard error of what it said."""
+    kl: float = 0.0
+    """To the reference, in nats an answer."""
 
     @property
     def said(self) -> dict[str, float]:
         """As metrics."""
-        return {"heldout/reward": self.reward, "heldout/judge": self.judge}
+        return {
+            "heldout/reward": self.reward,
+            "heldout/judge": self.judge,
+            "heldout/judge_stderr": self.judge_error,
+            "heldout/kl": self.kl,
+        }
 
 
 _NONE = Look(-1, -math.inf, -math.inf, {})
@@ -58,6 +68,8 @@ class Watch:
     judge: Reward
     sampling: Sampling
     seed: int
+    batch_size: int
+    """Answers a forward pass."""
     best: Look = _NONE
     """The look with the judge's highest score; the first of equals."""
     last: Look = _NONE
@@ -77,6 +89,7 @@ class Watch:
     def look(
         self,
         policy: Role,
+        reference: Role,
         chat: ChatFormat,
         engine: Engine,
         trained: Sequence[nn.Parameter],
@@ -94,7 +107,13 @@ class Watch:
         for name, score_B in (("reward", reward_B), ("judge", judge_B)):
             if not bool(score_B.isfinite().all()):
                 raise GuardError(f"after rollout {step}: the {name} gives a held-out answer a score that is not finite")
-        look = Look(step, float(reward_B.float().mean()), float(judge_B.float().mean()), dict(metrics))
+        with reference.present():
+            kl_B = kl_per_response(policy, reference, rollout, self.sampling.temperature, self.batch_size)
+        said_B = judge_B.float()
+        error = float(said_B.std() / len(said_B) ** 0.5) if len(said_B) > 1 else 0.0
+        look = Look(
+            step, float(reward_B.float().mean()), float(said_B.mean()), dict(metrics), error, float(kl_B.mean())
+        )
         self.take(look)
         if self.config.keep_best and self.best is look:
             checkpoint.put(out / CHECKPOINT / BEST, {"trained": [p.detach() for p in trained]})

@@ -24,6 +24,7 @@ from rlhf.errors import DataError
 from rlhf.finite import check_finite
 from rlhf.forwards import scores_from_trunk
 from rlhf.job import Job, check_some_left
+from rlhf.measures.pairs import correlation
 from rlhf.parts import score_head
 from rlhf.rl import preferences
 from rlhf.roles import Role
@@ -206,6 +207,6 @@ def _score_metrics(
         if bool(known.any()):
             predicted, said = predicted_NK[known, k], said_NK[known, k]
             metrics[f"rmse/{name}"] = float((predicted - said).square().mean().sqrt())
-            metrics[f"correlation/{name}"] = evaluate.correlation(predicted.tolist(), said.tolist())
+            metrics[f"correlation/{name}"] = correlation(predicted.tolist(), said.tolist())
     lengths = [len(row["completion_ids"]) for row in rows]
-    return metrics | {"length_correlation": evaluate.correlation((state_ND @ found.weight_D.cpu()).tolist(), lengths)}
+    return metrics | {"length_correlation": correlation((state_ND @ found.weight_D.cpu()).tolist(), lengths)}

@@ -12,6 +12,7 @@ import torch
 from rlhf import text
 from rlhf.config import RewardSource
 from rlhf.data.records import Prompt
+from rlhf.endpoint import Endpoint
 from rlhf.errors import RecipeError, RewardError
 from rlhf.reward_model import RewardModel
 from rlhf.rewards import EndpointReward, RoleReward, RuleReward, TextReward, WeightedSum
@@ -140,7 +141,7 @@ def chat():
 def test_a_server_scores_conversations(chat, server) -> None:
     url, seen = server
     seen["fail"] = 2  # the third try answers
-    endpoint = EndpointReward(url, chat, pause_s=0)
+    endpoint = EndpointReward(Endpoint(url, pause_s=0), chat)
     assert endpoint.score(TALKS, told(chat, "We are sorry.", "Hi")).tolist() == [13.0, 2.0]
     assert seen["talks"][1] == [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}]
 
@@ -161,12 +162,14 @@ def test_a_server_that_answers_nonsense_is_named(chat, server, answer: object, w
     url, seen = server
     seen["answer"] = lambda _: answer
     with pytest.raises(RewardError, match=f"{url}.*{words}"):
-        EndpointReward(url, chat).score(TALKS, told(chat, "a", "b"))
+        EndpointReward(Endpoint(url), chat).score(TALKS, told(chat, "a", "b"))
 
 
 def test_a_server_that_is_not_there_is_named(chat) -> None:
     with pytest.raises(RewardError, match="no answer in 2 tries"):
-        EndpointReward("http://127.0.0.1:9/score", chat, tries=2, pause_s=0).score(TALKS, told(chat, "a", "b"))
+        EndpointReward(Endpoint("http://127.0.0.1:9/score", tries=2, pause_s=0), chat).score(
+            TALKS, told(chat, "a", "b")
+        )
 
 
 def test_a_fault_of_the_network_is_no_fault_of_ours(chat, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +178,7 @@ def test_a_fault_of_the_network_is_no_fault_of_ours(chat, monkeypatch: pytest.Mo
 
     monkeypatch.setattr("urllib.request.urlopen", broken)
     with pytest.raises(RewardError, match=r"no answer in 2 tries .*bad record"):
-        EndpointReward("http://127.0.0.1:9", chat, tries=2, pause_s=0).score(TALKS, told(chat, "a", "b"))
+        EndpointReward(Endpoint("http://127.0.0.1:9", tries=2, pause_s=0), chat).score(TALKS, told(chat, "a", "b"))
 
 
 @pytest.mark.parametrize(("code", "tries"), [(503, 3), (429, 3), (401, 1)])
@@ -183,7 +186,7 @@ def test_a_server_that_refuses_is_not_asked_again(chat, server, code: int, tries
     url, seen = server
     seen |= {"fail": 9, "code": code}
     with pytest.raises(RewardError, match=rf"no answer in {tries} tries .*{code}"):
-        EndpointReward(url, chat, pause_s=0).score(TALKS, told(chat, "a", "b"))
+        EndpointReward(Endpoint(url, pause_s=0), chat).score(TALKS, told(chat, "a", "b"))
     assert seen["fail"] == 9 - tries
 
 
@@ -191,22 +194,22 @@ def test_an_answer_that_breaks_off_is_asked_for_again(chat, server) -> None:
     url, seen = server
     seen["cut"] = True
     with pytest.raises(RewardError, match="no answer in 2 tries"):
-        EndpointReward(url, chat, tries=2, pause_s=0).score(TALKS, told(chat, "a", "b"))
+        EndpointReward(Endpoint(url, tries=2, pause_s=0), chat).score(TALKS, told(chat, "a", "b"))
 
 
 def test_a_server_is_told_its_password_or_token_and_no_error_tells_them(chat, server) -> None:
     url, seen = server
     secret = url.replace("http://", "http://me:p%40ss@") + "?key=a-key"
-    EndpointReward(secret, chat).score(TALKS, told(chat, "a", "b"))
+    EndpointReward(Endpoint(secret), chat).score(TALKS, told(chat, "a", "b"))
     assert (seen["said"], seen["path"]) == ("Basic bWU6cEBzcw==", "/score?key=a-key")  # me:p@ss
-    EndpointReward(url, chat, token="a-token").score(TALKS, told(chat, "a", "b"))
+    EndpointReward(Endpoint(url, token="a-token"), chat).score(TALKS, told(chat, "a", "b"))
     assert seen["said"] == "Bearer a-token"
     seen["answer"] = lambda _: ["a-key", "p%40ss", "a-token"]
-    for endpoint in (EndpointReward(secret, chat), EndpointReward(url, chat, token="a-token")):
+    for endpoint in (EndpointReward(Endpoint(secret), chat), EndpointReward(Endpoint(url, token="a-token"), chat)):
         with pytest.raises(RewardError) as caught:
             endpoint.score(TALKS, told(chat, "a", "b"))
         assert "***" in str(caught.value)
-        kept = ("a-key", "p%40ss") if endpoint.token is None else ("a-token",)
+        kept = ("a-key", "p%40ss") if endpoint.server.token is None else ("a-token",)
         assert not any(word in str(caught.value) for word in kept)
 
 
@@ -227,6 +230,6 @@ def test_waits_grow_between_tries(chat, server, monkeypatch: pytest.MonkeyPatch)
     url, seen = server
     seen["fail"] = 2
     waits: list[float] = []
-    monkeypatch.setattr("rlhf.rewards.time.sleep", waits.append)
-    EndpointReward(url, chat, pause_s=0.5).score(TALKS, told(chat, "a", "b"))
+    monkeypatch.setattr("rlhf.endpoint.time.sleep", waits.append)
+    EndpointReward(Endpoint(url, pause_s=0.5), chat).score(TALKS, told(chat, "a", "b"))
     assert waits == [0.5, 1.0]

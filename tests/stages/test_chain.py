@@ -129,7 +129,7 @@ def test_evaluation_says_what_it_found(finished) -> None:
         assert math.isfinite(metrics[name]), name
     samples = [json.loads(line) for line in (made["evaluate"].folder / "samples.jsonl").read_text().splitlines()]
     assert len(samples) == 6
-    assert set(samples[0]) == {"prompt", "baseline", "policy"}
+    assert set(samples[0]) == {"where", "prompt", "baseline", "policy"}
     assert metrics["policy_gold_score"] == pytest.approx(sum(s["policy"]["gold"] for s in samples) / 6)
 
 
