@@ -63,11 +63,6 @@ def pair_rows(judge: Role, pairs: Sequence[dict[str, Any]], size: int) -> list[d
     ]
 
 
-def pair_metrics(judge: Role, pairs: Sequence[dict[str, Any]], size: int) -> dict[str, float]:
-    """What a reward model is worth on held-out pairs."""
-    return measures.metrics(pair_rows(judge, pairs, size))
-
-
 # ------------------------------------------------------------------------------------------------ policies
 
 

@@ -196,7 +196,11 @@ def _run_stage(
     try:
         with deterministic(stage.deterministic):
             made = _made(stage, inputs, scratch, home, tracker)
+        parents = {where: weights.lineage for where, weights in inputs.items()}
+        made = replace(made, hash=key, parents=parents, config=settings, versions=libraries.versions())
+        made = artifacts.write(made, scratch)
         metrics = made.metrics
+        tracker.made(made, [artifacts.read(w.folder) for w in inputs.values() if w.folder is not None])
     except UnpicklingError:
         raise ArtifactError(
             f"{scratch / artifacts.CHECKPOINT}: holds more than numbers, which no stage wrote and nothing here runs; "
@@ -205,9 +209,6 @@ def _run_stage(
     finally:
         tracker.close(metrics)
         screen.stop()
-    parents = {where: weights.lineage for where, weights in inputs.items()}
-    made = replace(made, hash=key, parents=parents, config=settings, versions=libraries.versions())
-    artifacts.write(made, scratch)
     made = artifacts.commit(scratch, home)
     for line in _rows_lost(made):
         screen.say(f"  {line}")

@@ -1,16 +1,18 @@
-"""Metrics of a stage: always a line in `metrics.jsonl`; Weights & Biases when asked. A tracker never stops a run."""
+"""Metrics of a stage: always a line in `metrics.jsonl`; in sinks too when asked. No sink ever stops a run."""
 
 import json
-import os
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from rlhf.config import TrackingConfig, WandB
+from rlhf.artifact import Artifact
+from rlhf.config import TrackingConfig
 from rlhf.console import Screen
-from rlhf.privacy import masked, no_telemetry
+from rlhf.privacy import masked
+from rlhf.sinks import Sink, Started, wanted
 
 FILE = "metrics.jsonl"
 
@@ -35,10 +37,19 @@ class Tracker:
         self._file = self.path.open("a", encoding="utf-8")
         self._start = time.time()
         self._step = 0
-        self._wandb = _start_wandb(config.wandb, folder, recipe, stage, settings) if config.wandb else None
-        if self._wandb is not None and self._wandb.settings.mode == "offline":
-            kept = (home or folder) / Path(self._wandb.dir).parent.relative_to(folder.resolve())
-            screen.say(f"  W&B is offline; upload later with: wandb sync {kept}")
+        self._sinks: list[Sink] = []
+        started = Started(folder, home or folder, recipe, stage, settings)
+        for name, start in wanted(config, started).items():
+            with self._whatever_happens(f"{name} did not start, training goes on without it"):
+                self._sinks.append(start())
+        for sink in self._sinks:
+            if sink.left:
+                screen.say(f"  {sink.left}")
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether anyone else is told, so that what is made for them alone is worth its time."""
+        return bool(self._sinks)
 
     def log(self, metrics: Mapping[str, Any], step: int, steps: int | None = None) -> None:
         """Record numbers at a step; shown on screen when `steps`, the last step to come, is given."""
@@ -49,7 +60,7 @@ class Tracker:
         self._file.flush()
         if steps:
             self.screen.progress(step, steps, values)
-        self._to_wandb(lambda run: run.log(dict(values), step=step))
+        self._tell(lambda sink: sink.log(values, step))
 
     def rewind(self, step: int) -> None:
         """Forget what was logged after `step`: an interrupted stage goes on from there."""
@@ -65,73 +76,43 @@ class Tracker:
         self._file = self.path.open("a", encoding="utf-8")
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """A table of samples: to W&B; the stage keeps its own file."""
+        """Rows for a table of samples; the stage keeps its own file."""
+        self._tell(lambda sink: sink.table(name, columns, rows, self._step))
 
-        def send(run: Any) -> None:
-            import wandb
+    def histogram(self, name: str, values: Sequence[float]) -> None:
+        """How numbers are spread, such as held-out scores."""
+        self._tell(lambda sink: sink.histogram(name, values, self._step))
 
-            run.log({name: wandb.Table(columns=list(columns), data=[list(row) for row in rows])}, step=self._step)
+    def curve(self, name: str, axes: tuple[str, str], points: Sequence[tuple[float, float]]) -> None:
+        """A line through points, such as a reliability diagram's."""
+        self._tell(lambda sink: sink.curve(name, axes, points, self._step))
 
-        self._to_wandb(send)
+    def made(self, artifact: Artifact, parents: Sequence[Artifact]) -> None:
+        """What the stage has made, and of what."""
+        self._tell(lambda sink: sink.made(artifact, parents))
 
     def close(self, summary: Mapping[str, Any] | None = None) -> None:
-        """Finish; `summary` becomes the W&B run's summary."""
-
-        def finish(run: Any) -> None:
-            run.summary.update({k: v for k, v in (summary or {}).items() if isinstance(v, int | float)})
-            run.finish()
-
-        self._to_wandb(finish)
-        self._wandb = None
+        """Finish; `summary` are the numbers that the stage comes to."""
+        self._tell(lambda sink: sink.close(summary or {}))
+        self._sinks.clear()
         self._file.close()
 
-    def _to_wandb(self, action: Any) -> None:
-        if self._wandb is None:
-            return
+    def _tell(self, action: Callable[[Sink], None]) -> None:
+        """Do something with every sink; one that fails is told no more."""
+        for sink in list(self._sinks):
+            with self._whatever_happens(f"{sink.name} failed and is off for the rest of this stage", sink):
+                action(sink)
+
+    @contextmanager
+    def _whatever_happens(self, what: str, sink: Sink | None = None) -> Iterator[None]:
         try:
-            action(self._wandb)
-        except Exception as error:  # a tracker never stops a run
-            warnings.warn(masked(f"W&B failed and is off for the rest of this stage: {error}"), stacklevel=2)
-            self._wandb = None
-
-
-def _start_wandb(config: WandB, folder: Path, recipe: str, stage: str, settings: Mapping[str, Any]) -> Any | None:
-    """A W&B run: one group a recipe, one job type a stage. Offline without a key; None when W&B cannot start.
-
-    It is told the stage's settings and metrics, not how the command was called, on what machine or with what packages.
-    """
-    if config.mode == "disabled":
-        return None
-    no_telemetry()
-    try:
-        import wandb
-
-        mode = config.mode
-        if mode == "auto":
-            mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
-        return wandb.init(
-            project=config.project,
-            entity=config.entity,
-            group=recipe,
-            job_type=stage,
-            name=f"{recipe}/{stage}",
-            tags=config.tags,
-            config=masked(dict(settings)),
-            dir=folder.resolve(),
-            mode=mode,  # type: ignore[arg-type]
-            settings=wandb.Settings(
-                silent=True,
-                console="off",
-                disable_git=True,
-                save_code=False,
-                x_disable_meta=True,  # the command's words among others
-                x_disable_machine_info=True,
-                x_save_requirements=False,
-            ),
-        )
-    except Exception as error:  # a tracker never stops a run
-        warnings.warn(masked(f"W&B did not start, training goes on without it: {error}"), stacklevel=2)
-        return None
+            yield
+        except Exception as error:  # a sink never stops a run
+            warnings.warn(masked(f"{what}: {error}"), stacklevel=4)
+            if sink is not None:
+                self._sinks.remove(sink)
+                with suppress(Exception):
+                    sink.close({})
 
 
 def _plain(value: Any) -> Any:

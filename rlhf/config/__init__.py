@@ -6,10 +6,19 @@ Every field has its bounds in the type and its meaning in the docstring below it
 import os
 import re
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, PositiveFloat, StringConstraints, ValidationInfo, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PositiveFloat,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from rlhf.config.data import DataConfig
 from rlhf.config.strict import CodeConfig, RecipePath, Strict, from_recipe, items
@@ -193,6 +202,8 @@ class WandB(Strict):
     """`auto`: online when a key is found, offline otherwise."""
     tags: list[str] = Field(default_factory=list)
     """Tags of the run."""
+    upload: bool = False
+    """Upload what stages make. Left out, and of offline runs, W&B is told their files' names and hashes."""
 
 
 class TrackingConfig(Strict):
@@ -200,6 +211,24 @@ class TrackingConfig(Strict):
 
     wandb: WandB | None = None
     """Track in Weights & Biases."""
+    tensorboard: bool = False
+    """Track in TensorBoard, in each stage's folder."""
+    mlflow: bool = False
+    """Track in MLflow, in each stage's folder unless MLFLOW_TRACKING_URI says otherwise."""
+    trackio: bool = False
+    """Track in trackio, in each stage's folder unless TRACKIO_DIR says otherwise."""
+
+    @property
+    def others(self) -> list[str]:
+        """Trackers of accelerate's that are asked for."""
+        return [name for name in ("tensorboard", "mlflow", "trackio") if getattr(self, name)]
+
+    @field_validator("tensorboard", "mlflow", "trackio")
+    @classmethod
+    def _is_installed(cls, asked: bool, field: ValidationInfo) -> bool:
+        if asked and find_spec(str(field.field_name)) is None:
+            raise ValueError(f"it is not installed: pip install {field.field_name}")
+        return asked
 
     @model_validator(mode="before")
     @classmethod

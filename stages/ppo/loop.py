@@ -41,6 +41,7 @@ from rlhf.rollout import Rollout, Sampling, engine_for, sample
 from rlhf.tracking import Tracker
 from stages.ppo.batch import Batch
 from stages.ppo.config import PPOConfig
+from stages.ppo.samples import Samples
 from stages.ppo.watch import Watch
 
 
@@ -55,9 +56,10 @@ class Loop:
         chat: ChatFormat,
         accelerator: Accelerator,
         watch: Watch | None = None,
+        samples: Samples | None = None,
     ) -> None:
         self.config, self.roles, self.reward, self.chat, self.accelerator = config, roles, reward, chat, accelerator
-        self.watch = watch
+        self.samples, self.watch = samples, watch
         self.updates = math.ceil(config.train.episodes / config.rollout.batch_size)
         groups: list[dict[str, Any]] = [{"params": roles.policy.parameters(), "lr": config.lr}]
         if roles.value is not None:
@@ -128,6 +130,8 @@ class Loop:
             self.done = update + 1
             self.first_score = metrics["score"] if update == 0 else self.first_score
             self.look(metrics, tracker, out)
+            if self.samples is not None and tracker.is_followed and self.samples.due(self.done, self.updates):
+                self.samples.show(self.roles, self.reward, self.chat, self.engine, tracker)
             parted = self.watch is not None and self.watch.parted
             if update % self.config.train.log_every == 0 or parted or self.done == self.updates:
                 tracker.log({"episodes": self.done * len(asked), **metrics}, self.done, self.updates)

@@ -25,6 +25,7 @@ from rlhf.tracking import Tracker
 from rlhf.weights import Weights
 from stages.ppo.config import PPOConfig
 from stages.ppo.loop import Loop
+from stages.ppo.samples import SHOWN, Samples
 from stages.ppo.watch import Watch
 
 
@@ -48,7 +49,9 @@ def run(config: PPOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
         {short(w): (sources.reward(w, source), source.weight) for w, source in config.sources.items()},
         config.rl.missing_stop_score,
     )
-    loop = Loop(config, roles, reward, job.chat, accelerator, _watch(config, job, reward, sources, room))
+    watch = _watch(config, job, reward, sources, room)
+    samples = Samples(records[:SHOWN], prompts[:SHOWN], Sampling.of(config.rollout), config.seed)
+    loop = Loop(config, roles, reward, job.chat, accelerator, watch, samples)
     begun = checkpoint.newest(out, tracker.screen.say)
     if begun is not None:
         loop.restore(begun, out)

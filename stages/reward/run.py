@@ -24,7 +24,7 @@ from rlhf.errors import DataError
 from rlhf.finite import check_finite
 from rlhf.forwards import scores_from_trunk
 from rlhf.job import Job, check_some_left
-from rlhf.measures.pairs import correlation
+from rlhf.measures import pairs
 from rlhf.parts import score_head
 from rlhf.rl import preferences
 from rlhf.roles import Role
@@ -80,10 +80,20 @@ def run(config: RewardConfig, inputs: Mapping[str, Weights], out: Path, tracker:
     if scale is not None and held_out:
         metrics |= _score_metrics(judge, held_out, scale, found, size)
     elif decided := [row for row in held_out if not row["tie"]]:
-        metrics |= evaluate.pair_metrics(judge, decided, size)
+        rows = evaluate.pair_rows(judge, decided, size)
+        metrics |= pairs.metrics(rows)
+        _show_calibration(rows, tracker)
     found.save(out / "model")
     check_finite({"score_shift": found.shift, "head": float(found.weight_D.norm())}, "after training")
     return job.finish(model, out, {"train": ledger, "held_out": held_out_ledger}, metrics, found.shift)
+
+
+def _show_calibration(rows: Sequence[Row], tracker: Tracker) -> None:
+    """Scores, margins and the reliability diagram of held-out pairs, for those who follow a run."""
+    for name in ("chosen_score", "rejected_score", "margin"):
+        tracker.histogram(f"heldout/{name}", [row[name] for row in rows])
+    points = [(one.confidence, one.accuracy) for one in pairs.reliability(rows)]
+    tracker.curve("heldout/reliability", ("confidence", "accuracy"), points)
 
 
 def _check_read(config: RewardConfig, rows: Sequence[Row], tracker: Tracker) -> None:
@@ -207,6 +217,6 @@ def _score_metrics(
         if bool(known.any()):
             predicted, said = predicted_NK[known, k], said_NK[known, k]
             metrics[f"rmse/{name}"] = float((predicted - said).square().mean().sqrt())
-            metrics[f"correlation/{name}"] = correlation(predicted.tolist(), said.tolist())
+            metrics[f"correlation/{name}"] = pairs.correlation(predicted.tolist(), said.tolist())
     lengths = [len(row["completion_ids"]) for row in rows]
-    return metrics | {"length_correlation": correlation((state_ND @ found.weight_D.cpu()).tolist(), lengths)}
+    return metrics | {"length_correlation": pairs.correlation((state_ND @ found.weight_D.cpu()).tolist(), lengths)}

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from rlhf.evaluate import batches, pair_metrics
+from rlhf.evaluate import batches, pair_rows
+from rlhf.measures import pairs
 
 
 def test_batches_hold_every_row_once_in_order_of_length() -> None:
@@ -26,7 +27,8 @@ def test_pair_metrics_by_hand() -> None:
         read=lambda hidden: hidden.float(),
     )
     sides = [([1, 2, 9], [4]), ([3], [1, 1]), ([5, 5], [6, 7])]
-    found = pair_metrics(judge, [{"prompt_ids": [8], "chosen_ids": c, "rejected_ids": r} for c, r in sides], size=2)
+    read = [{"prompt_ids": [8], "chosen_ids": c, "rejected_ids": r} for c, r in sides]
+    found = pairs.metrics(pair_rows(judge, read, size=2))
     scores, lengths = [9, 3, 5, 4, 1, 7], [3, 1, 2, 1, 2, 2]
     assert (found["pairs"], found["accuracy"], found["longer_wins"]) == (3, pytest.approx(2 / 3), 0.5)
     assert found["margin"] == pytest.approx(((9 - 4) + (3 - 1) + (5 - 7)) / 3)

@@ -7,13 +7,19 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from benchmarks.reliability.canaries.secrets import leaks
 from rlhf.config import TrackingConfig, WandB
 from rlhf.console import Screen
 from rlhf.errors import GuardError
 from rlhf.finite import check_finite
+from rlhf.recipe import load, parse
+from rlhf.runner import run
 from rlhf.tracking import Tracker
+from tests.conftest import ROOT, metrics_of, small_recipe
+from tests.stages.test_ppo import interrupted_after
+from tests.wandb_file import told
 
 
 def tracker(folder: Path, config: TrackingConfig | None = None, settings: dict | None = None) -> Tracker:
@@ -81,13 +87,62 @@ def test_wandb_is_told_neither_secrets_nor_how_the_command_was_called(
         assert not leaks(tmp_path, word), word
 
 
+def test_an_offline_run_holds_settings_metrics_tables_and_lineage(tmp_path: Path) -> None:
+    """Read back from W&B's own files; a stage that was interrupted goes on in the same run."""
+    raw = small_recipe(tmp_path, "lora", tracking={"wandb": {"mode": "offline", "tags": ["t"]}})
+    raw["stages"] = {name: raw["stages"][name] for name in ("sft", "reward", "ppo")}
+    with interrupted_after(1):
+        raw["stages"]["ppo"]["train"]["checkpoint_every"] = 1
+        run(parse(json.loads(json.dumps(raw))), tmp_path / "runs", Screen(quiet=True))
+    made = run(parse(raw), tmp_path / "runs", Screen(quiet=True))
+    for name, one in made.items():
+        runs = told(one.folder, "run")
+        assert {(r.run_group, r.job_type, *r.tags) for r in runs} == {("lora", name, "t")}
+        assert len(runs) == (2 if name == "ppo" else 1) and len({r.run_id for r in runs}) == 1
+        assert {"model", "data", "train"} <= {item.key for item in runs[0].config.update}
+        logged = [{i.nested_key[0] if i.nested_key else i.key for i in h.item} for h in told(one.folder, "history")]
+        assert set(metrics_of(one.folder)[0]) - {"time"} <= set.union(*logged)
+    drawn = {m.name: m.step_metric for m in told(made["ppo"].folder, "metric") if m.step_metric}
+    assert drawn["kl"] == "episodes"
+    assert {m.name: m.step_metric for m in told(made["sft"].folder, "metric")}["loss"] == "num_tokens"
+    assert list(made["ppo"].folder.glob("wandb/**/media/table/samples*.json"))
+    assert list(made["reward"].folder.glob("wandb/**/media/table/heldout/reliability*.json"))
+    artifacts = {a.name: a for a in told(made["ppo"].folder, "artifact") if a.type != "run_table"}
+    used = {name for name, a in artifacts.items() if a.use_after_commit}
+    assert used == {"prompts.jsonl", "lora-sft", "lora-reward"} and artifacts.keys() - used == {"lora-ppo"}
+    (before,) = (a for a in told(made["sft"].folder, "artifact") if a.name == "lora-sft")
+    assert before.digest == artifacts["lora-sft"].digest
+    assert {c.path: c.digest for c in before.manifest.contents} == made["sft"].hashes
+
+
+def test_tensorboard_has_the_same_numbers(tmp_path: Path) -> None:
+    event_accumulator = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator", reason="the extra `tensorboard` is not installed"
+    )
+    one = tracker(tmp_path, TrackingConfig(tensorboard=True))
+    for step in (1, 2):
+        one.log({"loss": step / 2}, step)
+    one.histogram("scores", [0.0, 1.0])
+    one.close()
+    found = event_accumulator.EventAccumulator(str(tmp_path / "tensorboard" / "r-sft")).Reload()
+    assert [(e.step, e.value) for e in found.Scalars("loss")] == [(1, 0.5), (2, 1.0)]
+
+
+def test_a_tracker_that_is_not_installed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rlhf.config.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="not installed: pip install trackio"):
+        TrackingConfig(trackio=True)
+
+
 def test_a_broken_tracker_warns_and_training_goes_on(tmp_path: Path) -> None:
     class Broken:
+        name = "a tracker"
+
         def log(self, *_: object, **__: object) -> None:
             raise ConnectionError("no route")
 
     one = tracker(tmp_path)
-    one._wandb = Broken()
+    one._sinks.append(Broken())  # type: ignore[arg-type]
     with pytest.warns(UserWarning, match="no route"):
         one.log({"loss": 1.0}, 1)
     one.log({"loss": 0.5}, 2)  # silent from here on
@@ -104,3 +159,11 @@ def test_a_number_that_is_not_finite_stops_the_run(value: float) -> None:
 def test_wandb_true_means_its_defaults() -> None:
     assert TrackingConfig.model_validate({"wandb": True}).wandb == WandB()
     assert TrackingConfig.model_validate({"wandb": False}).wandb is None
+
+
+def test_parameters_of_sweeps_are_settings() -> None:
+    for path in (ROOT / "recipes" / "sweeps").glob("*.yaml"):
+        sweep = yaml.safe_load(path.read_text())
+        given = [f"{name}={how.get('min', how.get('values', [None])[0])}" for name, how in sweep["parameters"].items()]
+        load(sweep["command"][2], [*sweep["command"][3:-1], *given])
+        assert sweep["command"][-1] == "${args_no_hyphens}" and sweep["metric"]["name"] == "gold_win_rate"
