@@ -22,7 +22,7 @@ from typing import Any
 from rlhf import __version__, fit, reloaded, rules, usercode, yamlfile
 from rlhf import artifact as artifacts
 from rlhf.artifact import EXAMPLES, Artifact
-from rlhf.config import ModelRef, RuleConfig, Server, StageConfig, Strict, items
+from rlhf.config import ModelRef, RuleConfig, StageConfig, Strict, items
 from rlhf.config.data import RowFunction
 from rlhf.console import Screen
 from rlhf.data import files
@@ -311,8 +311,7 @@ def _content(value: Any) -> Any:
 def _load_rules(block: Strict) -> None:
     """Run the files of all rules and read all tokens, so that what is missing is told now and not after hours of other
     stages."""
-    if isinstance(block, Server):
-        block.token()
+    block.check_there()
     for _, item in items(block):
         if isinstance(item, RuleConfig):
             rules.load(item)
