@@ -251,6 +251,8 @@ def summary(made: Artifact) -> str:
 
     first = (
         "gold_win_rate",
+        "held_out_win_rate",
+        "llm_win_rate",
         "reward_win_rate",
         "kl",
         "reward_accuracy",
