@@ -73,13 +73,13 @@ def is_scored_alone(row: Row, kind: Kind | None) -> bool:
 
 def compared(rows: Rows, kind: Kind | None) -> Rows:
     """Rows that have a prompt in common, one after another, as one row of several answers: HelpSteer and its like."""
-    for _, group in groupby(rows, key=lambda item: _asked(item[1])):
+    for prompt, group in groupby(rows, key=lambda item: _asked(item[1])):
+        if prompt is None:
+            yield from group
+            continue
         alike = list(group)
         where, first = alike[0]
-        if isinstance(first, dict):
-            yield where, first | {"completions": [_judged(row) for _, row in alike]}
-        else:
-            yield from alike
+        yield where, first | {"completions": [_judged(row) for _, row in alike]}
 
 
 def _judged(row: Row) -> Row:
@@ -99,7 +99,7 @@ _PICKED = ("is_chosen", "is_accepted", "chosen", "accepted")
 
 
 def _asked(row: Any) -> Any:
-    """The whole prompt of a row; of one that has none the row itself, which is like no other."""
+    """The whole prompt of a row; of one that has none the row itself, which is like no other; None of no row."""
     try:
         return asked(row) if isinstance(row, dict) else None
     except (DataError, UnusableError):

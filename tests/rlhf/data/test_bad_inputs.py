@@ -272,6 +272,8 @@ OTHERS: list[tuple[Kind, str, Any, Expected]] = [
     ("demonstrations", "no messages", {"messages": []}, Fault("messages: is an empty list; at least one message")),
     ("demonstrations", "messages in a list of lists", {"messages": [[ask("q")]]},
      Fault("messages[0]: is a list; a message")),
+    ("demonstrations", "half a header of a template", {"text": "<|start_header_id|>assistant b"},
+     Dropped("no answer at the end")),
     ("demonstrations", "ends with the user", {"messages": [ask("q")]},
      Fault("messages: ends with the user's turn; end with")),
     ("demonstrations", "nothing but a system message", {"messages": [system("s")]},

@@ -15,8 +15,10 @@ from pydantic import ValidationError
 from rlhf.cli_data import check
 from rlhf.config import DataConfig
 from rlhf.data import files, parts
+from rlhf.data.arrange import arranged
 from rlhf.data.faults import Lists
 from rlhf.data.intake import Intake
+from rlhf.data.lines import Rows
 from rlhf.data.load import kind_of_source, load, survey, validate
 from rlhf.data.records import Preference, Record, prompt_key
 from rlhf.errors import DataError, RecipeError
@@ -230,6 +232,20 @@ def test_a_file_of_bad_rows_alone_is_an_error_whatever_the_policy(tmp_path: Path
     path = lay(tmp_path, "x.jsonl", [{"a": 1}] * 3)
     with pytest.raises(DataError, match=r"no usable row among 3 \(3 × cannot be read\):\n.*fields: found a"):
         load(config(path=path, bad_rows="drop"), "preferences")
+
+
+@pytest.mark.parametrize("first", [[], [{"prompt": "a", "response": "b", "score": 1}]], ids=["faults", "a row"])
+def test_faults_are_told_as_they_come(first: list[Any]) -> None:
+    """However many there are, none is kept until a row comes that can be read, or one of another prompt."""
+    taken = 0
+
+    def rows() -> Rows:
+        nonlocal taken
+        for taken, row in enumerate([*first, *[DataError("x")] * 9999]):
+            yield str(taken), row
+
+    for told, (where, _) in enumerate(arranged(rows(), config(path="x.jsonl"), "preferences")):
+        assert int(where) == told >= taken - 100
 
 
 def test_equal_examples_are_counted_and_may_be_dropped(tmp_path: Path) -> None:
