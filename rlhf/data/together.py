@@ -77,9 +77,15 @@ def compared(rows: Rows, kind: Kind | None) -> Rows:
         if prompt is None:
             yield from group
             continue
-        alike = list(group)
+        alike, judged = list(group), list[Row]()
         where, first = alike[0]
-        yield where, first | {"completions": [_judged(row) for _, row in alike]}
+        for place, row in alike:
+            try:
+                judged.append(_judged(row))
+            except DataError as fault:
+                yield place, fault
+        if judged:
+            yield where, first | {"completions": judged}
 
 
 def _judged(row: Row) -> Row:
