@@ -90,8 +90,10 @@ def _answers(message: Mapping[str, Any]) -> bool:
 
 def says_tie(row: Mapping[str, Any]) -> bool:
     """Whether the row says of two answers that neither is better, in a field `tie` or as argilla does."""
-    name = next((name for name in ("tie", "is_tie") if row.get(name) not in (None, "")), None)
-    return row.get("status") == "tie" or (name is not None and truth(row[name], name) == 1)
+    for name in ("tie", "is_tie"):
+        if row.get(name) not in (None, "") and truth(row[name], name) == 1:
+            return True
+    return row.get("status") == "tie"
 
 
 def numbers(row: Mapping[str, Any], apart_from: Collection[str] = ()) -> dict[str, float]:
