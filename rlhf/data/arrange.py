@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, dropwhile, islice
 from typing import Any
 
 from rlhf.config.data import Source
@@ -79,23 +79,32 @@ def arranged(rows: Rows, source: Source, kind: Kind | None, through: Callable[[R
     """The rows of a source as formats of a kind know them, of any kind where that is None. They stay as they are where
     the source says what they are: by its columns, its function, or the name of a format that they fit. What is no row,
     such as a fault or a line of text, passes. Rows go `through` a function as they are taken, before they change."""
-    rows, steps = _steps(rows, source, kind)
-    rows = through(rows)
-    for arrange in steps:
-        rows = arrange(rows, kind)
-    return rows
+    for item in (rows := iter(rows)):
+        if _is_fault(item):  # there may be no row for gigabytes
+            yield from through(iter([item]))
+            continue
+        rows, steps = _steps(chain([item], rows), source, kind)
+        rows = through(rows)
+        for arrange in steps:
+            rows = arrange(rows, kind)
+        yield from rows
+        return
 
 
 def is_arranged(rows: Rows, source: Source, kind: Kind) -> bool:
     """Whether anything is to be done to the rows."""
-    return bool(_steps(rows, source, kind)[1])
+    return bool(_steps(dropwhile(_is_fault, rows), source, kind)[1])
+
+
+def _is_fault(item: tuple[str, Any]) -> bool:
+    return isinstance(item[1], Exception)
 
 
 def _steps(rows: Rows, source: Source, kind: Kind | None) -> tuple[Rows, list[Arrange]]:
     """All rows, and what is to be done to them."""
     if source.columns or source.rows:
         return rows, []
-    first = list(_first(rows))
+    first = list(islice(rows, _LOOKED_AT))
     rows, steps = chain(first, rows), list[Arrange]()
     format = kind and FORMATS[kind].get(source.format)
     for one in ARRANGEMENTS:
@@ -106,16 +115,6 @@ def _steps(rows: Rows, source: Source, kind: Kind | None) -> tuple[Rows, list[Ar
             steps.append(one.arrange)
             first = list(one.arrange(iter(first), kind))
     return rows, steps
-
-
-def _first(rows: Rows) -> Rows:
-    """The first rows, one at least that is no fault, if there is any."""
-    good = False
-    for i, (place, row) in enumerate(rows, 1):
-        yield place, row
-        good = good or not isinstance(row, Exception)
-        if good and i >= _LOOKED_AT:
-            return
 
 
 _LOOKED_AT = 100
@@ -158,7 +157,7 @@ def _unpacked(row: Row, kind: Kind | None) -> Row:
     return {name: _messages(value, name) if _PRINTED.match(str(value)) else value for name, value in row.items()}
 
 
-_PRINTED = re.compile(r"\s*\[?\s*\{\s*([\"'])(role|content|from|value)\1: ?[\"']")
+_PRINTED = re.compile(r"\s*(?:\[\s*)?\{\s*([\"'])(role|content|from|value)\1: ?[\"']")
 """How messages begin in JSON, or as Python and NumPy print them."""
 
 

@@ -152,9 +152,10 @@ class ChatFormat:
 
     @cached_property
     def _stops(self) -> re.Pattern[str] | None:
-        """Names of stop tokens at the end of a text."""
-        names = map(re.escape, self.tokenizer.convert_ids_to_tokens(list(self.stop_ids)))
-        return re.compile(rf"(?:\s*(?:{'|'.join(names)}))+\s*\Z") if self.stop_ids else None
+        """Names of stop tokens at the end of a text, looked for only where such names and white space begin."""
+        names = [re.escape(name) for name in self.tokenizer.convert_ids_to_tokens(list(self.stop_ids))]
+        begins = "".join(rf"(?<!{name})" for name in (r"\s", *names))
+        return re.compile(rf"{begins}(?:\s*+(?:{'|'.join(names)}))+\s*\Z") if names else None
 
     def _cut(self, messages: Sequence[Message], whole: str) -> Iterator[tuple[str, bool]]:
         """The rendered text in pieces, each with whether the assistant wrote it."""

@@ -253,6 +253,8 @@ def whole(said: str, field: str) -> str:
 def _check_turns(messages: list[Message]) -> None:
     """No turn is empty, and each is text that UTF-8 (and so every tokenizer) can write."""
     for message in messages:
-        said = whole(message["content"], "content")
+        said = message["content"]
+        if not said.isascii():
+            whole(said, "content")
         if not said or said.isspace():
             raise UnusableError("empty answer" if message["role"] == "assistant" else "empty prompt")

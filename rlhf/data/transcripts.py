@@ -1,6 +1,9 @@
 """Turns that are written as one text, each after its speaker's name."""
 
 import re
+from collections.abc import Iterable
+from itertools import groupby
+from operator import itemgetter
 
 from rlhf.data.records import Message
 from rlhf.errors import DataError
@@ -18,14 +21,13 @@ def transcript(value: str, field: str) -> list[Message]:
     before, *parts = _SPEAKER.split(f"\n\n{value.lstrip()}")
     if before or not parts:
         raise DataError(f"{field}: does not open with a speaker; '\\n\\nHuman: …\\n\\nAssistant: …' is needed")
-    messages: list[Message] = []
-    for speaker, said in zip(parts[::2], parts[1::2], strict=True):
-        role, said = _SPEAKERS[speaker], said.strip()
-        if messages and messages[-1]["role"] == role:
-            messages[-1]["content"] = f"{messages[-1]['content']}\n\n{said}".strip()
-        else:
-            messages.append({"role": role, "content": said})
-    return messages
+    turns = groupby(zip(parts[::2], parts[1::2], strict=True), key=itemgetter(0))
+    return [{"role": _SPEAKERS[speaker], "content": joined(content for _, content in said)} for speaker, said in turns]
+
+
+def joined(pieces: Iterable[str]) -> str:
+    """Pieces of one turn, those that say something, apart from each other."""
+    return "\n\n".join(filter(None, map(str.strip, pieces)))
 
 
 _SPEAKER = re.compile(r"\n\n(Human|Assistant):")

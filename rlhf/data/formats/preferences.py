@@ -3,7 +3,7 @@
 from rlhf.data import messages as m
 from rlhf.data.formats.asking import PROMPT, RESPONSE, asked, instructed, opened, said
 from rlhf.data.formats.table import TURNS, Answers, Format, Row, named
-from rlhf.data.formats.values import integer, listed, number, shared, truth
+from rlhf.data.formats.values import integer, listed, number, says_tie, shared
 from rlhf.data.formats.verdicts import VERDICTS, answers, names_a_side
 from rlhf.data.messages import UnusableError, conversation, text, turns
 from rlhf.data.records import LABEL, Message, Preference, Rated
@@ -49,8 +49,8 @@ def _said(chosen: list[Message], rejected: list[Message], row: Row, where: str, 
     """The pair of two conversations, with how much better the row says that the chosen one is."""
     scores = _scores(row)
     margin = _margin(row) if scores is None else scores[0] - scores[1]
-    tie = row.get("status") == "tie" or (row.get("tie") not in (None, "") and truth(row["tie"], "tie") == 1)
-    return m.preference(chosen, rejected, where, margin, field, tie or (scores is not None and margin == 0))
+    tie = says_tie(row) or (scores is not None and margin == 0)
+    return m.preference(chosen, rejected, where, margin, field, tie)
 
 
 def _side(row: Row, name: str) -> list[Message]:
@@ -127,7 +127,7 @@ def common_beginning(row: Row, where: str) -> Preference:
     if better.strip() == worse.strip():
         raise UnusableError("identical")
     if (chosen := dialogue(better)) and (rejected := dialogue(worse)):
-        return m.preference(chosen, rejected, where, _margin(row))
+        return _said(chosen, rejected, row, where)
     start = shared(better, worse)
     while start and not better[start - 1].isspace():
         start -= 1
@@ -143,7 +143,7 @@ def next_step(row: Row, where: str) -> Preference:
     2024). Each answer is the solution so far and the step."""
     before, so_far = asked(row), text(row, "initial_reason_steps")
     sides = [[*before, said("assistant", so_far + text(row, name))] for name in ("chosen", "rejected")]
-    return m.preference(sides[0], sides[1], where)
+    return _said(sides[0], sides[1], row, where)
 
 
 def llamafactory(row: Row, where: str) -> Preference:
@@ -170,7 +170,7 @@ def _several_on_a_side(row: Row) -> bool:
 
 def stack_exchange(row: Row, where: str) -> Preference:
     """{question, response_j, response_k}: j was voted above k (Beeching et al. 2023)."""
-    return answers(row, "response_j", "response_k", where)
+    return answers(row, "response_j", "response_k", where, _margin(row))
 
 
 def comparison(row: Row, where: str) -> Preference:
@@ -180,7 +180,7 @@ def comparison(row: Row, where: str) -> Preference:
         raise DataError("output: two texts, the better one first, are needed")
     before = instructed(row)
     sides = [[*before, said("assistant", answer)] for answer in both]
-    return m.preference(sides[0], sides[1], where, field="output")
+    return _said(sides[0], sides[1], row, where, "output")
 
 
 def tldr(row: Row, where: str) -> Preference:
@@ -190,7 +190,7 @@ def tldr(row: Row, where: str) -> Preference:
         raise DataError("summaries: two {text} are needed")
     better, question = integer(row["choice"], "choice", (0, 1)), to_summarise(row)
     sides = [[*question, said("assistant", text(summaries[i], "text", f"summaries[{i}].text"))] for i in (0, 1)]
-    return m.preference(sides[better], sides[1 - better], where, field="summaries")
+    return _said(sides[better], sides[1 - better], row, where, "summaries")
 
 
 def to_summarise(row: Row) -> list[Message]:
@@ -213,9 +213,7 @@ def beside(row: Row, where: str) -> Preference:
         before, better = asked(row), turns(row, field, "assistant")
     rejected = turns(row, worse, "assistant")
     repeats = rejected[0]["role"] != "assistant"
-    return m.preference(
-        [*before, *better], opened(row, rejected) if repeats else [*before, *rejected], where, field=field
-    )
+    return _said([*before, *better], opened(row, rejected) if repeats else [*before, *rejected], row, where, field)
 
 
 def _answered(row: Row) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 from rlhf.data import messages as m
 from rlhf.data.formats.asking import PROMPT, RESPONSE, asked, opened, replies_to, said
+from rlhf.data.formats.convert import RANKING
 from rlhf.data.formats.preferences import to_summarise
 from rlhf.data.formats.steps import STEPS
 from rlhf.data.formats.table import TURNS, Answers, Format, Row, named
@@ -39,6 +40,11 @@ def _scored(answer: Row, where: str) -> tuple[list[Message], dict[str, float]]:
         judged = judgements[aspect]
         if isinstance(judged, dict) and "Rating" in judged:  # UltraFeedback; N/A where there is none
             known |= numbers({aspect: judged["Rating"]})
+    label = label_of(answer)
+    alone = known.keys().isdisjoint((label, *RANKING))
+    if label is not None and answer[label] is not None and alone:  # in tables it is null where others have it
+        good = truth(answer[label], f"{where}.{label}")
+        known |= {"score": good, LABEL: good}
     if not known:
         raise DataError(f"{where}.score: is {answer.get('score')}; a number is needed")
     return turns({f"{where}.{name}": answer.get(name)}, f"{where}.{name}", "assistant"), known

@@ -48,7 +48,7 @@ FIELDS = {
         for names in one.needs
         for name in names.split("|")
     ),
-    *("margin", "tie", "input", "history", "status", *SYSTEM, *RANKING),
+    *("margin", "tie", "is_tie", "input", "history", "status", *SYSTEM, *RANKING),
 }
 """Fields that formats read, but for numbers of any name."""
 

@@ -9,7 +9,7 @@ from rlhf.data.formats.table import TURNS, Format, Read, Row, named
 from rlhf.data.formats.verdicts import has_two_answers
 from rlhf.data.messages import ROLES, UnusableError, text
 from rlhf.data.records import Demonstration, Message, Prompt
-from rlhf.data.transcripts import dialogue, is_transcript, transcript
+from rlhf.data.transcripts import dialogue, is_transcript, joined, transcript
 from rlhf.errors import DataError
 
 Talk = list[Message]
@@ -32,13 +32,13 @@ _SPEAKER = re.compile(r"### (Human|User|Instruction|Assistant|Response):")
 def alpaca_text(value: str) -> Talk:
     """`Below is … ### Instruction: … ### Input: … ### Response: …`: what stands before is the system's."""
     before, *parts = _SECTION.split(value)
-    talk: Talk = [said("system", before.strip())] if before.strip() else []
+    turns = [("system", [before])] if before.strip() else []
     for section, content in zip(parts[::2], parts[1::2], strict=True):
-        if section == "Input" and talk:
-            talk[-1]["content"] = f"{talk[-1]['content']}\n\n{content.strip()}".strip()
+        if section == "Input" and turns:
+            turns[-1][1].append(content)
         else:
-            talk.append(said("assistant" if section == "Response" else "user", _END.sub("", content).strip()))
-    return talk
+            turns.append(("assistant" if section == "Response" else "user", [_END.sub("", content)]))
+    return [said(role, joined(contents)) for role, contents in turns]
 
 
 _SECTION = re.compile(r"### (Instruction|Input|Response):")
@@ -55,7 +55,14 @@ def speakers(value: str) -> Talk:
 
 
 _NAME = re.compile(r"(?:\A|(?<=\s)|(?<=</s>))(SYSTEM|USER|ASSISTANT|FUNCTION RESPONSE):(?=\s)")
-_END = re.compile(r"\s*(?:</s>|<\|endoftext\|>|<\|end_of_text\|>)\s*\Z")
+
+
+def _last(mark: str) -> re.Pattern[str]:
+    """A mark that ends a text, with the white space about it, of which each piece is looked at once."""
+    return re.compile(rf"(?<!\s)\s*+(?:{mark})\s*\Z")
+
+
+_END = _last(r"</s>|<\|endoftext\|>|<\|end_of_text\|>")
 
 
 _BEGINS = re.compile(r"<[^<>\s]*>")
@@ -71,7 +78,7 @@ def marked(header: str, end: str) -> Callable[[str], Talk]:
         talk: Talk = []
         if found and _BEGINS.sub("", value[: found[0].start()]).strip():
             raise DataError(f"text: has words before its first turn, {found[0][0].strip()}; turns alone are needed")
-        for one, after in zip(found, [*found[1:], None], strict=True):
+        for one, after in zip(found, [*found[1:], None], strict=False):  # none where a header is not whole
             role = one[1].strip()
             if role not in ROLES:
                 raise DataError(f"text: {one[0].strip()}; user, assistant, system or tool is needed")
@@ -104,11 +111,12 @@ def nemo(value: str) -> Talk:
     before, *parts = _EXTRA.split(value)
     talk: Talk = [said("user", before.strip())] if before.strip() else []
     for role, content in zip(parts[::2], parts[1::2], strict=True):
-        talk.append(said(role.lower(), re.sub(r"\s*<extra_id_1>\s*\Z", "", content).strip()))
+        talk.append(said(role.lower(), _EMPTY_TURN.sub("", content).strip()))
     return talk
 
 
 _EXTRA = re.compile(r"<extra_id_[01]>(System|User|Assistant)\n?")
+_EMPTY_TURN = _last("<extra_id_1>")
 
 
 def deepseek(value: str) -> Talk:
@@ -222,7 +230,7 @@ def without_end(value: str) -> str:
     return _MARKS.sub("", value)
 
 
-_MARKS = re.compile(r"\s*(?:<\|im_end\|>|<\|eot_id\|>|<end_of_turn>|</s>|<\|end\|>|<\|endoftext\|>)\s*\Z")
+_MARKS = _last(r"<\|im_end\|>|<\|eot_id\|>|<end_of_turn>|</s>|<\|end\|>|<\|endoftext\|>")
 
 
 def prompted_text(row: Row, where: str) -> Demonstration:

@@ -1,11 +1,11 @@
 """Numbers and verdicts in rows; also as text, which is all that CSV has."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from rlhf.data.formats.table import Types
-from rlhf.data.messages import kind_of
+from rlhf.data.messages import ROLES, kind_of
 from rlhf.errors import DataError
 
 
@@ -39,6 +39,7 @@ _FLAGS: Mapping[str, Collection[str]] = {
 }
 """Fields that may say so, with the numbers that do; others count or grade."""
 LABEL_NAMES = "|".join((_SURE, *_FLAGS))
+_LABELS = frozenset(LABEL_NAMES.split("|"))
 """Fields that say whether an answer is good: KTO's files, LLaMA-Factory's, BeaverTails', OpenMathInstruct's, and what
 people click on."""
 
@@ -65,9 +66,34 @@ def truth(value: Any, name: str) -> float:
 
 
 def is_bad(row: Mapping[str, Any]) -> bool:
-    """Whether the row says that its answer is bad."""
+    """Whether the row says that its answer is bad; also inside a field that may say so, or beside what the assistant
+    says in a conversation, of which every answer is learned from."""
     name = label_of(row)
-    return name is not None and _TRUTHS.get(str(row[name]).strip().lower()) == 0
+    said = name is not None and _TRUTHS.get(str(row[name]).strip().lower()) == 0
+    return said or any(map(is_bad, _judged_inside(row)))
+
+
+def _judged_inside(row: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Objects in a row in which something may be said of its answer."""
+    for name, value in row.items():
+        if isinstance(value, dict) and name in _LABELS:
+            yield value
+            if "value" in value:
+                yield {name: value["value"]}
+        elif isinstance(value, list):
+            yield from (one for one in value if isinstance(one, dict) and not _LABELS.isdisjoint(one) and _answers(one))
+
+
+def _answers(message: Mapping[str, Any]) -> bool:
+    return ROLES.get(str(message.get("role", message.get("from"))).lower()) == "assistant"
+
+
+def says_tie(row: Mapping[str, Any]) -> bool:
+    """Whether the row says of two answers that neither is better, in a field `tie` or as argilla does."""
+    for name in ("tie", "is_tie"):
+        if row.get(name) not in (None, "") and truth(row[name], name) == 1:
+            return True
+    return row.get("status") == "tie"
 
 
 def numbers(row: Mapping[str, Any], apart_from: Collection[str] = ()) -> dict[str, float]:

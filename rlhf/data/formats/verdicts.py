@@ -9,7 +9,7 @@ from rlhf.data import messages as m
 from rlhf.data.formats.asking import PROMPT, asked, exchange, said, unpacked
 from rlhf.data.formats.codes import Verdict, code, ends_of, meaning
 from rlhf.data.formats.table import TURNS, Column, Format, Read, Row, Sides, named
-from rlhf.data.formats.values import integer, number, shared
+from rlhf.data.formats.values import integer, number, says_tie, shared
 from rlhf.data.messages import UnusableError, text, turns
 from rlhf.data.records import Message, Preference
 from rlhf.errors import DataError
@@ -254,7 +254,7 @@ def answers(
     if row.get("turn") in (1, "1") and all(side[0]["role"] == "user" for side in both):
         both = [_first_exchange(side) for side in both]  # MT-Bench judges the first of two turns alone
     before: list[Message] = [] if all(side[0]["role"] != "assistant" for side in both) else asked(row)
-    return m.preference(before + both[0], before + both[1], where, margin, chosen, tie)
+    return m.preference(before + both[0], before + both[1], where, margin, chosen, tie or says_tie(row))
 
 
 def _first_exchange(talk: list[Message]) -> list[Message]:

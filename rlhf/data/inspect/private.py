@@ -106,8 +106,9 @@ class _Sort:
                 yield match[0]
 
 
-_DIGITS = re.compile(r"\d[\d .-]{2,}\d\d")
-"""What every number that matters has somewhere; most texts have none."""
+_DIGITS = re.compile(r"(?<![\d .-])[ .-]*+\d[\d .-]{2,}\d\d")
+"""What every number that matters has somewhere; most texts have none. Looked for where such signs begin, and there
+alone, for a text of digits would be gone through from each of them."""
 
 SECRETS = {
     "key": _Sort(_KEY, "sk- AKIA ghp_ gho_ ghu_ ghs_ ghr_ github_pat_ xox AIza hf_ glpat- PRIVATE"),
@@ -115,7 +116,7 @@ SECRETS = {
     "bank account": _Sort(_ACCOUNT, "", _number(_is_iban, known=False)),
 }
 PERSONAL = {
-    "e-mail address": _Sort(r"\b[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}\b", "@", _is_mail),
+    "e-mail address": _Sort(r"\b[A-Za-z0-9._%+-]{1,64}@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}\b", "@", _is_mail),
     "phone number": _Sort(rf"(?<![\w.+/=-])(?:{_PHONE})(?![\w-]|\.\d)", "", _is_phone),
     "test card number": _Sort(_CARD, "", _number(_checks, known=True)),
     "test bank account": _Sort(_ACCOUNT, "", _number(_is_iban, known=True)),

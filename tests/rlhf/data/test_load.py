@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlhf.config import DataConfig
-from rlhf.data.load import load, share
-from rlhf.data.records import Kind, Prompt, prompt_key
+from rlhf.data.load import load
+from rlhf.data.records import Kind, Preference, prompt_key
 from rlhf.errors import DataError
 
 Write = Callable[[str, str | bytes], Path]
@@ -171,17 +171,41 @@ def test_a_choice_that_no_row_offers_is_refused(write: Write, settings: dict[str
     assert load(config(path, **settings), "prompts").train  # as a block that several stages share may be read
 
 
-@given(st.lists(st.text(max_size=6), max_size=40), st.floats(0, 1))
-def test_no_prompt_is_on_both_sides(texts: list[str], fraction: float) -> None:
-    records = [Prompt([{"role": "user", "content": text}], str(i)) for i, text in enumerate(texts)]
+asked = st.text("ab \n", min_size=1, max_size=3).filter(str.strip)
 
-    def split_by_prompt(records: list[Prompt], fraction: float) -> tuple[list[Prompt], list[Prompt]]:
-        return [r for r in records if share(r) >= fraction], [r for r in records if share(r) < fraction]
 
-    train, held_out = split_by_prompt(records, fraction)
-    assert not {prompt_key(r) for r in train} & {prompt_key(r) for r in held_out}
-    assert sorted((r.where for r in train + held_out), key=int) == [r.where for r in records]
-    assert split_by_prompt(records[::-1], fraction) == (train[::-1], held_out[::-1])
+@given(st.lists(asked, min_size=1, max_size=20), st.floats(0, 0.9), st.lists(asked, max_size=3))
+def test_no_prompt_is_on_both_sides(
+    tmp_path_factory: pytest.TempPathFactory, texts: list[str], fraction: float, others: list[str]
+) -> None:
+    """Whatever white space it is written with, in any order of the rows; also where the other side is a file."""
+    folder = tmp_path_factory.mktemp("rows")
+    rows = [{"prompt": text, "chosen": "a", "rejected": f"b{i}"} for i, text in enumerate(texts)]
+    (folder / "x.jsonl").write_text(lines(*rows))
+    (folder / "y.jsonl").write_text(lines(*rows[::-1]))
+    (folder / "z.jsonl").write_text(lines(*({"prompt": text, "chosen": "a", "rejected": "b"} for text in others)))
+    (train, held_out), turned = (
+        sides(config(folder / name, eval_fraction=fraction)) for name in ("x.jsonl", "y.jsonl")
+    )
+    assert not keys(train) & keys(held_out)
+    assert sorted(said(train + held_out)) == sorted(row["rejected"] for row in rows)
+    assert [said(side) for side in turned] == [said(train)[::-1], said(held_out)[::-1]]
+    if others and keys(train + held_out) - {" ".join(text.split()) for text in others}:
+        apart = load(config(folder / "x.jsonl", eval_path=folder / "z.jsonl"), "preferences")
+        assert not keys(apart.train) & keys(apart.held_out) and len(apart.held_out) == len(others)
+
+
+def sides(data: DataConfig) -> tuple[list[Preference], list[Preference]]:
+    split = load(data, "preferences")
+    return split.train, split.held_out
+
+
+def keys(records: list[Preference]) -> set[str]:
+    return {" ".join(record.prompt[0]["content"].split()) for record in records}
+
+
+def said(records: list[Preference]) -> list[str]:
+    return [record.rejected[0]["content"] for record in records]
 
 
 usable = st.fixed_dictionaries(

@@ -15,8 +15,10 @@ from pydantic import ValidationError
 from rlhf.cli_data import check
 from rlhf.config import DataConfig
 from rlhf.data import files, parts
+from rlhf.data.arrange import arranged
 from rlhf.data.faults import Lists
 from rlhf.data.intake import Intake
+from rlhf.data.lines import Rows
 from rlhf.data.load import kind_of_source, load, survey, validate
 from rlhf.data.records import Preference, Record, prompt_key
 from rlhf.errors import DataError, RecipeError
@@ -230,6 +232,20 @@ def test_a_file_of_bad_rows_alone_is_an_error_whatever_the_policy(tmp_path: Path
     path = lay(tmp_path, "x.jsonl", [{"a": 1}] * 3)
     with pytest.raises(DataError, match=r"no usable row among 3 \(3 × cannot be read\):\n.*fields: found a"):
         load(config(path=path, bad_rows="drop"), "preferences")
+
+
+@pytest.mark.parametrize("first", [[], [{"prompt": "a", "response": "b", "score": 1}]], ids=["faults", "a row"])
+def test_faults_are_told_as_they_come(first: list[Any]) -> None:
+    """However many there are, none is kept until a row comes that can be read, or until the last row has come."""
+    taken = 0
+
+    def rows() -> Rows:
+        nonlocal taken
+        for taken, row in enumerate([*first, *[DataError("x")] * 9999]):
+            yield str(taken), row
+
+    for told, _ in enumerate(arranged(rows(), config(path="x.jsonl"), "preferences")):
+        assert told >= taken - 100
 
 
 def test_equal_examples_are_counted_and_may_be_dropped(tmp_path: Path) -> None:
@@ -511,6 +527,61 @@ def test_a_list_of_bad_rows_is_no_data(tmp_path: Path) -> None:
 
 
 # ------------------------------------------------------------------------------------------------ nothing is lost
+
+
+def said(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "q", "chosen": "a", "rejected": "b"},
+        {"prompt": "q", "initial_reason_steps": "s ", "chosen": "a", "rejected": "b"},
+        {
+            "chosen": [said("user", "q"), said("assistant", "a")],
+            "rejected": [said("user", "q"), said("assistant", "b")],
+        },
+        {"chosen": "\n\nHuman: q\n\nAssistant: a", "rejected": "\n\nHuman: q\n\nAssistant: b"},
+        {"chosen": "Human: q Assistant: a", "rejected": "Human: q Assistant: b"},
+        {"chosen": "It is here", "rejected": "It is gone"},
+        {"prompt": "q", "response": "a", "rejected_response": "b"},
+        {"question": "q", "response_j": "a", "response_k": "b"},
+        {"instruction": "q", "output": ["a", "b"]},
+        {"info": {"post": "q"}, "summaries": [{"text": "a"}, {"text": "b"}], "choice": 0},
+    ],
+    ids=lambda row: " ".join(row),
+)
+def test_what_is_said_beside_two_answers_is_heard(tmp_path: Path, row: dict[str, Any]) -> None:
+    """However they are written: how much better one is, or that none is."""
+    path = lay(tmp_path, "x.jsonl", [row | {"margin": 2}, row | {"tie": True}, row | {"is_tie": "yes", "status": "x"}])
+    found = load(config(path=path, eval_fraction=0), "preferences")
+    assert [(one.margin, one.tie) for one in found.train] == [(2.0, False), (None, True), (None, True)]
+    lay(tmp_path, "x.jsonl", [row, row | {"tie": "perhaps"}])
+    with pytest.raises(DataError, match=r"x\.jsonl:2: tie: is 'perhaps'"):
+        load(config(path=path), "preferences")
+
+
+def test_truths_of_several_answers_are_heard(tmp_path: Path) -> None:
+    answers = [{"text": "a", "is_good": False, "length": 1}, {"text": "b", "is_good": True, "length": 1}]
+    path = lay(tmp_path, "x.jsonl", [{"prompt": "q", "responses": answers}])
+    (pair,) = load(config(path=path, eval_fraction=0), "preferences").train
+    assert (pair.chosen[0]["content"], pair.margin) == ("b", 1.0)
+    answers[0]["is_good"] = None
+    lay(tmp_path, "x.jsonl", [{"prompt": "q", "responses": answers}])
+    with pytest.raises(DataError, match=r"x\.jsonl:1: score: is it length that says"):
+        load(config(path=path), "preferences")
+
+
+def test_an_answer_without_a_verdict_among_others_is_told_by_its_place(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "q", "response": said, "is_chosen": good} for said, good in (("a", True), ("b", None), ("c", False))
+    ]
+    path = lay(tmp_path, "x.jsonl", rows)
+    with pytest.raises(DataError, match=r"x\.jsonl:2: is_chosen: is None; true"):
+        load(config(path=path), "preferences")
+    (pair,) = load(config(path=path, bad_rows="drop", eval_fraction=0), "preferences").train
+    assert (pair.chosen[0]["content"], pair.rejected[0]["content"]) == ("a", "c")
 
 
 def test_a_side_that_repeats_the_last_question_keeps_what_stands_before(tmp_path: Path) -> None:
