@@ -23,7 +23,7 @@ from peft import PeftModel
 from benchmarks.common import keep, run_recipe
 from rlhf import artifact as artifacts
 from rlhf import config as settings
-from rlhf import evaluate, loading, text
+from rlhf import evaluate, libraries, loading, text
 from rlhf.backends import backend
 from rlhf.config import DataConfig, ModelRef
 from rlhf.data.chat import Encoded, encode_demonstrations
@@ -31,7 +31,6 @@ from rlhf.data.load import load
 from rlhf.measures.losses import loss
 from rlhf.recipe import load as load_recipe
 from rlhf.roles import standalone
-from rlhf.runner import prepare_libraries
 from rlhf.weights import Weights, find
 
 RECIPE = Path(__file__).with_name("cells.yaml")
@@ -72,7 +71,7 @@ def main() -> None:
     parser.add_argument("--name", default="lineage", help="of the result file")
     parser.add_argument("more", nargs="*", help="further overrides")
     options = parser.parse_intermixed_args()
-    prepare_libraries()
+    libraries.prepare()
     runs: list[dict[str, Any]] = []
     recipe = load_recipe(RECIPE, [f"data.path={options.data}", f"model={options.model}", *options.more])
     data = recipe.stages["dpo"].data  # type: ignore[attr-defined]

@@ -231,9 +231,9 @@ def score(
 
     One JSON line each; of a pair, both sides.
     """
+    from rlhf import libraries, weights
     from rlhf.errors import DataError
     from rlhf.reward_model import RewardModel
-    from rlhf.runner import ready
 
     if (file is None) == (prompt is None or answer is None):
         raise DataError("give a file of conversations, or --prompt and --answer")
@@ -247,7 +247,8 @@ def score(
         rows = read.rows
         for reason, count in read.dropped.items():
             print(f"{count} rows not scored: {reason}", file=sys.stderr)
-    judge = RewardModel.load(ready(model), batch_size=batch_size)
+    libraries.prepare()
+    judge = RewardModel.load(weights.named(model), batch_size=batch_size)
     talks = [talk for _, sides in rows for talk in sides.values()]
     scores, more = iter(judge.score(talks)), iter(judge.attributes(talks))
     apart = iter(judge.disagreement(talks) or ())
@@ -281,10 +282,11 @@ def chat(
     as_json: AsJson = False,
 ) -> None:
     """Talk to a policy. An empty line or Ctrl-D ends."""
+    from rlhf import libraries, weights
     from rlhf.chatting import Chat
-    from rlhf.runner import ready
 
-    talk = Chat.load(ready(model), temperature, max_new_tokens, seed)
+    libraries.prepare()
+    talk = Chat.load(weights.named(model), temperature, max_new_tokens, seed)
     if prompt is not None:
         reply = talk.say(prompt)
         print(reply)
@@ -313,9 +315,11 @@ def export(
     Read back and compared with the live model on text; with a model card, and how to serve them.
     """
     from rlhf import export as exporting
-    from rlhf.runner import ready
+    from rlhf import libraries
+    from rlhf.weights import named
 
-    weights = ready(model)
+    libraries.prepare()
+    weights = named(model)
     if adapter:
         made = exporting.export_adapter(weights, out, text)
     else:

@@ -46,15 +46,16 @@ def inspect(
 
     chat = judge = None
     if model is not None:
-        from rlhf import text
-        from rlhf.runner import ready
+        from rlhf import libraries, text, weights
 
-        chat = text.load(ready(model))
+        libraries.prepare()
+        chat = text.load(weights.named(model))
     if reward_model is not None:
+        from rlhf import libraries, weights
         from rlhf.reward_model import RewardModel
-        from rlhf.runner import ready
 
-        judge = RewardModel.load(ready(reward_model)).score_what_fits
+        libraries.prepare()
+        judge = RewardModel.load(weights.named(reward_model)).score_what_fits
     others = [DataConfig(path=path) for path in against or ()]
     report = look(data_block(words), kind, chat=chat, against=others, judge=judge)
     if html is not None:
@@ -67,6 +68,11 @@ def inspect(
         print(json.dumps(report.as_json(), ensure_ascii=False))
 
 
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @app.command()
 def check(words: Words, kind: OfKind = None, as_json: AsJson = False) -> None:
     """Read every row as training would, and keep none.
@@ -77,7 +83,7 @@ def check(words: Words, kind: OfKind = None, as_json: AsJson = False) -> None:
     from rlhf.data.load import validate
 
     data, of = _read(words, kind)
-    _tell(of, validate(data, of, Path.cwd(), workers=os.cpu_count() or 1), as_json)
+    _tell(of, validate(data, of, Path.cwd(), workers=_cores()), as_json)
 
 
 @app.command()

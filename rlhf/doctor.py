@@ -3,22 +3,17 @@
 import os
 import platform
 import shutil
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-_LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate", "wandb")
+from rlhf import libraries
 
 
 def examine() -> dict[str, Any]:
     """Versions, devices and keys, each in a word or a line."""
     import torch
 
-    findings: dict[str, Any] = {
-        "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}",
-    }
-    for library in _LIBRARIES:
-        findings[library] = _version(library)
+    findings: dict[str, Any] = {"machine": f"{platform.system()} {platform.machine()}"}
+    findings |= {name: f"missing: pip install {name}" for name in libraries.NAMES} | libraries.versions()
     findings["cpu"] = (
         f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
     )
@@ -32,10 +27,3 @@ def examine() -> dict[str, Any]:
     findings["hub token"] = "set" if os.environ.get("HF_TOKEN") else "none: gated models need one"
     findings["wandb key"] = "set" if os.environ.get("WANDB_API_KEY") else "none: W&B runs are kept offline"
     return findings
-
-
-def _version(library: str) -> str:
-    try:
-        return version(library)
-    except PackageNotFoundError:
-        return "missing: pip install " + library

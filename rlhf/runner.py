@@ -6,21 +6,17 @@
 """
 
 import importlib
-import logging
 import os
 import shutil
-import sys
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-from rlhf import __version__, fit, reloaded, rules, usercode, yamlfile
 from rlhf import artifact as artifacts
+from rlhf import fit, libraries, reloaded, rules, usercode, yamlfile
 from rlhf.artifact import EXAMPLES, Artifact
 from rlhf.config import ModelRef, RuleConfig, Server, StageConfig, Strict, items
 from rlhf.config.data import RowFunction
@@ -28,7 +24,7 @@ from rlhf.console import Screen
 from rlhf.data import files
 from rlhf.determinism import deterministic
 from rlhf.errors import ArtifactError, FitError, RecipeError
-from rlhf.memory import OutOfMemory, keep_few_kernels, release, spent_on
+from rlhf.memory import OutOfMemory, release, spent_on
 from rlhf.privacy import masked, no_telemetry
 from rlhf.recipe import Recipe
 from rlhf.resources import code_hash
@@ -36,7 +32,6 @@ from rlhf.tracking import Tracker
 from rlhf.weights import Weights, find
 
 _LOCKED = "recipe.lock.yaml"
-_LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets")
 
 
 def run(
@@ -193,7 +188,7 @@ def _run_stage(
         scratch.mkdir(parents=True)
         (scratch / artifacts.KEY).write_text(begun, encoding="utf-8")
     screen.stage(title, stage.stage)
-    prepare_libraries()
+    libraries.prepare()
     tracker = Tracker(
         scratch, screen, recipe.config.tracking, recipe=recipe.name, stage=stage.name, settings=settings, home=home
     )
@@ -211,7 +206,7 @@ def _run_stage(
         tracker.close(metrics)
         screen.stop()
     parents = {where: weights.lineage for where, weights in inputs.items()}
-    made = replace(made, hash=key, parents=parents, config=settings, versions=_versions())
+    made = replace(made, hash=key, parents=parents, config=settings, versions=libraries.versions())
     artifacts.write(made, scratch)
     made = artifacts.commit(scratch, home)
     for line in _rows_lost(made):
@@ -366,41 +361,8 @@ def _relative(made: Artifact, home: Path) -> Any:
     return made.base
 
 
-def ready(model: str) -> Weights:
-    """The weights of a name, a folder or a hub id, and libraries made ready to load them."""
-    prepare_libraries()
-    return find(ModelRef(name=model), {}, Path.cwd())
-
-
-def prepare_libraries() -> None:
-    """Libraries' notices about what we do on purpose stay off the user's screen, and what they keep within bounds."""
-    no_telemetry()
-    keep_few_kernels()
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
-    from datasets import disable_progress_bars
-    from transformers.utils import logging as notices
-
-    disable_progress_bars()
-    notices.set_verbosity_error()
-    notices.disable_progress_bar()
-    for name in ("trl", "accelerate", "bitsandbytes", "peft", "torch.distributed"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl|peft|accelerate")
-
-
 def _seed(seed: int) -> None:
     """Before anything is drawn: fresh adapters and heads are made before a trainer would set its own seed."""
     from transformers import set_seed
 
     set_seed(seed)
-
-
-def _versions() -> dict[str, str]:
-    found = {"rlhf": __version__, "python": sys.version.split()[0]}
-    for library in _LIBRARIES:
-        try:
-            found[library] = version(library)
-        except PackageNotFoundError:
-            continue
-    return found

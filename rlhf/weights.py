@@ -115,6 +115,11 @@ class Weights:
         )
 
 
+def named(model: str) -> Weights:
+    """The weights of a registry name, a folder or a hub id (fetched), as a command line gives them."""
+    return find(ModelRef(name=model), {}, Path.cwd())
+
+
 def find(ref: ModelRef, stages: Mapping[str, Artifact], folder: Path | None = None) -> Weights:
     """The weights a reference names: an earlier stage, another run's stage, a local folder, or the hub (fetched)."""
     if ref.stage is not None:

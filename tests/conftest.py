@@ -1,6 +1,7 @@
 """What tests share: the shipped samples, tiny recipes, and a run of the whole chain made once a session."""
 
 import fcntl
+import gc
 import importlib.util
 import json
 import os
@@ -21,6 +22,12 @@ os.environ["RLHF_CACHE"] = _CACHE.name  # goes with the process
 
 ROOT = Path(__file__).parent.parent
 SHOP = ROOT / "data_samples" / "corner_shop"
+
+
+def pytest_collection_finish() -> None:
+    """Stages collect garbage when they end; what test files have imported need not be walked each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

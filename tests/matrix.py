@@ -31,7 +31,7 @@ import torch
 from pydantic import TypeAdapter
 from safetensors.torch import load_file, save_file
 
-from rlhf import adapters, text
+from rlhf import adapters, libraries, text
 from rlhf import artifact as artifacts
 from rlhf import config as settings
 from rlhf.artifact import Artifact
@@ -46,7 +46,7 @@ from rlhf.packing import Packed
 from rlhf.parts import score_head
 from rlhf.recipe import parse
 from rlhf.roles import Role
-from rlhf.runner import prepare_libraries, run
+from rlhf.runner import run
 from rlhf.tracking import Tracker
 from rlhf.trunk import trunk_of
 from rlhf.weights import Weights, find
@@ -511,7 +511,7 @@ def main() -> None:
     parser.add_argument("--chains", nargs="*", default=list(CHAINS), choices=list(CHAINS))
     parser.add_argument("--reload", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    prepare_libraries()
+    libraries.prepare()
     if options.reload is not None:
         reload_all(options.reload)
         return

@@ -16,6 +16,7 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from benchmarks.ppo.timed import PHASES, Log, TimedLoop
+from rlhf import libraries
 from rlhf.adapters import lora_targets
 from rlhf.backends import POLICY
 from rlhf.data.chat import ChatFormat
@@ -23,7 +24,6 @@ from rlhf.data.records import Prompt
 from rlhf.loading import keep_nf4_layout
 from rlhf.rewards import RoleReward, WeightedSum
 from rlhf.roles import Role, Roles
-from rlhf.runner import prepare_libraries
 from rlhf.trunk import trunk_of
 from stages.ppo.config import PPOConfig
 
@@ -153,7 +153,7 @@ def roles_on(model: Any, depth: int, shared: bool) -> tuple[Any, Roles]:
 def run(options: argparse.Namespace) -> dict[str, Any]:
     from accelerate import Accelerator
 
-    prepare_libraries()
+    libraries.prepare()
     torch.manual_seed(0)
     gpu = torch.cuda.is_available()
     device = torch.device("cuda" if gpu else "cpu")

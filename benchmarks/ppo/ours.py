@@ -44,13 +44,13 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     from transformers import AutoTokenizer, set_seed
 
     from benchmarks.ppo.timed import PHASES, Log, TimedLoop
+    from rlhf import libraries
     from rlhf.data.chat import ChatFormat
     from rlhf.data.records import Prompt
     from rlhf.rewards import RoleReward, WeightedSum
     from rlhf.rollout import Rollout
-    from rlhf.runner import prepare_libraries
 
-    prepare_libraries()
+    libraries.prepare()
     set_seed(options.seed)
     tokenizer = AutoTokenizer.from_pretrained(options.assets / "tok", padding_side="left")
     prompts = peers.make_prompts(tokenizer, 32, 64)

@@ -1,6 +1,6 @@
 """A recipe makes the same bytes in fresh processes, whatever seeds Python's hashes and wherever it is started.
 
-python -m benchmarks.reliability.determinism [--stages sft ppo] [--backends lora] [--times 3]
+python -m benchmarks.reliability.determinism [--stages sft ppo] [--backends lora] [--times 2]
 """
 
 import argparse

@@ -4,6 +4,7 @@ A child is forked after the libraries are imported, so that a trial takes a seco
 """
 
 import argparse
+import gc
 import hashlib
 import os
 import shutil
@@ -134,6 +135,7 @@ def forked(action: Callable[[], None], before: Callable[[], None] | None = None)
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     code = 1
+    renew_threads()
     try:
         quiet = os.open(os.devnull, os.O_WRONLY)
         told = os.dup(2)
@@ -153,20 +155,27 @@ def forked(action: Callable[[], None], before: Callable[[], None] | None = None)
         os._exit(code)
 
 
+def renew_threads() -> None:
+    """In a forked child: torch makes itself a new pool of threads when first asked, and fails where two threads ask."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
 def prepare() -> None:
     """Import all that a stage needs, and start no thread: children are forked from here."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     import importlib
 
-    import torch
-
-    torch.set_num_threads(1)
+    renew_threads()
     for stage in STAGES:
         importlib.import_module(f"stages.{stage}.run")
-    from rlhf.runner import prepare_libraries
+    from rlhf import libraries
 
-    prepare_libraries()
+    libraries.prepare()
+    gc.collect()
+    gc.freeze()  # children copy no page of it, and do not walk it when a stage collects garbage
 
 
 def weights_of(runs: Path, stage: str) -> str:

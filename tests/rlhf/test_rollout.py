@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 from transformers import GenerationConfig
 
 from rlhf import adapters, stepping, text
@@ -139,23 +140,38 @@ def test_a_column_is_picked_in_proportion_to_its_weight() -> None:
 
 
 @pytest.mark.parametrize("kind", ["lora", "qlora"])
-def test_in_bf16_an_adapter_is_not_rounded_into_its_base(kind: str) -> None:
-    """Generation is as near to the training pass as that pass is to float32, not as far as without the adapter."""
+def test_in_bf16_a_small_adapter_counts_in_full(kind: str) -> None:
+    """What an adapter adds to log-probabilities in float32 it adds in bf16 too, in generation as in a training pass.
+
+    One token is off by as much as such an adapter does, so it is the mean over many, a regression's slope, that tells;
+    how far one is off depends on the CPU.
+    """
     weights = weights_of(TINY)
     chat = text.load(weights)
-    how = backend(KINDS[kind], "bf16")
-    model = how.load(weights, chat).eval()
-    torch.manual_seed(0)
-    for name, parameter in model.named_parameters():
-        if "lora_B" in name:
-            parameter.data.normal_(std=1e-3)  # an update far below bf16's resolution of the weights
-    role = Role(model, trunk_of(model, how.dtype), adapters.trained(model))
-    rollout = sample(role, asked(chat) * 4, chat, Sampling(24))
+
+    def role_in(precision: str) -> Role:
+        how = backend(KINDS[kind], precision)
+        model = how.load(weights, chat).eval()
+        torch.manual_seed(0)
+        for name, parameter in model.named_parameters():
+            if "lora_" in name:
+                parameter.data.normal_(std=0.05 if "lora_A" in name else 0.01)
+        return Role(model, trunk_of(model, how.dtype), adapters.trained(model))
+
+    def read(role: Role) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            return role.logprobs(batch, 1.0), dataclasses.replace(role, adapter=()).logprobs(batch, 1.0)
+
+    role = role_in("bf16")
+    rollout = sample(role, asked(chat) * 8, chat, Sampling(24))
     batch = rollout.packed()
-    with torch.no_grad():
-        whole, bare = role.logprobs(batch, 1.0), dataclasses.replace(role, adapter=()).logprobs(batch, 1.0)
+    whole, bare = read(role_in("fp32"))
+    added_M = whole - bare
+    trained, bare = read(role)
     assert rollout.logprob_M is not None
-    assert (rollout.logprob_M - whole).abs().mean() < 0.3 * (bare - whole).abs().mean()
+    for found in (rollout.logprob_M, trained):
+        slope = float(added_M @ (found - bare) / (added_M @ added_M))
+        assert 0.75 < slope < 1.25
 
 
 @pytest.mark.parametrize("engine", [HFEngine(), CachedEngine()])

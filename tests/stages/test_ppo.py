@@ -2,8 +2,9 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -36,13 +37,24 @@ def chain(folder: Path, kind: str = "lora", **top: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def parents(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which SFT and reward have run."""
-    folder = tmp_path_factory.mktemp("ppo")
-    raw = chain(folder)
-    del raw["stages"]["ppo"]
-    run(parse(raw), folder, Screen(quiet=True))
-    return folder
+def parents_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Folders in which SFT and reward have run, by backend; for a test that leaves another PPO stage, a copy."""
+
+    @cache
+    def made(kind: str) -> Path:
+        folder = tmp_path_factory.mktemp(kind)
+        raw = chain(folder, kind)
+        del raw["stages"]["ppo"]
+        run(parse(raw), folder, Screen(quiet=True))
+        return folder
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def parents(parents_of: Callable[[str], Path]) -> Path:
+    """A folder in which SFT and reward have run with LoRA."""
+    return parents_of("lora")
 
 
 def ppo(folder: Path, **blocks: dict[str, Any]) -> Artifact:
@@ -111,18 +123,20 @@ def test_micro_batches_and_checkpointing_change_no_number(parents: Path) -> None
     ("kind", "critic"), [("full", "shared"), ("lora", "shared"), ("qlora", "shared"), ("lora", "reward_head")]
 )
 def test_frozen_layers_stay_and_the_rest_trains_as_if_nothing_were_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, critic: str
+    parents_of: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, critic: str
 ) -> None:
-    raw = chain(tmp_path, kind)
+    folder = shutil.copytree(parents_of(kind), tmp_path / "runs")
+    raw = chain(folder, kind)
     raw["stages"]["ppo"]["train"]["freeze_layers"] = 2
     raw["stages"]["ppo"]["rl"]["critic"] = critic
 
     def go() -> Artifact:
-        return run(parse(json.loads(json.dumps(raw))), tmp_path, Screen(quiet=True), fresh=True)["ppo"]
+        recipe = parse(json.loads(json.dumps(raw)))
+        return run(recipe, folder, Screen(quiet=True), fresh=True, only="ppo")["ppo"]
 
     made = go()
     file = "model.safetensors" if kind == "full" else "adapter_model.safetensors"
-    parent, child = (load_file(tmp_path / kind / "stages" / name / "model" / file) for name in ("sft", "ppo"))
+    parent, child = (load_file(folder / kind / "stages" / name / "model" / file) for name in ("sft", "ppo"))
     moved = {key for key in child if not torch.equal(child[key], parent[key])}
     assert moved and all("layers.2." in key or "layers.3." in key or "norm" in key for key in moved)
     kept = [{k: v for k, v in line.items() if k != "time"} for line in metrics_of(made.folder)]
@@ -179,14 +193,17 @@ def test_a_wrong_reference_stops_the_run(parents: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("kind", ["full", "lora", "qlora"])
 @pytest.mark.parametrize("critic", ["shared", "reward_head", "reward"])
-def test_an_interrupted_run_goes_on_bit_for_bit(tmp_path: Path, kind: str, critic: str) -> None:
+def test_an_interrupted_run_goes_on_bit_for_bit(
+    parents_of: Callable[[str], Path], tmp_path: Path, kind: str, critic: str
+) -> None:
     """Stopped after each of its rollouts in turn, and started again."""
-    raw = chain(tmp_path, kind)
+    folder = shutil.copytree(parents_of(kind), tmp_path / "runs")
+    raw = chain(folder, kind)
     raw["stages"]["ppo"]["rl"] |= {"critic": critic, "kl_target": 2.0, "minibatches": 2}
     raw["stages"]["ppo"]["train"] |= {"episodes": 24, "checkpoint_every": 1}
 
     def go() -> Artifact:
-        return run(parse(json.loads(json.dumps(raw))), tmp_path, Screen(quiet=True))["ppo"]
+        return run(parse(json.loads(json.dumps(raw))), folder, Screen(quiet=True))["ppo"]
 
     def weights(made: Artifact) -> dict[str, bytes]:
         return {file.name: file.read_bytes() for file in made.model.glob("*.safetensors")}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,8 @@ def test_a_stopped_stage_goes_on_where_it_was(
     number: int,
 ) -> None:
     raw = stopped_at(tmp_path, stage)
-    whole = run(parse(json.loads(json.dumps(raw))), tmp_path / "whole", Screen(quiet=True))[stage]
+    whole = run(parse(json.loads(json.dumps(raw))), tmp_path, Screen(quiet=True))[stage]
+    shutil.rmtree(whole.folder)  # what it starts from stays
     signalled(monkeypatch, stage, number)
     with pytest.raises(KeyboardInterrupt):
         run(parse(json.loads(json.dumps(raw))), tmp_path, Screen(quiet=True))

@@ -15,6 +15,7 @@ from secrets import token_hex
 from typing import Any, NamedTuple
 
 from benchmarks.common import ROOT
+from benchmarks.reliability.trials import renew_threads
 from rlhf import yamlfile
 from rlhf.resources import resource
 
@@ -87,6 +88,7 @@ def command(*words: str, cwd: Path | None = None, before: Callable[[], None] | N
 
 def _in_child(words: tuple[str, ...], said: Path, log: Path, cwd: Path | None, before: Any) -> None:
     code = 1
+    renew_threads()
     try:
         os.chdir(cwd or said.parent)
         os.environ["CANARY_LOG"] = str(log)
