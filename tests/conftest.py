@@ -6,6 +6,9 @@ import importlib.util
 import json
 import os
 import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -127,3 +130,44 @@ def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 def metrics_of(folder: Path) -> list[dict[str, Any]]:
     """The lines of a stage's metrics.jsonl."""
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+class ChatServer:
+    """Answers `/v1/chat/completions` by what `reply` makes of the last message, and keeps what it was asked."""
+
+    def __init__(self, port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}/v1"
+        self.reply: Callable[[str], Any] = lambda said: "[[C]]"
+        self.asked: list[dict[str, Any]] = []
+        self.authorization: str | None = None
+        self.fails = 0
+        """Questions that are yet to be refused."""
+
+
+@pytest.fixture
+def chat_server() -> Iterator[ChatServer]:
+    """A server with OpenAI's API on this machine."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            question = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            found.authorization = self.headers.get("Authorization")
+            if found.fails or self.path != "/v1/chat/completions":
+                found.fails -= 1
+                self.send_error(503)
+                return
+            found.asked.append(question)
+            self.send_response(200)
+            self.end_headers()
+            said = {"message": {"role": "assistant", "content": found.reply(question["messages"][-1]["content"])}}
+            self.wfile.write(json.dumps({"choices": [said]}).encode())
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Quiet."""
+
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    found = ChatServer(httpd.server_port)
+    threading.Thread(target=httpd.serve_forever, args=(0.01,), daemon=True).start()
+    yield found
+    httpd.shutdown()
+    httpd.server_close()

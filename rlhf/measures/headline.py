@@ -15,14 +15,14 @@ JUDGES = {
 """What each judge of win rates is called; those come first that training did not see."""
 
 
-def headline(metrics: Metrics, policy: str, baseline: str) -> list[str]:
+def headline(metrics: Metrics, policy: str, baseline: str, prompted: str) -> list[str]:
     """Is it better than what it came from, by how much, how sure is that, and how far has it moved? The same of the
-    model that was only told what to do. Empty where nothing was compared."""
+    model that was only told what to do. Empty where nothing was compared; models are called by the names given."""
     lines = []
-    for what, rated in ((baseline or "its baseline", "win_rate"), ("a model with a prompt", "win_rate_over_prompted")):
+    for what, rated in ((baseline, "win_rate"), (f"{prompted} with a prompt", "win_rate_over_prompted")):
         said = [f"{JUDGES[judge]}: {_rated(metrics, f'{judge}_{rated}')}" for judge in _judges(metrics, rated)]
         if said:
-            moved = f", {metrics['kl']:.1f} nats away" if rated == "win_rate" and "kl" in metrics else ""
+            moved = f", {metrics['kl']:z.1f} nats away" if rated == "win_rate" and "kl" in metrics else ""
             lines += [f"is {policy} better than {what}{moved}? ({metrics['prompts']} held-out prompts)"]
             lines += [f"  {one}" for one in said]
     return lines
@@ -122,7 +122,10 @@ def _of_losses(metrics: Metrics) -> list[str]:
         lost, error = metrics[name], metrics[f"{name}_stderr"]
         if lost > max(FORGOTTEN, ERRORS * error):
             what = name.removeprefix("forgetting/").replace("_", " ")
-            found.append(f"it has forgotten some of {what}: {lost:.3f} ± {error:.3f} nats a token more than it was")
+            found.append(
+                f"its loss on held-out {what} rose by {lost:.3f} ± {error:.3f} nats a token: forgotten, or unlearned "
+                "on purpose"
+            )
     return found
 
 

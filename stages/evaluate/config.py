@@ -1,10 +1,11 @@
 """Settings of evaluation."""
 
-from typing import ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from rlhf.config import DataConfig, ModelRef, Role, RuleConfig, Server, StageConfig, Strict
+from rlhf.config.data import path_alone
 
 
 class Example(Strict):
@@ -54,6 +55,16 @@ class LLMJudgeConfig(Server):
         return self
 
 
+def _held_out(data: Any) -> Any:
+    """All rows of a file that nothing is trained on."""
+    data = path_alone(data)
+    return {"eval_fraction": 1, **data} if isinstance(data, dict) and not data.get("eval_path") else data
+
+
+HeldOut = Annotated[DataConfig, BeforeValidator(_held_out)]
+"""Held out as a whole, unless it says otherwise."""
+
+
 class EvaluateConfig(StageConfig):
     """Held-out evaluation of a policy against its parent, or of a reward model. Every part runs when its inputs are
     named."""
@@ -83,11 +94,11 @@ class EvaluateConfig(StageConfig):
     such a field, by file otherwise."""
     demonstrations: DataConfig | None = None
     """Held-out demonstrations for perplexity before and after; rows that are not held out tell over-fitting."""
-    refusals: DataConfig | None = None
+    refusals: HeldOut | None = None
     """Prompts that say in a field `label` whether they are `safe` or `unsafe`, or as XSTest in `type` (contrast_… is
-    unsafe): which of them are refused? All rows are used."""
-    general_text: DataConfig | None = None
-    """Text of no task, of which the policy is to forget nothing. All rows are used."""
+    unsafe): which of them are refused? All rows are held out unless `eval_fraction` says otherwise."""
+    general_text: HeldOut | None = None
+    """Text of no task, of which the policy is to forget nothing. All rows are held out here too."""
     forgetting: bool = True
     """Measure the loss of each model that the policy came from, stage by stage, on the held-out examples of each stage
     and on `general_text`."""

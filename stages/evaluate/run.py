@@ -58,10 +58,11 @@ def run(config: EvaluateConfig, inputs: Mapping[str, Weights], out: Path, tracke
             rows += found
         _write(out / "pairs.jsonl", rows)
 
+    sides: dict[str, Side] = {}
     if config.policy is not None:
-        _measure_policy(config, inputs, judges, out, tracker, metrics, data)
+        sides = _measure_policy(config, inputs, judges, out, tracker, metrics, data)
     tracker.log(metrics, 0)
-    called = [inputs[name].called if name in inputs else "" for name in ("policy", "baseline")]
+    called = [sides[name].weights.called if name in sides else "" for name in ("policy", "baseline", "prompted")]
     for line in headline(metrics, *called):
         tracker.screen.say(f"  {line}")
     for line in warnings(metrics):
@@ -77,8 +78,8 @@ def _measure_policy(
     tracker: Tracker,
     metrics: dict[str, Any],
     data: dict[str, Any],
-) -> None:
-    """Add what is found of the policy to metrics and data."""
+) -> dict[str, Side]:
+    """Add what is found of the policy to metrics and data. Everyone who was compared."""
     say = tracker.screen.say
     sides = {name: Side.load(config, inputs[name]) for name in ("policy", "baseline") if name in inputs}
     lineage = Lineage.of(inputs["policy"])
@@ -123,12 +124,13 @@ def _measure_policy(
         general = None
         if config.general_text:
             split = load(config.general_text, "demonstrations", out)
-            general = config.general_text, [*split.held_out, *split.train]
+            _some(config, "general_text", split.held_out)
+            general = config.general_text, split.held_out
             data["general_text"] = {"file": split.ledger}
-        sides.pop("prompted", None)
         lost += texts.remembered(config, lineage, seen, sides, general, say)
     metrics |= losses.metrics(lost)
     _write(out / "losses.jsonl", lost)
+    return sides
 
 
 def _prompted(config: EvaluateConfig, inputs: Mapping[str, Weights]) -> Side:
@@ -187,10 +189,10 @@ def _prompts(
 def _labelled(
     config: EvaluateConfig, block: DataConfig, inputs: Mapping[str, Weights], policy: Side, out: Path
 ) -> tuple[list[Prompt], list[bool], Ledger]:
-    """Prompts of all rows, and whether each may be answered. Raises DataError where a row does not say."""
+    """Held-out prompts, and whether each may be answered. Raises DataError where a row does not say."""
     split = load(block, "prompts", out)
-    records = [*split.held_out, *split.train]
-    if len(records) > config.max_prompts:
+    records = split.held_out
+    if len(records) > config.max_prompts:  # those of a kind stand together
         records = random.Random(config.seed).sample(records, config.max_prompts)
     said = columns(block, ("label", "type"))
     known = {record.where: answers.is_safe(said.get(record.where, {})) for record in records}

@@ -65,32 +65,33 @@ class Side:
 class Lineage:
     """The stages that made the policy, and the model that the first of them started from."""
 
-    stages: Sequence[Artifact]
-    """Ends with the policy's own; none for a policy from outside."""
+    stages: Mapping[str, Artifact]
+    """By name, where another has it already with a number; the policy's own is the last. None for a policy from
+    outside."""
 
     @classmethod
     def of(cls, weights: Weights) -> "Lineage":
-        return cls(trained_from(artifacts.read(weights.folder)) if weights.folder else ())
+        found: dict[str, Artifact] = {}
+        for made in trained_from(artifacts.read(weights.folder)) if weights.folder else ():
+            again = sum(other.name == made.name for other in found.values())
+            found[f"{made.name} {again + 1}" if again else made.name] = made
+        return cls(found)
+
+    @property
+    def _first(self) -> Artifact:
+        return next(iter(self.stages.values()))
 
     @property
     def template(self) -> Path | None:
         """The chat template that the stages were trained with."""
-        path = self.stages[0].model / "chat_template.jinja"
+        path = self._first.model / "chat_template.jinja"
         return path if path.is_file() else None
 
     def base(self) -> Weights:
         """The model that the first stage started from. Raises RLHFError where it is no more."""
-        first = self.stages[0]
-        found = find(root([*self.stages]), {})
+        first = self._first
+        found = find(root([*self.stages.values()]), {})
         return replace(found, called=first.base.name) if first.adapter and first.base else found
-
-    def weights(self) -> Mapping[str, Weights]:
-        """Of every stage by its name; one that another has already gets a number."""
-        found: dict[str, Weights] = {}
-        for made in self.stages:
-            again = sum(name.partition(" ")[0] == made.name for name in found)
-            found[f"{made.name} {again + 1}" if again else made.name] = replace(Weights.of(made), called=made.name)
-        return found
 
 
 def base_of(policy: Weights) -> Weights:

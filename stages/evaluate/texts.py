@@ -2,7 +2,10 @@
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
+
+from pydantic import ValidationError
 
 from rlhf import evaluate, text
 from rlhf.artifact import Artifact
@@ -12,6 +15,7 @@ from rlhf.data.load import Split, kind_of_source, load
 from rlhf.data.records import Demonstration
 from rlhf.errors import RLHFError
 from rlhf.measures.losses import DEMONSTRATIONS
+from rlhf.weights import Weights
 from stages.evaluate.config import EvaluateConfig
 from stages.evaluate.sides import Lineage, Side
 
@@ -26,18 +30,18 @@ class Studied(NamedTuple):
     split: Split[Demonstration]
 
 
-def studied(stages: Sequence[Artifact], say: Callable[[str], None]) -> list[Studied]:
+def studied(stages: Mapping[str, Artifact], say: Callable[[str], None]) -> list[Studied]:
     """What stages were trained on that holds answers: demonstrations, and the chosen side of pairs. Data that several
     were trained on is the first one's."""
     found: list[Studied] = []
-    for made in stages:
+    for name, made in stages.items():
         try:
             data = DataConfig.model_validate(made.config["data"])
             known = any(_source(one.data) == _source(data) for one in found)
             if not known and kind_of_source(data) in ("demonstrations", "preferences"):
-                found.append(Studied(made.name, data, load(data, "demonstrations")))
-        except RLHFError as error:
-            say(f"  note: what stage '{made.name}' was trained on cannot be read any more: {error}")
+                found.append(Studied(name, data, load(data, "demonstrations")))
+        except (RLHFError, ValidationError) as error:
+            say(f"  note: what stage '{name}' was trained on cannot be read any more: {error}")
     return found
 
 
@@ -84,13 +88,15 @@ def _models(
     if not (lineage.stages and config.forgetting):
         yield from ((name, sides[name]) for name in ("baseline", "policy") if name in sides)
         return
-    try:
-        yield "base", Side.load(config, lineage.base(), lineage.template)
-    except RLHFError as error:
-        say(f"  note: the base that the policy was trained from is left out: {error}")
-    for name, weights in lineage.weights().items():
+    found = {"base": lineage.base, **{name: partial(Weights.of, made) for name, made in lineage.stages.items()}}
+    for name, find in found.items():
+        try:
+            weights = find()
+        except RLHFError as error:
+            say(f"  note: '{name}', which the policy was trained from, is left out: {error}")
+            continue
         loaded = next((side for side in sides.values() if side.weights.lineage == weights.lineage), None)
-        yield name, loaded or Side.load(config, weights)
+        yield name, loaded or Side.load(config, weights, lineage.template)
 
 
 def _on_split(
