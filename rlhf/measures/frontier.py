@@ -13,7 +13,7 @@ class Point(NamedTuple):
 
     step: int
     kl: float
-    """To the reference, in nats an answer, of the rollout before."""
+    """Of its answers to the reference, in nats an answer."""
     proxy: float
     """Mean score of what it is trained on."""
     judge: float
@@ -27,7 +27,7 @@ def frontier(lines: Iterable[Mapping[str, Any]]) -> list[Point]:
     return [
         Point(
             line["step"],
-            line.get("kl", 0.0),  # none before the first rollout
+            line["heldout/kl"],
             line["heldout/reward"],
             line["heldout/judge"],
             line["heldout/judge_stderr"],
