@@ -40,11 +40,16 @@ class Tracker:
             kept = (home or folder) / Path(self._wandb.dir).parent.relative_to(folder.resolve())
             screen.say(f"  W&B is offline; upload later with: wandb sync {kept}")
 
+    @property
+    def seconds(self) -> float:
+        """Since the stage began, without the time between an interruption and going on."""
+        return time.time() - self._start
+
     def log(self, metrics: Mapping[str, Any], step: int, steps: int | None = None) -> None:
         """Record numbers at a step; shown on screen when `steps`, the last step to come, is given."""
         self._step = step
         values = {key: _plain(value) for key, value in metrics.items()}
-        record = {"step": step, "time": round(time.time() - self._start, 3), **values}
+        record = {"step": step, "time": round(self.seconds, 3), **values}
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()
         if steps:

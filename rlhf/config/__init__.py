@@ -200,6 +200,8 @@ class TrackingConfig(Strict):
 
     wandb: WandB | None = None
     """Track in Weights & Biases."""
+    price_per_hour: float | None = Field(default=None, ge=0)
+    """What an hour on this machine costs, in any currency: the report tells what each stage cost."""
 
     @model_validator(mode="before")
     @classmethod
