@@ -5,6 +5,7 @@ import torch
 
 from rlhf import gate, text
 from rlhf.data.records import Prompt
+from rlhf.measures.trust import training_signs
 from rlhf.rewards import RuleReward
 from rlhf.rollout import Rollout
 from rlhf.weights import Weights
@@ -29,13 +30,13 @@ def asked():
     ],
 )
 def test_what_training_measured(metrics: dict[str, float], words: str) -> None:
-    (sign,) = gate.training_signs(metrics)
+    (sign,) = training_signs(metrics)
     assert words in sign
 
 
 def test_a_sound_reward_and_an_unknown_one_raise_no_sign() -> None:
-    assert gate.training_signs({"accuracy": 0.7, "accuracy_stderr": 0.03, "length_correlation": 0.1, "ece": 0.02}) == []
-    assert gate.training_signs({}) == []
+    assert training_signs({"accuracy": 0.7, "accuracy_stderr": 0.03, "length_correlation": 0.1, "ece": 0.02}) == []
+    assert training_signs({}) == []
 
 
 @pytest.mark.parametrize(
