@@ -27,9 +27,19 @@ def trained_from(made: Artifact) -> list[Artifact]:
     """The stages whose weights it was trained from, one after the other and itself last; of other runs too, where they
     still are what they were."""
     chain = [made]
-    while (parent := _parent(chain[0])) is not None:
+    while (parent := named(chain[0], "model")) is not None:
         chain.insert(0, parent)
     return chain
+
+
+def relatives(folder: Path) -> dict[str, str]:
+    """What a policy in a stage's folder can be compared with: the `baseline` that it was trained from, and the
+    `reward_model` that it was trained with, where there is one."""
+    made = artifacts.read(folder)
+    *before, _ = trained_from(made)
+    judge = named(made, "reward_model")
+    parent = str(before[-1].folder) if before else root([made]).name
+    return {"baseline": str(parent), **({"reward_model": str(judge.folder)} if judge else {})}
 
 
 def root(chain: list[Artifact]) -> ModelRef:
@@ -40,9 +50,10 @@ def root(chain: list[Artifact]) -> ModelRef:
     return ModelRef.model_validate(first.config["model"])
 
 
-def _parent(made: Artifact) -> Artifact | None:
-    """The stage whose weights it started from."""
-    key, ref = made.parents.get("model"), made.config.get("model") or {}
+def named(made: Artifact, field: str) -> Artifact | None:
+    """The stage that a field of a stage's settings names, such as `model`; None for a model from outside, and for what
+    has changed since."""
+    key, ref = made.parents.get(field), made.config.get(field) or {}
     found = next((one for one in _beside(made.folder) if one.hash == key), None)
     if found is not None or not ref.get("name"):
         return found

@@ -184,6 +184,56 @@ _single_stage("sample", "Draw and score a policy's own answers.")
 _single_stage("ppo", "Reinforcement learning only.")
 
 
+@app.command("eval")
+def evaluate(
+    model: Model,
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Further settings.")] = None,
+    prompts: Annotated[Path | None, typer.Option(help="File of prompts to answer.")] = None,
+    preferences: Annotated[Path | None, typer.Option(help="File of pairs, to measure reward models on.")] = None,
+    demonstrations: Annotated[Path | None, typer.Option(help="File of examples, to measure the loss on.")] = None,
+    refusals: Annotated[Path | None, typer.Option(help="File of prompts labelled safe or unsafe.")] = None,
+    general_text: Annotated[Path | None, typer.Option(help="File of text that is not to be forgotten.")] = None,
+    baseline: Annotated[str | None, typer.Option(help="Policy to compare with; left out: MODEL's parent.")] = None,
+    reward_model: Annotated[str | None, typer.Option(help="Judge of answers; left out: MODEL's own.")] = None,
+    held_out_reward: Annotated[str | None, typer.Option(help="Reward model that MODEL never saw.")] = None,
+    system: Annotated[str | None, typer.Option(help="Compare with the base that is told this.")] = None,
+    judge: Annotated[str | None, typer.Option(metavar="URL", help="An LLM that judges: http://host/v1.")] = None,
+    judge_model: Annotated[str | None, typer.Option(help="Its name there.")] = None,
+    judge_token_env: Annotated[str | None, typer.Option(help="Environment variable with its token.")] = None,
+    name: Annotated[str, typer.Option(help="Name of the run folder.")] = "eval",
+    out: Out = Path("runs"),
+    fresh: Fresh = False,
+    as_json: AsJson = False,
+) -> None:
+    """Evaluate a policy or a reward model: is it better, by how much, what did it forget?
+
+    As the stage `evaluate` does in a recipe. Files are held out as a whole.
+    """
+    from rlhf.ancestry import relatives
+    from rlhf.recipe import one_stage
+    from rlhf.runner import ready
+
+    weights = ready(model)
+    files = {"prompts": prompts, "preferences": preferences, "demonstrations": demonstrations}
+    files |= {"refusals": refusals, "general_text": general_text}
+    llm = {"url": judge, "model": judge_model, "token_env": judge_token_env}
+    flags = {
+        **{field: file and {"path": str(file), "eval_fraction": 1} for field, file in files.items()},
+        "baseline": baseline,
+        "reward_model": reward_model,
+        "held_out_reward": held_out_reward,
+        "prompted": system and {"system": system},
+        "llm_judge": {key: value for key, value in llm.items() if value is not None} or None,
+    }
+    given: dict[str, Any] = {key: value for key, value in flags.items() if value is not None}
+    if weights.scores and reward_model:
+        raise typer.BadParameter("MODEL is a reward model itself; name the other one by --held-out-reward")
+    if not weights.scores and prompts and weights.folder is not None:
+        given = relatives(weights.folder) | given
+    given["reward_model" if weights.scores else "policy"] = model
+    _run(one_stage("evaluate", given, overrides or [], name), out, fresh, as_json)
+
+
 def _run(recipe: "Recipe", out: Path, fresh: bool, as_json: bool, only: str | None = None) -> None:
     from rlhf.console import Screen
     from rlhf.runner import run as run_recipe

@@ -101,11 +101,14 @@ def answer_logprobs(policy: Role, answers: Sequence[tuple[list[int], list[int]]]
 
 
 @torch.no_grad()
-def kl_per_response(policy: Role, reference: Role, rollout: Rollout, temperature: float) -> Tensor:
+def kl_per_response(policy: Role, reference: Role, rollout: Rollout, temperature: float, size: int) -> Tensor:
     """log p(response) - log q(response) of each sampled response, in nats, (B,): its mean estimates the sequence KL."""
-    batch = rollout.packed()
-    gap_M = policy.logprobs(batch, temperature) - reference.logprobs(batch, temperature)
-    return torch.stack([part.sum() for part in gap_M.split([len(row) for row in rollout.responses])])
+    gap_B = torch.empty(len(rollout), device=rollout.finished_B.device)
+    for rows in batches(rollout.lengths, size):
+        batch = rollout.packed(rows)
+        gap_M = policy.logprobs(batch, temperature) - reference.logprobs(batch, temperature)
+        gap_B[rows] = torch.stack([part.sum() for part in gap_M.split([len(rollout.responses[row]) for row in rows])])
+    return gap_B
 
 
 def conversations(prompts: Sequence[Any], responses: Sequence[str]) -> list[list[dict[str, str]]]:

@@ -13,7 +13,7 @@ class Point(NamedTuple):
 
     step: int
     kl: float
-    """Of its answers to the reference, in nats an answer."""
+    """To the reference, in nats an answer."""
     proxy: float
     """Mean score of what it is trained on."""
     judge: float

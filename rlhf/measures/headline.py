@@ -119,7 +119,7 @@ def _of_losses(metrics: Metrics) -> list[str]:
             f"({told[1]})"
         )
     for name in (n for n in metrics if n.startswith("forgetting/") and not n.endswith("_stderr")):
-        lost, error = metrics[name], metrics[f"{name}_stderr"]
+        lost, error = metrics[name], metrics.get(f"{name}_stderr", math.inf)
         if lost > max(FORGOTTEN, ERRORS * error):
             what = name.removeprefix("forgetting/").replace("_", " ")
             found.append(
@@ -131,5 +131,5 @@ def _of_losses(metrics: Metrics) -> list[str]:
 
 def _above(metrics: Metrics, name: str, other: str) -> bool:
     """Whether a mean is above another by more than their error."""
-    error = math.hypot(metrics[f"{name}_stderr"], metrics[f"{other}_stderr"])
+    error = math.hypot(*(metrics.get(f"{one}_stderr", math.inf) for one in (name, other)))
     return metrics[name] - metrics[other] > ERRORS * error

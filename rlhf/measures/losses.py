@@ -20,7 +20,7 @@ class Loss(NamedTuple):
 
     nats: float
     error: float
-    """Standard error, of examples drawn anew."""
+    """Standard error, of examples drawn anew; infinite of one example."""
     tokens: int
 
     @property
@@ -83,8 +83,12 @@ def metrics(rows: Sequence[Row]) -> dict[str, float]:
             if data != DEMONSTRATIONS:
                 found[f"{prefix}loss/{data}/{model}"] = mean.nats
                 continue
-            found |= {f"{model}_{prefix}loss": mean.nats, f"{model}_{prefix}loss_stderr": mean.error}
+            found |= _with_error(f"{model}_{prefix}loss", mean)
             found |= {} if prefix else {f"{model}_perplexity": mean.perplexity}
     for data, lost in forgotten(rows).items():
-        found |= {f"forgetting/{data}": lost.nats, f"forgetting/{data}_stderr": lost.error}
+        found |= _with_error(f"forgetting/{data}", lost)
     return found
+
+
+def _with_error(name: str, mean: Loss) -> dict[str, float]:
+    return {name: mean.nats, **({f"{name}_stderr": mean.error} if math.isfinite(mean.error) else {})}

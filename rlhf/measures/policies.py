@@ -7,7 +7,7 @@ copy. `llm` holds, of each other side, whom an LLM calls better: once with the p
 
 import math
 from collections.abc import Mapping, Sequence
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 from rlhf.measures.pairs import right
@@ -78,10 +78,9 @@ def rate(results: Sequence[float]) -> dict[str, float]:
 
 
 def with_error(name: str, values: Sequence[float]) -> dict[str, float]:
-    """The mean under a name, and its standard error beside it."""
-    mean, n = fmean(values), len(values)
-    spread = math.sqrt(sum((value - mean) ** 2 for value in values) / (n - 1)) if n > 1 else math.inf
-    return {name: mean, f"{name}_stderr": spread / math.sqrt(n)}
+    """The mean under a name, and its standard error beside it; one value has none."""
+    mean = fmean(values)
+    return {name: mean, **({f"{name}_stderr": stdev(values) / math.sqrt(len(values))} if len(values) > 1 else {})}
 
 
 def _results(rows: Sequence[Row], other: str) -> dict[str, list[float]]:

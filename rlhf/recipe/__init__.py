@@ -56,9 +56,9 @@ def one_stage(kind: str, settings: dict[str, Any], overrides: Sequence[str], nam
     """A recipe of a single stage, from flags; an override may leave out the stage's name (`train.lr=1e-4`)."""
     own = stage_kinds()[kind].model_fields
     full = [f"{kind}.{o}" if o.split("=")[0].split(".")[0] in own else o for o in overrides]
-    if "data" not in settings and not any(o.startswith(f"{kind}.data") for o in full):
+    if "data" in own and "data" not in settings and not any(o.startswith(f"{kind}.data") for o in full):
         raise RecipeError("name the examples: --data FILE, or give a recipe")
-    if "model" not in settings and not any(o.startswith(f"{kind}.model") for o in full):
+    if "model" in own and "model" not in settings and not any(o.startswith(f"{kind}.model") for o in full):
         raise RecipeError("name a model to start from: --model (see `rlhf registry`), or give a recipe")
     return parse({"name": name, "stages": {kind: settings}}, full)
 

@@ -47,7 +47,8 @@ def answered(
         rollout = sample(side.role, [rows[i] for i in index], side.chat, sampling)
         said: dict[str, Sequence[float]] = {}
         if reference is not None:
-            said["kl"] = evaluate.kl_per_response(side.role, reference, rollout, config.temperature).tolist()
+            gap_B = evaluate.kl_per_response(side.role, reference, rollout, config.temperature, config.batch_size)
+            said["kl"] = gap_B.tolist()
         judged, asked = replace(rollout, prompts=[plain[i] for i in index]), [prompts[i] for i in index]
         said |= {name: reward.score(asked, judged).tolist() for name, reward in rewards.items()}
         for place, i in enumerate(index):

@@ -1,10 +1,11 @@
 """Settings of evaluation."""
 
+import importlib.util
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from rlhf.config import DataConfig, ModelRef, Role, RuleConfig, Server, StageConfig, Strict
+from rlhf.config import DataConfig, ModelRef, RecipePath, Role, RuleConfig, Server, StageConfig, Strict
 from rlhf.config.data import path_alone
 
 
@@ -55,6 +56,33 @@ class LLMJudgeConfig(Server):
         return self
 
 
+class HarnessConfig(Strict):
+    """Public benchmarks by lm-evaluation-harness: `pip install rlhf[harness]`. It fetches what its tasks need."""
+
+    tasks: list[str] = Field(default_factory=list)
+    """Names of tasks or groups, such as `arc_easy`."""
+    file: RecipePath | None = None
+    """A task of your own (.yaml)."""
+    limit: int | None = Field(default=None, ge=1)
+    """Most examples of each task; all where left out."""
+    examples: int | None = Field(default=None, ge=0)
+    """Examples before each question; as the task says where left out."""
+    chat: bool = False
+    """Ask by the chat template, rather than as plain text."""
+    trust_code: bool = False
+    """Run the Python that a task of your own may name. Needed for a `file`: read it first."""
+
+    @model_validator(mode="after")
+    def _is_installed_and_trusted(self) -> "HarnessConfig":
+        if importlib.util.find_spec("lm_eval") is None:
+            raise ValueError("lm-evaluation-harness is not installed: pip install 'rlhf[harness]', or leave it out")
+        if not (self.tasks or self.file):
+            raise ValueError("name some `tasks`, or a `file` with one of your own")
+        if self.file is not None and not self.trust_code:
+            raise ValueError(f"{self.file} may run Python code; read it, then set trust_code: true")
+        return self
+
+
 def _held_out(data: Any) -> Any:
     """All rows of a file that nothing is trained on."""
     data = path_alone(data)
@@ -99,6 +127,8 @@ class EvaluateConfig(StageConfig):
     unsafe): which of them are refused? All rows are held out unless `eval_fraction` says otherwise."""
     general_text: HeldOut | None = None
     """Text of no task, of which the policy is to forget nothing. All rows are held out here too."""
+    harness: HarnessConfig | None = None
+    """Public benchmarks, of policy and baseline."""
     forgetting: bool = True
     """Measure the loss of each model that the policy came from, stage by stage, on the held-out examples of each stage
     and on `general_text`."""
@@ -123,7 +153,16 @@ class EvaluateConfig(StageConfig):
         if self.policy is None and not (judges and self.preferences):
             raise ValueError("nothing to evaluate: name a `policy`, or a `reward_model` and `preferences`")
         needs = {
-            "policy": ("baseline", "prompted", "rule", "prompts", "demonstrations", "refusals", "general_text"),
+            "policy": (
+                "baseline",
+                "prompted",
+                "rule",
+                "prompts",
+                "demonstrations",
+                "refusals",
+                "general_text",
+                "harness",
+            ),
             "prompts": ("llm_judge",),
         }
         for needed, fields in needs.items():

@@ -24,7 +24,7 @@ from rlhf.measures.headline import headline, warnings
 from rlhf.reward_model import RewardModel
 from rlhf.tracking import Tracker
 from rlhf.weights import Weights
-from stages.evaluate import answers, texts
+from stages.evaluate import answers, harness, texts
 from stages.evaluate.config import EvaluateConfig
 from stages.evaluate.sides import Lineage, Side, base_of
 
@@ -32,8 +32,8 @@ Row = dict[str, Any]
 
 
 def run(config: EvaluateConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tracker) -> Artifact:
-    """Measure everything whose inputs are named. Raw rows go to pairs.jsonl, samples.jsonl, refusals.jsonl and
-    losses.jsonl under `out`."""
+    """Measure everything whose inputs are named. Raw rows go to pairs.jsonl, samples.jsonl, refusals.jsonl,
+    harness.jsonl and losses.jsonl under `out`."""
     metrics: dict[str, Any] = {}
     data: dict[str, Any] = {}
     fields = {"reward": "reward_model", "held_out": "held_out_reward"}
@@ -61,8 +61,10 @@ def run(config: EvaluateConfig, inputs: Mapping[str, Weights], out: Path, tracke
     sides: dict[str, Side] = {}
     if config.policy is not None:
         sides = _measure_policy(config, inputs, judges, out, tracker, metrics, data)
+    if not metrics:
+        raise DataError(f"stage '{config.name}': there is nothing to measure: name `prompts`, `demonstrations`, …")
     tracker.log(metrics, 0)
-    called = [sides[name].weights.called if name in sides else "" for name in ("policy", "baseline", "prompted")]
+    called = [sides[name].called if name in sides else "" for name in ("policy", "baseline", "prompted")]
     for line in headline(metrics, *called):
         tracker.screen.say(f"  {line}")
     for line in warnings(metrics):
@@ -119,7 +121,14 @@ def _measure_policy(
         metrics |= policies.refusals(rows)
         _write(out / "refusals.jsonl", rows)
 
-    # 5. what every model on the way to the policy knows of text that it is no longer trained on
+    # 5. public benchmarks
+    if config.harness:
+        trained = {name: side for name, side in sides.items() if name != "prompted"}
+        rows = list(harness.benchmarked(config.harness, trained, config.batch_size, config.seed))
+        metrics |= harness.metrics(rows)
+        _write(out / "harness.jsonl", rows)
+
+    # 6. what every model on the way to the policy knows of text that it is no longer trained on
     if config.general_text or config.forgetting:
         general = None
         if config.general_text:
@@ -170,10 +179,13 @@ _SOURCES = ("subset", "category", "source", "dataset")
 
 
 def _sources(block: DataConfig, records: Sequence[Preference]) -> dict[str, str]:
-    """What each pair is from, by where it stands: its row's word for it, or its file."""
+    """What each pair is from, by where it stands: its row's word for it, or its file's name."""
     said = columns(block, _SOURCES)
-    places = [record.where for record in records]
-    return {where: next(iter(said.get(where, {}).values()), place(where)["file"]) for where in places}
+    files = {record.where: place(record.where)["file"] for record in records}
+    return {
+        where: next(iter(said.get(where, {}).values()), Path(file).name if Path(file).suffix else file)
+        for where, file in files.items()
+    }
 
 
 def _prompts(

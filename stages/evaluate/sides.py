@@ -34,6 +34,11 @@ class Side:
         chat = text.load(weights, None if weights.text else template or config.template)
         return cls(standalone(for_weights(weights, config.precision), weights, chat), chat, weights)
 
+    @property
+    def called(self) -> str:
+        """What a person calls it in a sentence."""
+        return self.weights.folder.name if self.weights.folder else self.weights.called
+
     def told(self, how: Prompted) -> "Side":
         """The same model with a prompt."""
         turns = [(one.prompt, one.response) for one in how.examples]
@@ -88,10 +93,12 @@ class Lineage:
         return path if path.is_file() else None
 
     def base(self) -> Weights:
-        """The model that the first stage started from. Raises RLHFError where it is no more."""
+        """The model that the first stage started from, as its adapter saw it. Raises RLHFError where it is no more."""
         first = self._first
         found = find(root([*self.stages.values()]), {})
-        return replace(found, called=first.base.name) if first.adapter and first.base else found
+        if not first.adapter or first.base is None:
+            return found
+        return replace(found, called=first.base.name, quantisation=first.base.quantisation)
 
 
 def base_of(policy: Weights) -> Weights:

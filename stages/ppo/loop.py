@@ -146,8 +146,8 @@ class Loop:
         """Have the judges look at answers to held-out prompts, when it is time to or for the last time."""
         if self.watch is None or not (last or self.watch.due(self.done, self.updates)):
             return
-        size = self.config.micro_batch_size
-        seen = self.watch.look(self.roles, self.chat, self.engine, self.trained, self.done, metrics, out, size)
+        policy, reference = self.roles.policy, self.roles.reference
+        seen = self.watch.look(policy, reference, self.chat, self.engine, self.trained, self.done, metrics, out)
         tracker.log(seen.said, self.done)
 
     def end_watch(self, watch: Watch, metrics: Mapping[str, float], tracker: Tracker, out: Path) -> dict[str, float]:

@@ -104,4 +104,5 @@ def _watch(config: PPOConfig, job: Job, reward: Reward, sources: Sources, room: 
     check_some_left(len(prompts), ledger, "held-out prompt for `watch`")
     other = config.watch.judge
     judge = WeightedSum({"judge": (sources.reward("watch.judge", other), other.weight)}) if other else reward
-    return Watch(config.watch, records, prompts, reward, judge, Sampling.of(config.rollout), config.seed)
+    drawn = Sampling.of(config.rollout)
+    return Watch(config.watch, records, prompts, reward, judge, drawn, config.seed, config.micro_batch_size)

@@ -18,11 +18,10 @@ from rlhf.artifact import CHECKPOINT
 from rlhf.data.chat import ChatFormat
 from rlhf.data.records import Prompt
 from rlhf.errors import GuardError
-from rlhf.evaluate import batches
-from rlhf.measures.policies import with_error
+from rlhf.evaluate import kl_per_response
 from rlhf.rewards import Reward
-from rlhf.roles import Roles
-from rlhf.rollout import Engine, Rollout, Sampling, sample
+from rlhf.roles import Role
+from rlhf.rollout import Engine, Sampling, sample
 from stages.ppo.config import WatchConfig
 
 BEST = "best.pt"
@@ -30,7 +29,7 @@ BEST = "best.pt"
 
 
 class Look(NamedTuple):
-    """What both judges said, on average over the held-out prompts."""
+    """What both judges said, on average over the held-out prompts, as `measures.frontier` reads it."""
 
     step: int
     reward: float
@@ -39,10 +38,10 @@ class Look(NamedTuple):
     """What it is not."""
     metrics: Mapping[str, float]
     """Of the rollout before it."""
-    judge_stderr: float = math.inf
-    """Of the judge's mean, over prompts."""
+    judge_error: float = 0.0
+    """Standard error of what it said."""
     kl: float = 0.0
-    """Of these answers to the reference, in nats an answer."""
+    """To the reference, in nats an answer."""
 
     @property
     def said(self) -> dict[str, float]:
@@ -50,7 +49,7 @@ class Look(NamedTuple):
         return {
             "heldout/reward": self.reward,
             "heldout/judge": self.judge,
-            "heldout/judge_stderr": self.judge_stderr,
+            "heldout/judge_stderr": self.judge_error,
             "heldout/kl": self.kl,
         }
 
@@ -69,6 +68,8 @@ class Watch:
     judge: Reward
     sampling: Sampling
     seed: int
+    batch_size: int
+    """Answers a forward pass."""
     best: Look = _NONE
     """The look with the judge's highest score; the first of equals."""
     last: Look = _NONE
@@ -87,29 +88,32 @@ class Watch:
 
     def look(
         self,
-        roles: Roles,
+        policy: Role,
+        reference: Role,
         chat: ChatFormat,
         engine: Engine,
         trained: Sequence[nn.Parameter],
         step: int,
         metrics: Mapping[str, float],
         out: Path,
-        size: int,
     ) -> Look:
-        """Have the policy answer; keep it under `out` when it is the best yet. Leaves the random state as it was.
-        `size`: answers a forward pass."""
+        """Have the policy answer; keep it under `out` when it is the best yet. Leaves the random state as it was."""
         before = checkpoint.random_state()
         torch.manual_seed(self.seed)  # the same luck at each look
-        rollout = sample(roles.policy, self.prompts, chat, self.sampling, engine)
+        rollout = sample(policy, self.prompts, chat, self.sampling, engine)
         checkpoint.set_random_state(before)
         reward_B = self.reward.score(self.records, rollout)
         judge_B = reward_B if self.judge is self.reward else self.judge.score(self.records, rollout)
         for name, score_B in (("reward", reward_B), ("judge", judge_B)):
             if not bool(score_B.isfinite().all()):
                 raise GuardError(f"after rollout {step}: the {name} gives a held-out answer a score that is not finite")
-        error = with_error("judge", judge_B.tolist())["judge_stderr"]
-        kl = _kl(roles, rollout, self.sampling.temperature, size)
-        look = Look(step, float(reward_B.float().mean()), float(judge_B.float().mean()), dict(metrics), error, kl)
+        with reference.present():
+            kl_B = kl_per_response(policy, reference, rollout, self.sampling.temperature, self.batch_size)
+        said_B = judge_B.float()
+        error = float(said_B.std() / len(said_B) ** 0.5) if len(said_B) > 1 else 0.0
+        look = Look(
+            step, float(reward_B.float().mean()), float(said_B.mean()), dict(metrics), error, float(kl_B.mean())
+        )
         self.take(look)
         if self.config.keep_best and self.best is look:
             checkpoint.put(out / CHECKPOINT / BEST, {"trained": [p.detach() for p in trained]})
@@ -141,15 +145,3 @@ class Watch:
     def restore_best(self, trained: Sequence[nn.Parameter], out: Path) -> None:
         """Give the policy its weights of the best look."""
         checkpoint.copy_into(trained, checkpoint.get(out / CHECKPOINT / BEST)["trained"])
-
-
-@torch.no_grad()
-def _kl(roles: Roles, rollout: Rollout, temperature: float, size: int) -> float:
-    """Mean of log p(answer) - log q(answer) of policy and reference, in nats."""
-    total = 0.0
-    with roles.reference.present():
-        for rows in batches(rollout.lengths, size):
-            part = rollout.packed(rows)
-            gap_M = roles.policy.logprobs(part, temperature) - roles.reference.logprobs(part, temperature)
-            total += float(gap_M.sum())
-    return total / len(rollout)

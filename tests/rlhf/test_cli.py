@@ -8,7 +8,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from rlhf.cli import app
+from rlhf.errors import DataError
 from rlhf.recipe.config import stage_kinds
 from tests.conftest import SHOP, head
 
@@ -33,7 +36,8 @@ def test_help_names_every_command() -> None:
     for name in (
         "run",
         "check",
-        *(stage_kinds().keys() - {"evaluate"}),  # which has no flags: it needs a recipe
+        *(stage_kinds().keys() - {"evaluate"}),
+        "eval",
         "score",
         "chat",
         "export",
@@ -85,6 +89,23 @@ def test_just_a_reward_model_then_the_same_scores_in_every_process(tmp_path: Pat
     assert "of 24 pairs" in done.stderr
     kto = rlhf("score", stage["artifact"], str(SHOP.parent / "formats" / "kto.jsonl"))
     assert "rows not scored: labelled bad" in kto.stderr
+
+
+@pytest.mark.parametrize("finished", ["lora"], indirect=True)
+def test_a_finished_stage_is_compared_with_what_it_came_from(finished, tmp_path: Path) -> None:
+    """Its parent and its reward model are known by its lineage; a reward model is known by its head."""
+    _, _, made = finished
+    asked = ["--prompts", str(head(SHOP / "heldout_prompts.jsonl", 3, tmp_path / "asks.jsonl")), "--system", "Be kind."]
+    small = ["max_new_tokens=4", "forgetting=false", "--out", str(tmp_path), "--json"]
+    done = CliRunner().invoke(app, ["eval", str(made["ppo"].folder), *asked, *small], catch_exceptions=False)
+    found = json.loads(done.stdout.splitlines()[-1])["evaluation"]
+    assert found["prompts"] == 3 and {"reward_win_rate", "reward_win_rate_over_prompted", "kl"} <= found.keys()
+
+    pairs = ["--preferences", str(head(SHOP / "heldout_preferences.jsonl", 4, tmp_path / "pairs.jsonl"))]
+    done = CliRunner().invoke(app, ["eval", str(made["reward"].folder), *pairs, *small], catch_exceptions=False)
+    assert json.loads(done.stdout.splitlines()[-1])["evaluation"]["reward_pairs"] == 4
+    with pytest.raises(DataError, match="nothing to measure"):
+        CliRunner().invoke(app, ["eval", "tiny", *small], catch_exceptions=False)
 
 
 def test_errors_are_told_to_machines_too() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,45 @@ def test_what_cannot_be_measured_is_told(finished, everything: dict[str, Any], t
     long = {"prompts": everything["prompts"], "prompted": {"model": "tiny", "system": "Be kind. " * 200}}
     with pytest.raises(RecipeError, match=r"prompted: .* give fewer or shorter examples"):
         evaluate(tmp_path, {"policy": "tiny", **long})
+
+
+TASK = """\
+task: shop
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {rows}}}}}
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{{{q}}}}"
+doc_to_choice: "{{{{choices}}}}"
+doc_to_target: "{{{{gold}}}}"
+metric_list: [{{metric: acc, aggregation: mean, higher_is_better: true}}]
+"""
+
+
+@pytest.mark.skipif(find_spec("lm_eval") is None, reason="the extra `harness` is not installed")
+@pytest.mark.filterwarnings("default")  # its own
+@lora
+def test_benchmarks_of_the_harness(finished, tmp_path: Path) -> None:
+    """A task of our own: whether a child would rather sit on a mat than on what is no word."""
+    rows = [{"q": "The cat sat on the", "choices": ["mat", "xqzt"], "gold": 0}] * 3
+    task = tmp_path / "shop.yaml"
+    task.write_text(TASK.format(rows=written(tmp_path / "rows.jsonl", rows)))
+    named = {"policy": str(finished[2]["ppo"].folder), "forgetting": False}
+    harness = {"file": str(task), "trust_code": True, "limit": 2}
+    made = evaluate(tmp_path, {**named, "harness": harness})
+    assert made.metrics["policy_harness/shop/acc"] == 1.0
+    (row,) = rows_of(made, "harness.jsonl")
+    assert (row["model"], row["task"], row["metric"], row["value"]) == ("policy", "shop", "acc", 1.0)
+    with pytest.raises(RecipeError, match="'nowhere' is no task or group"):
+        evaluate(tmp_path, {**named, "harness": {**harness, "tasks": ["nowhere"]}})
+
+
+def test_a_harness_that_is_not_installed_or_not_trusted_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = {"file": "shop.yaml"}
+    for there, words in ((None, r"pip install 'rlhf\[harness\]'"), (object(), "set trust_code: true")):
+        monkeypatch.setattr("importlib.util.find_spec", lambda name, found=there: found)
+        with pytest.raises(RecipeError, match=words):
+            parse({"name": "it", "stages": {"evaluate": {"policy": "tiny", "harness": harness}}})
 
 
 @pytest.mark.parametrize(

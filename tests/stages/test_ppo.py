@@ -17,6 +17,7 @@ from rlhf import roles
 from rlhf.artifact import Artifact
 from rlhf.console import Screen
 from rlhf.errors import GuardError, RecipeError
+from rlhf.measures.frontier import frontier
 from rlhf.recipe import parse
 from rlhf.runner import run
 from rlhf.weights import Weights
@@ -265,7 +266,9 @@ def test_the_policy_of_the_best_look_is_kept(tmp_path: Path) -> None:
     raw["stages"]["ppo"]["train"] |= {"schedule": "constant", "warmup": 0}
     best = run(parse(json.loads(json.dumps(raw))), tmp_path, Screen(quiet=True))["ppo"]
     assert best.metrics["best_rollout"] == 1 and best.metrics["updates"] == 4
-    assert [line["heldout/judge"] for line in metrics_of(best.folder) if "heldout/judge" in line] == [0, 1, 0, 0, 0]
+    points = frontier(metrics_of(best.folder))
+    assert [(point.step, point.judge) for point in points] == [(0, 0), (1, 1), (2, 0), (3, 0), (4, 0)]
+    assert points[0].kl == pytest.approx(0, abs=1e-4) and abs(points[-1].kl) > 10 * abs(points[0].kl)
     drawn = [line for line in metrics_of(best.folder) if "score" in line]
     assert (best.metrics["score"], best.metrics["heldout/judge"]) == (drawn[0]["score"], 1)
     kept = load_file(best.model / "adapter_model.safetensors")
@@ -289,7 +292,7 @@ def test_a_run_whose_scores_part_is_stopped(tmp_path: Path, capsys: pytest.Captu
 def test_a_watch_remembers_its_best_and_last_looks_alone() -> None:
     nothing: Any = None
     config = WatchConfig.model_validate({"judge": {"rule": SHOP_RULE}, "patience": 2})
-    watch = Watch(config, [], [], *[nothing] * 4)
+    watch = Watch(config, [], [], *[nothing] * 5)
     sizes = []
     for step, judge in enumerate([1.0, 3.0, 3.0, 2.0, 1.0]):
         watch.take(Look(step, float(step), judge, {"kl": 0.5}))

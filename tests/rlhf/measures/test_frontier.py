@@ -3,10 +3,10 @@
 from rlhf.measures.frontier import Point, frontier, overoptimised
 
 LINES = [
-    {"step": 0, "heldout/kl": 0.0, "heldout/reward": 0.0, "heldout/judge": 0.0, "heldout/judge_stderr": 0.1},
-    {"step": 1, "kl": 1.0, "score": 0.5},
-    {"step": 2, "heldout/kl": 2.0, "heldout/reward": 1.0, "heldout/judge": 1.0, "heldout/judge_stderr": 0.1},
-    {"step": 4, "heldout/kl": 5.0, "heldout/reward": 2.0, "heldout/judge": 0.5, "heldout/judge_stderr": 0.1},
+    {"step": 0, "heldout/reward": 0.0, "heldout/judge": 0.0, "heldout/judge_stderr": 0.1, "heldout/kl": 0.0},
+    {"step": 2, "kl": 1.5, "score": 0.5},
+    {"step": 2, "heldout/reward": 1.0, "heldout/judge": 1.0, "heldout/judge_stderr": 0.1, "heldout/kl": 2.0},
+    {"step": 4, "heldout/reward": 2.0, "heldout/judge": 0.5, "heldout/judge_stderr": 0.1, "heldout/kl": 5.0},
 ]
 
 

@@ -51,3 +51,4 @@ def test_demonstrations_are_metrics_of_each_model() -> None:
     assert (found["policy_loss"], found["policy_train_loss"]) == (1.0, 0.5)
     assert found["policy_perplexity"] == pytest.approx(math.e)
     assert "forgetting/demonstrations" not in found
+    assert "policy_loss_stderr" in found and "policy_train_loss_stderr" not in found  # of one example there is none

@@ -25,6 +25,7 @@ def test_a_few_wins_and_no_loss_are_not_certain() -> None:
 
 def test_a_mean_with_its_error() -> None:
     assert with_error("kl", [1.0, 2.0, 3.0]) == {"kl": 2.0, "kl_stderr": pytest.approx(1 / math.sqrt(3))}
+    assert with_error("kl", [1.0]) == {"kl": 1.0}
 
 
 def answer(text: str, **said: float) -> dict[str, Any]:
