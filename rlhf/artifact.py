@@ -25,6 +25,7 @@ from rlhf.errors import ArtifactError, SaveError
 FORMAT = 4
 FILE = "artifact.json"
 EXAMPLES = "examples.jsonl"
+METRICS = "metrics.jsonl"
 ADAPTER = "adapter_model.safetensors"
 _OWN_WEIGHTS = (ADAPTER, "head.safetensors", "heads.safetensors")
 CHECKPOINT = "checkpoint"

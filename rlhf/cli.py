@@ -211,9 +211,9 @@ def evaluate(
     """
     from rlhf.ancestry import relatives
     from rlhf.recipe import one_stage
-    from rlhf.runner import ready
+    from rlhf.weights import named
 
-    weights = ready(model)
+    weights = named(model)
     files = {"prompts": prompts, "preferences": preferences, "demonstrations": demonstrations}
     files |= {"refusals": refusals, "general_text": general_text}
     llm = {"url": judge, "model": judge_model, "token_env": judge_token_env}

@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rlhf.artifact import METRICS
 from rlhf.config import TrackingConfig, WandB
 from rlhf.console import Screen
 from rlhf.privacy import masked, no_telemetry
-
-FILE = "metrics.jsonl"
 
 
 class Tracker:
@@ -30,7 +29,7 @@ class Tracker:
         home: Path | None = None,
     ) -> None:
         """`home`: where `folder` will lie once the stage is over."""
-        self.path = folder / FILE
+        self.path = folder / METRICS
         self.screen = screen
         self._file = self.path.open("a", encoding="utf-8")
         self._start = time.time()

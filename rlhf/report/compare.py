@@ -56,9 +56,7 @@ class Compared:
 def compare(folders: Sequence[Path]) -> Compared:
     """Raises ArtifactError where a folder is none of a run."""
     runs = [read(folder) for folder in folders]
-    flat = [dict(_flat(run.settings)) for run in runs]
-    keys = dict.fromkeys(key for one in flat for key in one if key not in ("name", "description"))
-    differing = {key: [one.get(key) for one in flat] for key in keys if len({str(one.get(key)) for one in flat}) > 1}
+    differing = dict(_differing([run.settings["stages"] for run in runs]))
     measured = [dict(_measured(run)) for run in runs]
     rows = dict.fromkeys(name for one in measured for name in one)
     numbers = {name: [one.get(name) for one in measured] for name in rows}
@@ -95,18 +93,34 @@ def _names(runs: Sequence[Run]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(run.folder) for run in runs]
 
 
-def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Settings by dotted names; of files their names, wherever they lie."""
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _flat(item, f"{path}.{key}".removeprefix(".").removeprefix("stages."))
-    elif isinstance(value, str) and value.startswith("/"):
-        yield path, Path(value).name
-    else:
-        yield path, value
+def _differing(settings: Sequence[Any], path: str = "") -> Iterator[tuple[str, list[Any]]]:
+    """Settings that are not alike, by dotted names. A block that some runs lack is told once, and not key by key."""
+    if all(isinstance(one, Mapping) for one in settings):
+        for key in dict.fromkeys(key for one in settings for key in one):
+            yield from _differing([one.get(key) for one in settings], f"{path}.{key}".removeprefix("."))
+    elif len({str(_shown(one)) for one in settings}) > 1:
+        yield path, [_shown(one) for one in settings]
+
+
+def _shown(value: Any) -> Any:
+    """A setting as a cell: of a block that it is there, of a file its name, wherever it lies."""
+    if isinstance(value, Mapping | list):
+        return "given" if value else None
+    return Path(value).name if isinstance(value, str) and value.startswith("/") else value
 
 
 # ------------------------------------------------------------------------------------------------ numbers
+
+
+_OF_POLICY: dict[str, tuple[str, Style]] = {
+    "KL, nats an answer": ("kl", "nats"),
+    "change of length": ("length_drift", "percent"),
+    **{f"score by {JUDGES[judge]}": (f"policy_{judge}_score", "plain") for judge in ("gold", "held_out", "reward")},
+}
+_OF_REWARD: dict[str, tuple[str, Style]] = {
+    "reward model's accuracy": ("reward_accuracy", "percent"),
+    "reward model's calibration error": ("reward_ece", "plain"),
+}
 
 
 def _measured(run: Run) -> Iterator[tuple[str, Measured]]:
@@ -116,16 +130,9 @@ def _measured(run: Run) -> Iterator[tuple[str, Measured]]:
             for judge, called in JUDGES.items():
                 if found := _interval(stage, f"{judge}_{rated}"):
                     yield f"preferred to {other} by {called}", found
-        yield from _present(
-            stage, {"KL, nats an answer": ("kl", "nats"), "change of length": ("length_drift", "percent")}
-        )
-        scores = {
-            f"score by {JUDGES[judge]}": (f"policy_{judge}_score", "plain") for judge in ("gold", "held_out", "reward")
-        }
-        yield from _present(stage, scores)
+        yield from _present(stage, _OF_POLICY)
     for stage in run.kinds("evaluate"):
-        accuracy, calibration = "reward model's accuracy", "reward model's calibration error"
-        yield from _present(stage, {accuracy: ("reward_accuracy", "percent"), calibration: ("reward_ece", "plain")})
+        yield from _present(stage, _OF_REWARD)
     took = spent(run)
     for name in ("seconds", "cost"):
         if took[name] is not None:

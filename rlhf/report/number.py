@@ -8,7 +8,7 @@ and how: `difference`, `sum` or `cost`.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from markupsafe import Markup
 
@@ -57,7 +57,7 @@ def computed(calc: Calc, numbers: Sequence[Number], style: Style | None = None) 
 class Words:
     """A sentence with numbers in it."""
 
-    parts: tuple[object, ...]
+    parts: tuple[Any, ...]
 
     def __str__(self) -> str:
         return "".join(map(str, self.parts))
@@ -66,7 +66,7 @@ class Words:
         return Markup("").join(self.parts)
 
 
-def words(*parts: object) -> Words:
+def words(*parts: Any) -> Words:
     """A sentence of texts and numbers, as they come."""
     return Words(parts)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from rlhf import artifact as artifacts
-from rlhf import tracking, yamlfile
+from rlhf import yamlfile
 from rlhf.errors import ArtifactError
 from rlhf.report.number import Number, Style
 
@@ -73,7 +73,7 @@ class StageRun:
 
     @property
     def metrics_file(self) -> str:
-        return f"{self.where}/{tracking.FILE}"
+        return f"{self.where}/{artifacts.METRICS}"
 
     @property
     def makes(self) -> str:
@@ -171,7 +171,7 @@ def _stage(run: Path, name: str, settings: Row) -> StageRun:
     else:
         begun = f"stages/.{name}.partial"
         home, state, record = (begun, "unfinished", {}) if (run / begun).is_dir() else (home, "not run", {})
-    lines = _lines(run / home / tracking.FILE)
+    lines = _lines(run / home / artifacts.METRICS)
     return StageRun(name, settings.get("stage", name), state, settings, run, home, record, lines)
 
 
