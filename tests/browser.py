@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,19 +31,19 @@ class Browser:
     def _post(self, path: str, body: Any) -> Any:
         data = json.dumps(body).encode()
         request = urllib.request.Request(self._url + path, data, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.load(answer)["value"]
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return json.load(answer)["value"]
+        except urllib.error.HTTPError as error:
+            raise RuntimeError(json.load(error)["value"]["message"].partition("\n")[0]) from None
 
     def open(self, page: Path) -> None:
-        self._post("/url", {"url": page.resolve().as_uri()})
+        for url in ("about:blank", page.resolve().as_uri()):  # anew, also where it is open
+            self._post("/url", {"url": url})
 
     def run(self, script: str, *words: Any) -> Any:
         """What a script returns; `arguments` are its words."""
         return self._post("/execute/sync", {"script": script, "args": list(words)})
-
-    def later(self, script: str) -> Any:
-        """What a script hands to its last argument, a function."""
-        return self._post("/execute/async", {"script": script, "args": []})
 
     def press(self, *keys: str) -> None:
         acts = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]

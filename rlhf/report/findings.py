@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from rlhf.measures import headline, trust
 from rlhf.measures.frontier import Point, frontier, overoptimised
-from rlhf.report.number import Number, Words, words
+from rlhf.report.number import Name, Number, Words, words
 from rlhf.report.run import Run, StageRun
 
 DROPPED = 0.05
@@ -14,10 +14,12 @@ ENTROPY_LEFT = 0.5
 """Of the first rollout's entropy, what must be left."""
 FALLEN = 0.1
 """By how much a share of finished answers, or a log-probability in nats, may fall."""
+OFF_TARGET = 1.5
+"""Times the KL that `rl.kl_target` asks for."""
 MEMORISED = 0.1
 """By how much a reward model's accuracy on what it trains on may be above that on held-out pairs."""
 SURE = 0.9
-"""Accuracy on the tenth of the held-out pairs of which a reward model is surest, below which labels are doubted."""
+"""Accuracy on the fifth of the held-out pairs of which a reward model is surest, below which labels are doubted."""
 
 
 class Finding(NamedTuple):
@@ -31,7 +33,7 @@ class Finding(NamedTuple):
 
     def line(self) -> str:
         """In one line, for a screen."""
-        return f"{self.stage}: {self.seen}; {self.do}"
+        return f"{self.stage}: {self.title[0].lower()}{self.title[1:]} ({self.seen}): {self.do}"
 
     def plain(self) -> dict[str, str]:
         """For a machine."""
@@ -277,22 +279,18 @@ def entropy_collapses(run: Run) -> Iterator[Finding]:
 
 def kl_passes(run: Run) -> Iterator[Finding]:
     for stage in run.kinds("ppo"):
-        kl, rl = stage.series("kl"), stage.settings.get("rl", {})
-        limit = rl.get("kl_budget") or (1.5 * rl["kl_target"] if rl.get("kl_target") else None)
-        if kl.lines and limit is not None and kl.ys[-1] > limit:
-            name = "kl_budget" if rl.get("kl_budget") else "kl_target"
+        kl, budget, target = stage.series("kl"), stage.setting("rl", "kl_budget"), stage.setting("rl", "kl_target")
+        limit, room, name = (budget, 1.0, "kl_budget") if budget else (target, OFF_TARGET, "kl_target")
+        if kl.lines and limit and kl.ys[-1] > room * limit.value:
+            last = words(
+                "the last rollout is ", kl.number(-1, "nats"), f" nats from the reference, rl.{name} is ", limit
+            )
             yield Finding(
                 stage.name,
                 "KL is above what was asked for",
-                words(
-                    "the last rollout is ",
-                    kl.number(-1, "nats"),
-                    f" nats from the reference, rl.{name} is {rl[name]:g}",
-                ),
-                "The policy is further from its parent than meant."
-                if name == "kl_target"
-                else "The stage ended there; the last update came before.",
-                "raise rl.kl_coef, or lower train.lr" + ("" if name == "kl_budget" else "; shorten rl.kl_horizon"),
+                last,
+                "The stage ended there." if budget else "The policy is further from its parent than meant.",
+                "raise rl.kl_coef, or lower train.lr" + ("" if budget else "; shorten rl.kl_horizon"),
             )
 
 
@@ -381,7 +379,7 @@ def labels_are_noisy(run: Run) -> Iterator[Finding]:
             yield Finding(
                 stage.name,
                 "Labels are probably wrong",
-                words("of the tenth of the pairs that it is surest of, only ", sure, " are labelled as it says"),
+                words("of the fifth of the pairs that it is surest of, only ", sure, " are labelled as it says"),
                 "Where a model is surest it should hardly err: about so many labels are flipped as it misses there.",
                 "look at the pairs that it sees the other way round (rlhf data inspect --reward-model), and mend them",
             )
@@ -472,7 +470,7 @@ def rows_are_lost(run: Run) -> Iterator[Finding]:
                     yield Finding(
                         stage.name,
                         "Many rows are dropped",
-                        words(lost, " of ", rows, f" rows: {reason}"),
+                        words(lost, " of ", rows, " rows: ", Name(reason)),
                         "What is left may be another kind of data than what you gave.",
                         "rlhf data inspect lists them; raise data.max_length where they are too long",
                     )

@@ -53,6 +53,13 @@ def computed(calc: Calc, numbers: Sequence[Number], style: Style | None = None) 
     return Number(value, sources, style or numbers[0].style, calc)
 
 
+class Name(str):
+    """Text that is not ours and may hold numbers of its own: what someone called a stage, why a row was dropped."""
+
+    def __html__(self) -> str:
+        return Markup('<span class="named">{}</span>').format(str.__str__(self))
+
+
 @dataclass(frozen=True)
 class Words:
     """A sentence with numbers in it."""

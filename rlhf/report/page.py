@@ -15,7 +15,7 @@ from rlhf.report import charts
 from rlhf.report.charts import Chart
 from rlhf.report.findings import Finding, findings
 from rlhf.report.graph import drawn, graph
-from rlhf.report.number import Number, Words, computed, words
+from rlhf.report.number import Name, Number, Words, computed, words
 from rlhf.report.run import Line, Run, StageRun, read
 
 FILE = "report.html"
@@ -135,8 +135,8 @@ def _called(stage: StageRun, field: str) -> str:
     return named.get("stage") or named.get("name") or ""
 
 
-def verdict(stage: StageRun) -> tuple[str, Words] | None:
-    """`better`, `worse` or `unclear`, and that in a sentence, by the judge that is least likely to have been gamed."""
+def verdict(stage: StageRun) -> tuple[str, Words, Words] | None:
+    """`better`, `worse` or `unclear`, that in words, and by how much, to the judge that is least likely to be gamed."""
     against = comparisons(stage)
     if not against:
         return None
@@ -156,7 +156,7 @@ def verdict(stage: StageRun) -> tuple[str, Words] | None:
         ".",
         *moved,
     )
-    return first.verdict, words(f"{policy} {how} {other}", sentence)
+    return first.verdict, words(Name(policy), f" {how} ", Name(other)), sentence
 
 
 def _with_error(stage: StageRun, key: str, style: Any = "plain") -> Words | None:
@@ -287,7 +287,7 @@ def _lost(stage: StageRun, path: tuple[str, ...], block: Mapping[str, Any]) -> I
         if not isinstance(books, Mapping):
             continue
         for reason in books.get("dropped", {}):
-            yield words(stage.told("data", *path, part, "dropped", reason, style="count"), f" {reason}")
+            yield words(stage.told("data", *path, part, "dropped", reason, style="count"), " ", Name(reason))
         if books.get("cut"):
             yield words(stage.told("data", *path, part, "cut", style="count"), " cut to fit")
 

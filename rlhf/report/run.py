@@ -108,6 +108,14 @@ class StageRun:
         source = f"{self.where}/{artifacts.FILE}#{pointer(*path)}"
         return Number(value, (source,), style) if _is_number(value) else None
 
+    def setting(self, *path: str, style: Style = "plain") -> Number | None:
+        """A number in the stage's settings, if it is there."""
+        value: Any = self.settings
+        for part in path:
+            value = value.get(part) if isinstance(value, Mapping) else None
+        source = f"{LOCK}#{pointer('stages', self.name, *path)}"
+        return Number(value, (source,), style) if _is_number(value) else None
+
     def cell(self, name: str, row: Line, *path: str, style: Style = "plain") -> Number | None:
         """A number in a row of a file that the stage wrote, if it is there."""
         value: Any = row.values
