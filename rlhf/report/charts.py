@@ -218,14 +218,8 @@ def frontier_charts(stage: StageRun) -> Iterator[Chart]:
     if len(score.lines) > 1:
         trace = _line(score, "rollouts", _REWARD, dots=True)
         says = "One dot a rollout, joined in their order: what each nat away from the reference buys."
-        yield _chart(
-            "Reward versus KL",
-            says,
-            [trace],
-            "KL to the reference, nats an answer",
-            "reward",
-            wide=not looks["judge"].lines,
-        )
+        yield _chart("Reward versus KL", says, [trace], "KL to the reference, nats an answer", "reward")
+
     if len(looks["judge"].lines) > 1:
         yield _parting(stage, looks["reward"], looks["judge"])
 
@@ -242,6 +236,7 @@ def _parting(stage: StageRun, proxy: Series, judge: Series) -> Chart:
     best = best_look(stage)
     shapes, notes = [], []
     if best is not None:
+        late = best.step > judge.xs[-1] / 2
         shapes = [
             {
                 "type": "line",
@@ -258,8 +253,8 @@ def _parting(stage: StageRun, proxy: Series, judge: Series) -> Chart:
             {
                 "text": "over-optimised from here →",
                 "x": best.step,
-                "xanchor": "left",
-                "xshift": 6,
+                "xanchor": "right" if late else "left",
+                "xshift": -6 if late else 6,
                 "yref": "paper",
                 "y": 0.5,
                 "showarrow": False,
@@ -276,9 +271,10 @@ def _parting(stage: StageRun, proxy: Series, judge: Series) -> Chart:
         "reward",
         shapes=shapes,
         annotations=notes,
+        xaxis={"anchor": "y2"},
         yaxis={"domain": [0.54, 1]},
     )
-    chart.figure["layout"]["yaxis2"] = {"title": {"text": "judge"}, "domain": [0, 0.46], "anchor": "x"}
+    chart.figure["layout"]["yaxis2"] = {"title": {"text": "judge"}, "domain": [0, 0.46]}
     return chart
 
 

@@ -91,7 +91,7 @@ def written(value: float, style: Style) -> str:
         case "count":
             return f"{value:,.0f}"
         case "percent":
-            return f"{100 * value:.1f}{_NARROW}%"
+            return _minus(f"{100 * value:.1f}") + f"{_NARROW}%"
         case "signed":
             return _minus(f"{value:+.2f}")
         case "nats":

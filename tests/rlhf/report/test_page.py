@@ -46,6 +46,7 @@ def test_the_report_of_a_real_run_can_be_followed_too(finished: Any) -> None:
         ("80.2 %", 0.8025),
         ("1,899", 1899),
         ("−0.65", -0.6489),
+        ("−2.5\u202f%", -0.0247),
         ("1.50 GiB", 3 * 2**29),
         ("2 min", 110.25),
         ("+0.21", 0.206),
