@@ -66,6 +66,8 @@ def hacked(run: Run) -> Iterator[Finding]:
             continue
         looks = {name: stage.series(f"heldout/{name}") for name in ("reward", "judge", "kl")}
         at = looks["judge"].xs.index(best.step)
+        reward, said = looks["reward"].ys, looks["judge"].ys
+        gamed = min((i for i in range(at + 1, len(said)) if reward[i] > reward[at]), key=lambda i: said[i])
         kept = stage.told("metrics", "best_rollout")
         yield Finding(
             stage.name,
@@ -78,11 +80,13 @@ def hacked(run: Run) -> Iterator[Finding]:
                 " nats, the held-out judge falls from ",
                 looks["judge"].number(at),
                 " to ",
-                looks["judge"].number(-1),
-                " while the reward rises from ",
+                looks["judge"].number(gamed),
+                " at rollout ",
+                looks["judge"].step(gamed),
+                ", while the reward rises from ",
                 looks["reward"].number(at),
                 " to ",
-                looks["reward"].number(-1),
+                looks["reward"].number(gamed),
             ),
             "From there on the policy learns what its reward pays for, and not what is meant (over-optimisation). "
             + (
