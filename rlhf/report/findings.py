@@ -1,5 +1,6 @@
 """What may be wrong with a run: what was seen, what it means and what to do. Pure functions of a run, one a rule."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
@@ -54,6 +55,12 @@ def _above(number: Number | None, limit: float) -> bool:
 
 def _below(number: Number | None, limit: float) -> bool:
     return number is not None and number.value < limit
+
+
+def _error(stage: StageRun, *names: str) -> float:
+    """How far means may be apart by chance; infinite where nothing says how sure they are."""
+    errors = [stage.last(f"{name}_stderr") for name in names]
+    return headline.ERRORS * math.hypot(*(error.value if error else math.inf for error in errors))
 
 
 # ------------------------------------------------------------------------------------------------ is it better?
@@ -326,12 +333,8 @@ def refuses_otherwise(run: Run) -> Iterator[Finding]:
     for stage in run.kinds("evaluate"):
         for name, does in (("over", "refuses safe prompts"), ("under", "answers unsafe prompts")):
             now, before = (stage.last(f"{side}_{name}_refusal", "percent") for side in ("policy", "baseline"))
-            errors = [stage.last(f"{side}_{name}_refusal_stderr") for side in ("policy", "baseline")]
-            if (
-                now
-                and before
-                and now.value - before.value > headline.ERRORS * sum(e.value**2 for e in errors if e) ** 0.5
-            ):
+            error = _error(stage, *(f"{side}_{name}_refusal" for side in ("policy", "baseline")))
+            if now and before and now.value - before.value > error:
                 yield Finding(
                     stage.name,
                     f"It {does} more often than before",
@@ -419,11 +422,10 @@ def overfits(run: Run) -> Iterator[Finding]:
     for stage in run.kinds("evaluate"):
         names = [f"{model}_{split}loss" for split in ("train_", "") for model in ("baseline", "policy")]
         seen_before, seen, unseen_before, unseen = (stage.last(name) for name in names)
-        error = stage.last("policy_loss_stderr")
         if not (seen_before and seen and unseen_before and unseen):
             continue
-        risen = unseen.value - unseen_before.value > headline.ERRORS * (error.value if error else 0)
-        if risen and seen.value < seen_before.value:
+        train, held_out = (_error(stage, *names[i : i + 2]) for i in (0, 2))
+        if seen_before.value - seen.value > train and unseen.value - unseen_before.value > held_out:
             yield Finding(
                 stage.name,
                 "It over-fits",
@@ -449,15 +451,15 @@ def forgets(run: Run) -> Iterator[Finding]:
             if not key.startswith("forgetting/") or key.endswith("_stderr"):
                 continue
             lost, error = stage.last(key, "signed"), stage.last(f"{key}_stderr")
-            if lost and lost.value > max(headline.FORGOTTEN, headline.ERRORS * (error.value if error else 0)):
+            if lost and error and lost.value > max(headline.FORGOTTEN, headline.ERRORS * error.value):
                 what = key.removeprefix("forgetting/").replace("_", " ")
                 yield Finding(
                     stage.name,
-                    f"It has forgotten some of {what}",
-                    words("loss ", lost, " ± ", error, " nats a token since"),
-                    "Reinforcement and preferences pull away from earlier stages; some loss is the price of it."
+                    f"Its loss on held-out {what} rose",
+                    words("by ", lost, " ± ", error, " nats a token"),
+                    "Forgotten, or unlearned on purpose: preferences and rewards pull away from what was imitated."
                     if what in {one.name for one in run.stages}
-                    else "Text of no task has become less likely.",
+                    else "Text of no task has become less likely: it has forgotten some of what it knew.",
                     "raise rl.kl_coef or sft_coef, lower train.lr, or mix general text into the data (data.mix)",
                 )
 

@@ -53,6 +53,7 @@ def html(run: Run, found: Iterable[Finding]) -> str:
         answers=_answers(evaluation) if evaluation else [],
         refusals=_refusals(run),
         losses=_losses(run),
+        benchmarks=_benchmarks(run),
         samples=_samples(evaluation) if evaluation else None,
         ledger=list(_ledger(run)),
         spent=spent(run),
@@ -254,6 +255,18 @@ def _losses(run: Run) -> dict[str, Any] | None:
             rows.append((data.replace("_", " "), [stage.last(f"loss/{data}/{model}") for model in models], said))
         return {"models": models, "rows": rows}
     return None
+
+
+def _benchmarks(run: Run) -> list[tuple[str, str, Words | None]]:
+    """What public benchmarks say of each side."""
+    found = [
+        (key.partition("_harness/")[2], CALLED[side], _with_error(stage, key))
+        for stage in run.kinds("evaluate")
+        for side in SIDES
+        for key in stage.lines[-1].values
+        if key.startswith(f"{side}_harness/") and not key.endswith("_stderr")
+    ]
+    return sorted(found, key=lambda row: row[0])  # the sides of a task together
 
 
 def _ledger(run: Run) -> Iterable[dict[str, Any]]:

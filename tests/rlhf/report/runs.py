@@ -125,6 +125,7 @@ def whole(run: Path, judge: Iterable[float] = (1.0, 1.6, 2.0, 1.4, 0.8), better:
     said, rows = samples(better=better), pair_rows("reward")
     found = policies.metrics(said) | {f"reward_{k}": v for k, v in (pairs.metrics(rows) | pairs.sliced(rows)).items()}
     found |= {"loss/sft/sft": 0.5, "loss/sft/ppo": 0.75, "forgetting/sft": 0.25, "forgetting/sft_stderr": 0.03}
+    found |= {f"{side}_harness/arc/acc{end}": 0.4 for side in ("baseline", "policy") for end in ("", "_stderr")}
     kept = {"updates": 4, "best_rollout": 2}
     stages = {
         "sft": stage(

@@ -60,6 +60,8 @@ def test_a_finding_says_what_was_seen_and_what_to_do(tmp_path: Path) -> None:
     )
 
 
+MEANS = ("policy_loss", "baseline_loss", "policy_train_loss", "baseline_train_loss", "baseline_over_refusal")
+NO_ERROR = {f"{name}_stderr": 0.0 for name in MEANS}
 EVALUATIONS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("It is worse to the rule", {"gold_win_rate": 0.3, "low": 0.2, "high": 0.4}, {"low": 0.51}),
     ("It is not clearly better to the rule", {"low": 0.45, "high": 0.6}, {"low": 0.51, "high": 0.6}),
@@ -83,16 +85,16 @@ EVALUATIONS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("Answers repeat training data word for word", {"policy_copied": 0.2}, {"policy_copied": 0.04}),
     (
         "It refuses safe prompts more often than before",
-        {"policy_over_refusal": 0.4, "baseline_over_refusal": 0.1, "policy_over_refusal_stderr": 0.05},
-        {"policy_over_refusal": 0.4, "baseline_over_refusal": 0.1, "policy_over_refusal_stderr": 0.2},
+        {"policy_over_refusal": 0.4, "baseline_over_refusal": 0.1, "policy_over_refusal_stderr": 0.05} | NO_ERROR,
+        {"policy_over_refusal": 0.4, "baseline_over_refusal": 0.1, "policy_over_refusal_stderr": 0.2} | NO_ERROR,
     ),
     (
         "It over-fits",
-        {"policy_loss": 2.0, "baseline_loss": 1.5, "policy_train_loss": 0.5, "baseline_train_loss": 1.4},
-        {"policy_loss": 2.0, "baseline_loss": 1.5, "policy_train_loss": 1.9, "baseline_train_loss": 1.4},
+        {"policy_loss": 2.0, "baseline_loss": 1.5, "policy_train_loss": 0.5, "baseline_train_loss": 1.4} | NO_ERROR,
+        {"policy_loss": 2.0, "baseline_loss": 1.5, "policy_train_loss": 1.9, "baseline_train_loss": 1.4} | NO_ERROR,
     ),
     (
-        "It has forgotten some of general text",
+        "Its loss on held-out general text rose",
         {"forgetting/general_text": 0.2, "forgetting/general_text_stderr": 0.05},
         {"forgetting/general_text": 0.2, "forgetting/general_text_stderr": 0.15},
     ),
