@@ -1,5 +1,6 @@
 """Whether a reward model may be trusted, from what its own training measured on held-out pairs."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,15 @@ LENGTH_CORRELATION = 0.4
 """Of score and length over held-out answers: beyond it, length alone moves the score too much."""
 CALIBRATION_ERROR = 0.15
 """Expected calibration error (Guo et al. 2017): beyond it, differences of scores do not mean what they say."""
+
+SURE_ACCURACY = 0.9
+"""Of the fifth of the held-out pairs whose scores are furthest apart, the share that must be labelled as they say."""
+
+
+def labels_are_doubtful(accuracy: float, pairs: float) -> bool:
+    """Whether labels disagree with a model where it is surest, by more than a standard error: `accuracy` is that of the
+    fifth of so many pairs."""
+    return accuracy + math.sqrt(accuracy * (1 - accuracy) / max(pairs / 5, 1)) < SURE_ACCURACY
 
 
 def training_signs(metrics: Mapping[str, Any]) -> list[str]:
@@ -23,4 +33,9 @@ def training_signs(metrics: Mapping[str, Any]) -> list[str]:
         signs.append(f"scores follow length (correlation {correlation:+.2f}): the policy will learn to be {likes}")
     if metrics.get("ece", 0.0) > CALIBRATION_ERROR:
         signs.append(f"calibration error {metrics['ece']:.2f}: how sure it is says little about how often it is right")
+    sure = metrics.get("sure_accuracy")
+    if sure is not None and labels_are_doubtful(sure, metrics["pairs"]):
+        signs.append(
+            f"where it is surest, {1 - sure:.0%} of the held-out pairs are labelled otherwise: many labels are wrong"
+        )
     return signs

@@ -19,8 +19,6 @@ OFF_TARGET = 1.5
 """Times the KL that `rl.kl_target` asks for."""
 MEMORISED = 0.1
 """By how much a reward model's accuracy on what it trains on may be above that on held-out pairs."""
-SURE = 0.9
-"""Accuracy on the fifth of the held-out pairs of which a reward model is surest, below which labels are doubted."""
 
 
 class Finding(NamedTuple):
@@ -382,7 +380,8 @@ def reward_is_doubtful(run: Run) -> Iterator[Finding]:
 def labels_are_noisy(run: Run) -> Iterator[Finding]:
     for stage, prefix in _judged(run):
         sure = stage.last(f"{prefix}sure_accuracy", "percent")
-        if sure and sure.value < SURE:
+        pairs = stage.last(f"{prefix}pairs", "count")
+        if sure and pairs and trust.labels_are_doubtful(sure.value, pairs.value):
             yield Finding(
                 stage.name,
                 "Labels are probably wrong",

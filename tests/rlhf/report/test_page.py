@@ -51,6 +51,7 @@ def test_the_report_of_a_real_run_can_be_followed_too(finished: Any) -> None:
         ("−2.5\u202f%", -0.0247),
         ("1.50 GiB", 3 * 2**29),
         ("2 min", 110.25),
+        ("1.79e−08", 1.788e-8),
         ("+0.21", 0.206),
     ],
 )

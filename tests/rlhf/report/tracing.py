@@ -105,7 +105,7 @@ def check_numbers(page: Page, runs: list[Path]) -> int:
 
 def check_text(text: str, value: float) -> None:
     """A number as it is written is the value, but for rounding in its last place."""
-    match = re.fullmatch(r"([+−-]?)([\d,]*\.?\d+(?:e-\d+)?)\s?(\S*)", text)
+    match = re.fullmatch(r"([+−-]?)([\d,]*\.?\d+(?:e-\d+)?)\s?(\S*)", text.replace("e−", "e-"))
     assert match, f"{text!r} is no number"
     sign, digits, unit = match.groups()
     scale = _UNITS.get(unit, 1)
