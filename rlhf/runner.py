@@ -18,7 +18,7 @@ from typing import Any
 from rlhf import artifact as artifacts
 from rlhf import fit, libraries, reloaded, rules, usercode, yamlfile
 from rlhf.artifact import EXAMPLES, Artifact
-from rlhf.config import ModelRef, RuleConfig, Server, StageConfig, Strict, items
+from rlhf.config import ModelRef, RuleConfig, StageConfig, Strict, items
 from rlhf.config.data import RowFunction
 from rlhf.console import Screen
 from rlhf.data import files
@@ -248,6 +248,8 @@ def summary(made: Artifact) -> str:
 
     first = (
         "gold_win_rate",
+        "held_out_win_rate",
+        "llm_win_rate",
         "reward_win_rate",
         "kl",
         "reward_accuracy",
@@ -308,8 +310,7 @@ def _content(value: Any) -> Any:
 def _load_rules(block: Strict) -> None:
     """Run the files of all rules and read all tokens, so that what is missing is told now and not after hours of other
     stages."""
-    if isinstance(block, Server):
-        block.token()
+    block.check_there()
     for _, item in items(block):
         if isinstance(item, RuleConfig):
             rules.load(item)

@@ -27,7 +27,7 @@ from pydantic.fields import FieldInfo
 from ruamel.yaml import YAML
 
 from benchmarks.reliability.common import internals, report
-from rlhf.config import DataConfig, ModelRef
+from rlhf.config import DataConfig, ModelRef, Server
 from rlhf.config.data import Source
 from rlhf.errors import RLHFError
 from rlhf.recipe import load
@@ -75,10 +75,11 @@ _ORIGIN = {
 _MIX = {"mix": [{**_ORIGIN, "weight": 2.0}, {"hub": "some/set", "subset": "a", "split": "train", "revision": "main"}]}
 _RATES = {"full": 1e-5, "lora": 1e-4, "qlora": 2e-4}
 _STEPS = {"lr": _RATES, "micro_batch_size": 4, "max_steps": 3}
+_SERVER = {"url": "http://localhost:1", "timeout_s": 5.0}
 _SOURCES = {
     "model": {"model": [{"stage": "judge"}, {"stage": "judge"}], "uncertainty": 1.0, "weight": 0.5},
     "rule": {"rule": _RULE},
-    "server": {"url": "http://localhost:1/score", "timeout_s": 5.0},
+    "server": _SERVER,
 }
 _JUDGED = {"reward_model": {"stage": "judge"}, "rewards": _SOURCES}
 _STAGES: dict[str, Tree] = {
@@ -98,11 +99,17 @@ _STAGES: dict[str, Tree] = {
     "evaluate": {
         "policy": {"stage": "start"},
         "baseline": {"name": "tiny"},
+        "prompted": {"model": _MODEL, "system": "Be kind.", "examples": [{"prompt": "Hello", "response": "Dear Sam!"}]},
         "reward_model": {"stage": "judge"},
+        "held_out_reward": {"stage": "judge"},
         "rule": _RULE,
+        "llm_judge": {**_SERVER, "model": "m", "prompt": "{conversation} {a} {b}"},
         "prompts": {"path": f"{SHOP}/prompts.jsonl"},
         "preferences": {"path": f"{SHOP}/preferences.jsonl"},
         "demonstrations": {"path": f"{SHOP}/sft.jsonl"},
+        "refusals": {"path": f"{SHOP}/heldout_prompts.jsonl"},
+        "general_text": {"path": "../data_samples/passages.txt"},
+        "harness": {"tasks": ["arc_easy"], "file": f"{SHOP}/rule.py", "examples": 1, "limit": 5, "trust_code": True},
     },
 }
 """What is set on purpose, of the kinds that have it; every other field has its default, written out."""
@@ -372,7 +379,7 @@ def hostile(spot: Spot) -> Iterator[tuple[str, str]]:
         or key in ("template", "format")
         or (issubclass(spot.owner, Source) and key in ("path", "hub", "stage", "eval_path"))
         or key in ("file", "function", "stage", "url")
-        or (key in ("model", "data") and isinstance(spot.value, str))
+        or (key in ("model", "data") and isinstance(spot.value, str) and not issubclass(spot.owner, Server))
     )  # fmt: skip
     if not names_something:
         return

@@ -365,6 +365,9 @@ class Server(Strict):
             raise RecipeError(f"{self.url}: its token is to be in the environment variable {self.token_env}: set it")
         return value
 
+    def check_there(self) -> None:
+        self.token()
+
     @model_validator(mode="after")
     def _secrets_stand_elsewhere(self) -> "Server":
         if self.url is None and self.timeout_s != type(self).model_fields["timeout_s"].default:

@@ -30,6 +30,10 @@ class Strict(BaseModel):
         extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
     )
 
+    def check_there(self) -> None:
+        """Raise RecipeError where this machine lacks what the block needs beside files, such as a variable that holds a
+        token."""
+
     @model_validator(mode="before")
     @classmethod
     def _true_is_no_number(cls, given: Any) -> Any:

@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from rlhf.config import DataConfig, ModelRef, RecipePath, Role, RuleConfig, Server, StageConfig, Strict
 from rlhf.config.data import path_alone
+from rlhf.errors import RecipeError
 
 
 class Example(Strict):
@@ -72,10 +73,12 @@ class HarnessConfig(Strict):
     trust_code: bool = False
     """Run the Python that a task of your own may name. Needed for a `file`: read it first."""
 
-    @model_validator(mode="after")
-    def _is_installed_and_trusted(self) -> "HarnessConfig":
+    def check_there(self) -> None:
         if importlib.util.find_spec("lm_eval") is None:
-            raise ValueError("lm-evaluation-harness is not installed: pip install 'rlhf[harness]', or leave it out")
+            raise RecipeError("harness: lm-evaluation-harness is not installed: pip install 'rlhf[harness]'")
+
+    @model_validator(mode="after")
+    def _names_what_is_trusted(self) -> "HarnessConfig":
         if not (self.tasks or self.file):
             raise ValueError("name some `tasks`, or a `file` with one of your own")
         if self.file is not None and not self.trust_code:

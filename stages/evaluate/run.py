@@ -91,9 +91,9 @@ def _measure_policy(
     # 2. both policies on demonstrations they have not seen, and on some that were seen
     if config.demonstrations:
         split = load(config.demonstrations, "demonstrations", out)
-        _some(config, "demonstrations", split.held_out)
-        data["demonstrations"] = {"file": split.ledger}
-        lost += texts.demonstrated(config, config.demonstrations, split, sides)
+        lost, ledger = texts.demonstrated(config, config.demonstrations, split, sides)
+        _some(config, "demonstrations", [row for row in lost if row["split"] == "held_out"])
+        data["demonstrations"] = {"file": split.ledger, "held_out": ledger}
 
     # 3. everyone's answers to prompts they have not seen, before the judges
     if config.prompts:

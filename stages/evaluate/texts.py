@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from rlhf import evaluate, text
 from rlhf.artifact import Artifact
 from rlhf.config import DataConfig
-from rlhf.data.chat import ChatFormat, Encoded, encode_demonstrations
+from rlhf.data.chat import ChatFormat, Encoded, Ledger, encode_demonstrations
 from rlhf.data.load import Split, kind_of_source, load
 from rlhf.data.records import Demonstration
 from rlhf.errors import RLHFError
@@ -57,10 +57,15 @@ def answers_of(seen: Sequence[Studied]) -> list[str]:
 
 def demonstrated(
     config: EvaluateConfig, data: DataConfig, split: Split[Demonstration], sides: Mapping[str, Side]
-) -> Iterator[Row]:
-    """Losses of sides on held-out demonstrations, and on some that are not held out."""
+) -> tuple[list[Row], Ledger]:
+    """Losses of sides on held-out demonstrations and on some that are not held out, and the books of the former."""
+    rows: list[Row] = []
+    books: Ledger = {}
     for name, side in sides.items():
-        yield from _on_split(config, DEMONSTRATIONS, data, split, name, side)
+        parts = _encoded(config, data, split, side)
+        books = parts["held_out"][1]
+        rows += _on_parts(config, DEMONSTRATIONS, name, side, parts)
+    return rows, books
 
 
 def remembered(
@@ -77,7 +82,7 @@ def remembered(
             rows = _plain(general[1][: config.max_rows], side.chat, _room(general[0], side))
             yield from _rows("general_text", "held_out", name, side, rows, config.batch_size)
         for one in seen if config.forgetting else ():
-            yield from _on_split(config, one.stage, one.data, one.split, name, side)
+            yield from _on_parts(config, one.stage, name, side, _encoded(config, one.data, one.split, side))
 
 
 def _models(
@@ -99,13 +104,19 @@ def _models(
         yield name, loaded or Side.load(config, weights, lineage.template)
 
 
-def _on_split(
-    config: EvaluateConfig, name: str, data: DataConfig, split: Split[Demonstration], model: str, side: Side
-) -> Iterator[Row]:
+Parts = Mapping[str, tuple[list[Encoded], Ledger]]
+
+
+def _encoded(config: EvaluateConfig, data: DataConfig, split: Split[Demonstration], side: Side) -> Parts:
+    """As many examples as are wanted of those held out and of those that are not, as tokens, with the books."""
     some = random.Random(config.seed).sample(split.train, min(len(split.train), config.max_rows))
-    for part, records in (("held_out", split.held_out[: config.max_rows]), ("train", some)):
-        rows, _ = encode_demonstrations(records, side.chat, _room(data, side))
-        yield from _rows(name, part, model, side, rows, config.batch_size)
+    parts = {"held_out": split.held_out[: config.max_rows], "train": some}
+    return {part: encode_demonstrations(rows, side.chat, _room(data, side)) for part, rows in parts.items()}
+
+
+def _on_parts(config: EvaluateConfig, data: str, model: str, side: Side, parts: Parts) -> Iterator[Row]:
+    for part, (rows, _) in parts.items():
+        yield from _rows(data, part, model, side, rows, config.batch_size)
 
 
 def _room(data: DataConfig, side: Side) -> int:

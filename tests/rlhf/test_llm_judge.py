@@ -42,7 +42,7 @@ def test_ties_and_what_cannot_be_read(chat_server: ChatServer) -> None:
     chat_server.reply = lambda said: "[[C]]" if "lamp" in said else None
     assert judge(chat_server).compare(TALKS, ANSWERS, ("new", "old")) == [["tie", "tie"], [None, None]]
     chat_server.reply = lambda said: "Both are nice."
-    with pytest.raises(RewardError, match="no verdict in any of 4 answers, such as 'Both are nice'"):
+    with pytest.raises(RewardError, match=r"no verdict in any of 4 answers, such as 'Both are nice\.'"):
         judge(chat_server).compare(TALKS, ANSWERS, ("new", "old"))
 
 

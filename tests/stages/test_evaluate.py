@@ -188,12 +188,13 @@ def test_benchmarks_of_the_harness(finished, tmp_path: Path) -> None:
         evaluate(tmp_path, {**named, "harness": {**harness, "tasks": ["nowhere"]}})
 
 
-def test_a_harness_that_is_not_installed_or_not_trusted_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    harness = {"file": "shop.yaml"}
-    for there, words in ((None, r"pip install 'rlhf\[harness\]'"), (object(), "set trust_code: true")):
-        monkeypatch.setattr("importlib.util.find_spec", lambda name, found=there: found)
-        with pytest.raises(RecipeError, match=words):
-            parse({"name": "it", "stages": {"evaluate": {"policy": "tiny", "harness": harness}}})
+def test_a_harness_that_is_not_installed_is_told_before_the_first_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(RecipeError, match=r"pip install 'rlhf\[harness\]'"):
+        evaluate(tmp_path, {"policy": "tiny", "harness": {"tasks": ["arc_easy"]}})
+    assert not list(tmp_path.rglob("metrics.jsonl"))
 
 
 @pytest.mark.parametrize(
@@ -206,6 +207,8 @@ def test_a_harness_that_is_not_installed_or_not_trusted_is_told(monkeypatch: pyt
         ({"policy": "tiny", "llm_judge": {"url": "http://h", "model": "m"}}, "`llm_judge` does nothing without `pro"),
         ({"policy": "tiny", "prompts": "p.jsonl", "llm_judge": {"url": "http://h", "model": "m"}}, "compares two"),
         ({"policy": "tiny", "prompted": {}}, "name a `system` text"),
+        ({"policy": "tiny", "harness": {}}, "name some `tasks`"),
+        ({"policy": "tiny", "harness": {"file": "own.yaml"}}, "set trust_code: true"),
         ({"policy": "tiny", "llm_judge": {"url": "http://h", "model": "m", "prompt": "{a} {b}"}}, "lacks {conver"),
     ],
 )
