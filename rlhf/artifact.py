@@ -25,6 +25,7 @@ from rlhf.errors import ArtifactError, SaveError
 FORMAT = 4
 FILE = "artifact.json"
 EXAMPLES = "examples.jsonl"
+METRICS = "metrics.jsonl"
 ADAPTER = "adapter_model.safetensors"
 _OWN_WEIGHTS = (ADAPTER, "head.safetensors", "heads.safetensors")
 CHECKPOINT = "checkpoint"
@@ -91,6 +92,8 @@ class Artifact:
     metrics: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    spent: dict[str, float] = field(default_factory=dict)
+    """What making it took: `seconds`, and at the peak bytes of main `memory` and, if there is one, of `accelerator`."""
     files: dict[str, int] = field(default_factory=dict)
     """Sizes of what is in `model/`, and of `examples.jsonl`."""
     hashes: dict[str, str] = field(default_factory=dict)

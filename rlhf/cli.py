@@ -17,6 +17,7 @@ from rlhf.cli_data import AsJson
 
 if TYPE_CHECKING:
     from rlhf.artifact import Artifact
+    from rlhf.console import Screen
     from rlhf.recipe import Recipe
 
 app = typer.Typer(
@@ -244,11 +245,30 @@ def _run(recipe: "Recipe", out: Path, fresh: bool, as_json: bool, only: str | No
     done = run_recipe(recipe, out, screen, fresh=fresh, only=only)
     folder = out / recipe.name
     policies = [name for name, made in done.items() if made.makes == "policy"]
+    told = _report(folder, screen)
     screen.say(f"run folder: {folder}")
     if policies:
         screen.say(f"talk to it: rlhf chat {shlex.quote(f'{folder}/stages/{policies[-1]}')}")
     if as_json:
-        print(json.dumps(_result(recipe, folder, done)))
+        print(json.dumps(_result(recipe, folder, done) | told))
+
+
+def _report(folder: Path, screen: "Screen") -> dict[str, Any]:
+    """Write the run's report, and say what it warns of. The run is done, whatever becomes of its report."""
+    from rlhf.privacy import masked
+    from rlhf.visible import visible
+
+    try:
+        from rlhf.report import page
+
+        path, found = page.write(folder)
+    except Exception as error:
+        screen.say(visible(masked(f"warning: the report could not be written: {error}")))
+        return {}
+    for one in found:
+        screen.say(f"warning: {one.line()}")
+    screen.say(f"report: {path}")
+    return {"report": str(path), "warnings": [one.plain() for one in found]}
 
 
 def _result(recipe: "Recipe", folder: Path, done: "dict[str, Artifact]") -> dict[str, Any]:
@@ -264,6 +284,58 @@ def _result(recipe: "Recipe", folder: Path, done: "dict[str, Artifact]") -> dict
     }
     evaluation = next((made.metrics for made in reversed(done.values()) if made.makes == "evaluation"), None)
     return {"recipe": recipe.name, "folder": str(folder), "stages": stages, "evaluation": evaluation}
+
+
+# ------------------------------------------------------------------------------------------------ reports
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="A run folder, such as runs/quickstart; also of a run that was stopped.")],
+    out: Annotated[Path | None, typer.Option("--out", help="The page, in place of RUN/report.html.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the report of a run: one page that opens offline."""
+    from rlhf.report import page
+
+    path, found = page.write(run, out)
+    for one in found:
+        print(f"warning: {one.line()}")
+    print(f"report: {path}")
+    if as_json:
+        print(json.dumps({"report": str(path), "warnings": [one.plain() for one in found]}))
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Run folders.")],
+    html: Annotated[Path | None, typer.Option("--html", help="Write a page too.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put runs side by side.
+
+    The settings that differ, what each came to with its intervals, and what it took.
+    """
+    from rlhf.console import Screen
+    from rlhf.report import compare as comparing
+
+    if len(runs) < 2:
+        raise typer.BadParameter("name two run folders or more")
+    found = comparing.compare(runs)
+    screen = Screen(quiet=as_json)
+    rows = [[name, *(str(one.said) if one else "–" for one in row)] for name, row in found.numbers.items()]
+    screen.table("What they came to", ["", *found.names], rows)
+    if found.settings:
+        differing = [[key, *("–" if one is None else str(one) for one in row)] for key, row in found.settings.items()]
+        screen.table("Settings that differ", ["", *found.names], differing)
+    for name, warnings in zip(found.names, found.warnings, strict=True):
+        for one in warnings:
+            screen.say(f"warning: {name}: {one.line()}")
+    if html is not None:
+        comparing.write(found, html)
+        screen.say(f"page: {html}")
+    if as_json:
+        print(json.dumps(found.plain() | ({"page": str(html)} if html else {})))
 
 
 # ------------------------------------------------------------------------------------------------ models

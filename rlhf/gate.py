@@ -1,11 +1,10 @@
 """Is this reward worth maximising? Looked at before the first rollout, since a gamed reward costs the whole run.
 
-Two kinds of signs: what its own training measured on held-out pairs (accuracy, calibration, correlation with length),
-and degenerate answers (empty, one word over and over, the question itself) that it should not prefer to the policy's.
+Two kinds of signs: what its own training measured on held-out pairs (`measures.trust`), and degenerate answers (empty,
+one word over and over, the question itself) that it should not prefer to the policy's.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -15,29 +14,8 @@ from rlhf.data.records import Prompt
 from rlhf.rewards import Reward
 from rlhf.rollout import Rollout
 
-ACCURACY_ERRORS = 2.0
-"""Held-out accuracy must lie above one half by this many standard errors."""
-LENGTH_CORRELATION = 0.4
-"""Of score and length over held-out answers: beyond it, length alone moves the score too much."""
-CALIBRATION_ERROR = 0.15
-"""Expected calibration error (Guo et al. 2017): beyond it, differences of scores do not mean what they say."""
 PREFERRED = 0.5
 """Share of prompts on which a degenerate answer may outscore the policy's own."""
-
-
-def training_signs(metrics: Mapping[str, Any]) -> list[str]:
-    """What a reward model's own held-out measures warn of; a model from outside has none."""
-    signs = []
-    accuracy, error = metrics.get("accuracy"), metrics.get("accuracy_stderr", 0.0)
-    if accuracy is not None and accuracy - ACCURACY_ERRORS * error <= 0.5:
-        signs.append(f"held-out accuracy {accuracy:.1%} ± {error:.1%} is not above chance")
-    correlation = metrics.get("length_correlation", 0.0)
-    if abs(correlation) > LENGTH_CORRELATION:
-        likes = "long" if correlation > 0 else "short"
-        signs.append(f"scores follow length (correlation {correlation:+.2f}): the policy will learn to be {likes}")
-    if metrics.get("ece", 0.0) > CALIBRATION_ERROR:
-        signs.append(f"calibration error {metrics['ece']:.2f}: how sure it is says little about how often it is right")
-    return signs
 
 
 def probe_signs(

@@ -24,7 +24,7 @@ from rlhf.console import Screen
 from rlhf.data import files
 from rlhf.determinism import deterministic
 from rlhf.errors import ArtifactError, FitError, RecipeError
-from rlhf.memory import OutOfMemory, release, spent_on
+from rlhf.memory import OutOfMemory, begin_peak, peak, release, spent_on
 from rlhf.privacy import masked, no_telemetry
 from rlhf.recipe import Recipe
 from rlhf.resources import code_hash
@@ -193,11 +193,13 @@ def _run_stage(
         scratch, screen, recipe.config.tracking, recipe=recipe.name, stage=stage.name, settings=settings, home=home
     )
     metrics: Mapping[str, Any] = {}
+    begin_peak()
     try:
         with deterministic(stage.deterministic):
             made = _made(stage, inputs, scratch, home, tracker)
         parents = {where: weights.lineage for where, weights in inputs.items()}
-        made = replace(made, hash=key, parents=parents, config=settings, versions=libraries.versions())
+        spent = {"seconds": round(tracker.seconds, 3), **peak()}
+        made = replace(made, hash=key, parents=parents, config=settings, versions=libraries.versions(), spent=spent)
         made = artifacts.write(made, scratch)
         metrics = made.metrics
         tracker.made(made, [artifacts.read(w.folder) for w in inputs.values() if w.folder is not None])

@@ -8,13 +8,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from rlhf.artifact import Artifact
+from rlhf.artifact import METRICS, Artifact
 from rlhf.config import TrackingConfig
 from rlhf.console import Screen
 from rlhf.privacy import masked
 from rlhf.sinks import Sink, Started, wanted
-
-FILE = "metrics.jsonl"
 
 
 class Tracker:
@@ -32,7 +30,7 @@ class Tracker:
         home: Path | None = None,
     ) -> None:
         """`home`: where `folder` will lie once the stage is over."""
-        self.path = folder / FILE
+        self.path = folder / METRICS
         self.screen = screen
         self._file = self.path.open("a", encoding="utf-8")
         self._start = time.time()
@@ -51,11 +49,16 @@ class Tracker:
         """Whether anyone else is told, so that what is made for them alone is worth its time."""
         return bool(self._sinks)
 
+    @property
+    def seconds(self) -> float:
+        """Since the stage began, without the time between an interruption and going on."""
+        return time.time() - self._start
+
     def log(self, metrics: Mapping[str, Any], step: int, steps: int | None = None) -> None:
         """Record numbers at a step; shown on screen when `steps`, the last step to come, is given."""
         self._step = step
         values = {key: _plain(value) for key, value in metrics.items()}
-        record = {"step": step, "time": round(time.time() - self._start, 3), **values}
+        record = {"step": step, "time": round(self.seconds, 3), **values}
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()
         if steps:

@@ -22,8 +22,9 @@ from typing import Any
 import psutil
 
 from benchmarks.reliability.trials import Bench, forked, run_recipe, suite
+from rlhf.artifact import METRICS
 from rlhf.memory import give_back
-from rlhf.tracking import FILE, Tracker
+from rlhf.tracking import Tracker
 
 SAMPLES = 60
 """Times that a run is looked at."""
@@ -55,7 +56,7 @@ class Held:
         give_back()
         process = psutil.Process()
         sizes = {path: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
-        metrics = sizes.pop(folder / FILE, 0)
+        metrics = sizes.pop(folder / METRICS, 0)
         memory, objects = process.memory_info().rss, sys.getallocatedblocks()
         return cls(step, memory, objects, process.num_fds(), sum(sizes.values()), metrics)
 

@@ -217,6 +217,8 @@ class TrackingConfig(Strict):
     """Track in MLflow, in each stage's folder unless MLFLOW_TRACKING_URI says otherwise."""
     trackio: bool = False
     """Track in trackio, in each stage's folder unless TRACKIO_DIR says otherwise."""
+    price_per_hour: float | None = Field(default=None, ge=0)
+    """What an hour on this machine costs, in any currency: the report tells what each stage cost."""
 
     @property
     def others(self) -> list[str]:

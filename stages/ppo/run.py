@@ -16,6 +16,7 @@ from rlhf.data.chat import encode_prompts
 from rlhf.data.records import Prompt
 from rlhf.errors import GuardError, RecipeError
 from rlhf.job import Job, check_some_left
+from rlhf.measures.trust import training_signs
 from rlhf.memory import spent_on
 from rlhf.rewards import Reward, WeightedSum
 from rlhf.roles import load as load_roles
@@ -73,7 +74,7 @@ def _look_at_reward(
     tracker: Tracker,
 ) -> None:
     """Say, or refuse to go on, when the reward looks easily gamed. Leaves the random state as it was."""
-    signs = [f"{name}: {sign}" for name, judge in judges.items() for sign in gate.training_signs(judge.metrics)]
+    signs = [f"{name}: {sign}" for name, judge in judges.items() for sign in training_signs(judge.metrics)]
     before = checkpoint.random_state()
     rollout = loop.rollout(prompts[:_PROBED])
     checkpoint.set_random_state(before)

@@ -37,6 +37,8 @@ def test_help_names_every_command() -> None:
         "run",
         "check",
         *(stage_kinds().keys() - {"evaluate"}),
+        "report",
+        "compare",
         "eval",
         "score",
         "chat",

@@ -5,6 +5,7 @@ import torch
 
 from rlhf import gate, text
 from rlhf.data.records import Prompt
+from rlhf.measures.trust import training_signs
 from rlhf.rewards import RuleReward
 from rlhf.rollout import Rollout
 from rlhf.weights import Weights
@@ -26,16 +27,18 @@ def asked():
         ({"accuracy": 0.7, "accuracy_stderr": 0.03, "length_correlation": -0.5}, "learn to be short"),
         ({"accuracy": 0.7, "length_correlation": 0.5}, "learn to be long"),
         ({"accuracy": 0.7, "ece": 0.3}, "calibration error 0.30"),
+        ({"accuracy": 0.7, "sure_accuracy": 0.7, "pairs": 200}, "30% of the held-out pairs are labelled otherwise"),
     ],
 )
 def test_what_training_measured(metrics: dict[str, float], words: str) -> None:
-    (sign,) = gate.training_signs(metrics)
+    (sign,) = training_signs(metrics)
     assert words in sign
 
 
 def test_a_sound_reward_and_an_unknown_one_raise_no_sign() -> None:
-    assert gate.training_signs({"accuracy": 0.7, "accuracy_stderr": 0.03, "length_correlation": 0.1, "ece": 0.02}) == []
-    assert gate.training_signs({}) == []
+    assert training_signs({"accuracy": 0.7, "accuracy_stderr": 0.03, "length_correlation": 0.1, "ece": 0.02}) == []
+    assert training_signs({"accuracy": 0.8, "sure_accuracy": 0.85, "pairs": 100}) == []  # three of twenty: by chance
+    assert training_signs({}) == []
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,8 @@ from rlhf.console import Screen
 from rlhf.errors import GuardError, RecipeError
 from rlhf.measures.frontier import frontier
 from rlhf.recipe import parse
+from rlhf.report.findings import findings
+from rlhf.report.run import read
 from rlhf.runner import run
 from rlhf.weights import Weights
 from stages.ppo.config import WatchConfig
@@ -287,6 +289,7 @@ def test_a_run_whose_scores_part_is_stopped(tmp_path: Path, capsys: pytest.Captu
     made = run(parse(raw), tmp_path, Screen(quiet=True))["ppo"]
     assert made.metrics["updates"] == 2
     assert "the judge does not follow" in capsys.readouterr().err
+    assert "The reward is being gamed" in {one.title for one in findings(read(made.folder.parent.parent))}
 
 
 def test_a_watch_remembers_its_best_and_last_looks_alone() -> None:

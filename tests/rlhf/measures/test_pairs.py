@@ -23,7 +23,13 @@ def test_metrics_by_hand() -> None:
     assert found["brier"] == pytest.approx((0.25**2 + 0.75**2 + 0.25**2 + 0.5**2) / 4)
     # bin of .75: three pairs, 2/3 right; bin of .5: one pair, half right
     assert found["ece"] == pytest.approx(0.75 * (0.75 - 2 / 3))
+    assert found["sure_accuracy"] == 1.0  # of one pair, a fifth of four: the first of the largest margin
     assert (found["pairs"], found["longer_wins"]) == (4, (1 + 0 + 0.5 + 1) / 4)
+
+
+def test_the_fifth_that_a_judge_is_surest_of() -> None:
+    rows = [row(1.0)] * 8 + [row(-3.0), row(2.0)]
+    assert metrics(rows)["sure_accuracy"] == 0.5
 
 
 def test_a_perfectly_calibrated_judge_has_no_calibration_error() -> None:

@@ -1,0 +1,41 @@
+"""Whether a reward model may be trusted, from what its own training measured on held-out pairs."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+ACCURACY_ERRORS = 2.0
+"""Held-out accuracy must lie above one half by this many standard errors."""
+LENGTH_CORRELATION = 0.4
+"""Of score and length over held-out answers: beyond it, length alone moves the score too much."""
+CALIBRATION_ERROR = 0.15
+"""Expected calibration error (Guo et al. 2017): beyond it, differences of scores do not mean what they say."""
+
+SURE_ACCURACY = 0.9
+"""Of the fifth of the held-out pairs whose scores are furthest apart, the share that must be labelled as they say."""
+
+
+def labels_are_doubtful(accuracy: float, pairs: float) -> bool:
+    """Whether labels disagree with a model where it is surest, by more than a standard error: `accuracy` is that of the
+    fifth of so many pairs."""
+    return accuracy + math.sqrt(accuracy * (1 - accuracy) / max(pairs / 5, 1)) < SURE_ACCURACY
+
+
+def training_signs(metrics: Mapping[str, Any]) -> list[str]:
+    """What a reward model's own held-out measures warn of; a model from outside has none."""
+    signs = []
+    accuracy, error = metrics.get("accuracy"), metrics.get("accuracy_stderr", 0.0)
+    if accuracy is not None and accuracy - ACCURACY_ERRORS * error <= 0.5:
+        signs.append(f"held-out accuracy {accuracy:.1%} ± {error:.1%} is not above chance")
+    correlation = metrics.get("length_correlation", 0.0)
+    if abs(correlation) > LENGTH_CORRELATION:
+        likes = "long" if correlation > 0 else "short"
+        signs.append(f"scores follow length (correlation {correlation:+.2f}): the policy will learn to be {likes}")
+    if metrics.get("ece", 0.0) > CALIBRATION_ERROR:
+        signs.append(f"calibration error {metrics['ece']:.2f}: how sure it is says little about how often it is right")
+    sure = metrics.get("sure_accuracy")
+    if sure is not None and labels_are_doubtful(sure, metrics["pairs"]):
+        signs.append(
+            f"where it is surest, {1 - sure:.0%} of the held-out pairs are labelled otherwise: many labels are wrong"
+        )
+    return signs

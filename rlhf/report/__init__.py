@@ -1,0 +1,10 @@
+"""The report of a run: one page that opens offline, in which every number says which line of which file it is from.
+
+number.py     a number with its source; sentences with numbers in them
+run.py        a run folder as plain values
+findings.py   what may be wrong, what it means and what to do: pure rules
+charts.py     figures for plotly
+graph.py      the stages and what they start from, drawn
+page.py       all of that as a page
+compare.py    several runs side by side
+"""

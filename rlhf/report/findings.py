@@ -1,0 +1,513 @@
+"""What may be wrong with a run: what was seen, what it means and what to do. Pure functions of a run, one a rule."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from rlhf.measures import headline, trust
+from rlhf.measures.frontier import Point, frontier, overoptimised
+from rlhf.report.number import Name, Number, Words, words
+from rlhf.report.run import Run, StageRun
+
+DROPPED = 0.05
+"""Share of the rows, or of the tokens, that may be lost."""
+ENTROPY_LEFT = 0.5
+"""Of the first rollout's entropy, what must be left."""
+FALLEN = 0.1
+"""By how much a share of finished answers, or a log-probability in nats, may fall."""
+OFF_TARGET = 1.5
+"""Times the KL that `rl.kl_target` asks for."""
+MEMORISED = 0.1
+"""By how much a reward model's accuracy on what it trains on may be above that on held-out pairs."""
+
+
+class Finding(NamedTuple):
+    """Something that a person should look at."""
+
+    stage: str
+    title: str
+    seen: Words
+    means: str
+    do: str
+
+    def line(self) -> str:
+        """In one line, for a screen."""
+        return f"{self.stage}: {self.title[0].lower()}{self.title[1:]} ({self.seen}): {self.do}"
+
+    def plain(self) -> dict[str, str]:
+        """For a machine."""
+        return {name: str(part) for name, part in self._asdict().items()}
+
+
+Rule = Callable[[Run], Iterable[Finding]]
+
+
+def findings(run: Run) -> list[Finding]:
+    """All that the rules find, the gravest first."""
+    return [found for rule in _RULES for found in rule(run)]
+
+
+def _above(number: Number | None, limit: float) -> bool:
+    return number is not None and number.value > limit
+
+
+def _below(number: Number | None, limit: float) -> bool:
+    return number is not None and number.value < limit
+
+
+def _error(stage: StageRun, *names: str) -> float:
+    """How far means may be apart by chance; infinite where nothing says how sure they are."""
+    errors = [stage.last(f"{name}_stderr") for name in names]
+    return headline.ERRORS * math.hypot(*(error.value if error else math.inf for error in errors))
+
+
+# ------------------------------------------------------------------------------------------------ is it better?
+
+
+def hacked(run: Run) -> Iterator[Finding]:
+    """The reward goes on rising while the judge that it was not trained on falls."""
+    for stage in run.kinds("ppo"):
+        if (best := best_look(stage)) is None:
+            continue
+        looks = {name: stage.series(f"heldout/{name}") for name in ("reward", "judge", "kl")}
+        at = looks["judge"].xs.index(best.step)
+        reward, said = looks["reward"].ys, looks["judge"].ys
+        gamed = min((i for i in range(at + 1, len(said)) if reward[i] > reward[at]), key=lambda i: said[i])
+        kept = stage.told("metrics", "best_rollout")
+        yield Finding(
+            stage.name,
+            "The reward is being gamed",
+            words(
+                "after rollout ",
+                looks["judge"].step(at),
+                ", at ",
+                looks["kl"].number(at, "nats"),
+                " nats, the held-out judge falls from ",
+                looks["judge"].number(at),
+                " to ",
+                looks["judge"].number(gamed),
+                " at rollout ",
+                looks["judge"].step(gamed),
+                ", while the reward rises from ",
+                looks["reward"].number(at),
+                " to ",
+                looks["reward"].number(gamed),
+            ),
+            "From there on the policy learns what its reward pays for, and not what is meant (over-optimisation). "
+            + (
+                "The policy of the judge's best look was kept."
+                if kept
+                else "What the stage left is the policy of the last rollout."
+            ),
+            "mend the reward; raise rl.kl_coef, or set rl.kl_budget near that KL"
+            + ("" if kept else "; set watch.keep_best: true"),
+        )
+
+
+def best_look(stage: StageRun) -> Point | None:
+    """The look after which more reward was worth less, if there is one."""
+    return overoptimised(frontier(line.values for line in stage.lines))
+
+
+def seen_by_the_reward_alone(run: Run) -> Iterator[Finding]:
+    if (stage := run.evaluation) is None:
+        return
+    lows = {judge: stage.last(f"{judge}_win_rate_low") for judge in headline.JUDGES}
+    mine = lows.pop("reward")
+    others = [judge for judge, low in lows.items() if low]
+    if _above(mine, 0.5) and others and not any(_above(lows[judge], 0.5) for judge in others):
+        yield Finding(
+            stage.name,
+            "Only the reward that it was trained on sees an improvement",
+            words(
+                headline.JUDGES["reward"],
+                " calls it better on ",
+                stage.last("reward_win_rate", "percent"),
+                " of prompts, ",
+                headline.JUDGES[others[0]],
+                " on ",
+                stage.last(f"{others[0]}_win_rate", "percent"),
+            ),
+            "That reward may have been gamed.",
+            "read the samples with the highest reward; raise rl.kl_coef; train the reward model on such answers",
+        )
+
+
+def not_better(run: Run) -> Iterator[Finding]:
+    if (stage := run.evaluation) is None:
+        return
+    for judge in headline.JUDGES:
+        low, high = (stage.last(f"{judge}_win_rate_{end}", "percent") for end in ("low", "high"))
+        if low is None or high is None or low.value > 0.5:
+            continue
+        worse = high.value < 0.5
+        yield Finding(
+            stage.name,
+            f"It is {'worse' if worse else 'not clearly better'} to {headline.JUDGES[judge]}",
+            words("the policy wins ", stage.last(f"{judge}_win_rate", "percent"), " (", low, " to ", high, ")"),
+            "Training made answers worse to this judge."
+            if worse
+            else "A coin could have decided: the interval has one half in it.",
+            "look at the samples sorted by score change; train an earlier or a weaker policy"
+            if worse
+            else "evaluate more prompts (max_prompts); train longer, or on more data",
+        )
+
+
+def prompting_does_as_well(run: Run) -> Iterator[Finding]:
+    if (stage := run.evaluation) is None:
+        return
+    for judge in headline.JUDGES:
+        if _below(stage.last(f"{judge}_win_rate_over_prompted_low"), 0.5):
+            yield Finding(
+                stage.name,
+                "A prompt does as well",
+                words(
+                    "to ",
+                    headline.JUDGES[judge],
+                    " the policy wins ",
+                    stage.last(f"{judge}_win_rate_over_prompted", "percent"),
+                    " against a model that was only told what to do",
+                ),
+                "What was trained may be had without training.",
+                "ship the prompt; or train from the prompted model's answers (sample, then sft)",
+            )
+
+
+def llm_is_unsure(run: Run) -> Iterator[Finding]:
+    if (stage := run.evaluation) is None:
+        return
+    if _above(flips := stage.last("llm_flips", "percent"), headline.FLIPS):
+        yield Finding(
+            stage.name,
+            "The LLM's verdict turns with the order of the answers",
+            words("in ", flips, " of the pairs"),
+            "It sees little between them; such pairs count as ties.",
+            "ask a stronger llm_judge.model, or say in llm_judge.prompt what better means",
+        )
+    if _above(unread := stage.last("llm_unread", "percent"), 0.0):
+        yield Finding(
+            stage.name,
+            "Verdicts of the LLM cannot be read",
+            words(unread, " of them, which count as ties"),
+            "It does not end with [[A]], [[B]] or [[C]].",
+            "say so in llm_judge.prompt, or ask a stronger llm_judge.model",
+        )
+
+
+# ------------------------------------------------------------------------------------------------ the policy
+
+
+def chosen_falls(run: Run) -> Iterator[Finding]:
+    """Chosen answers become less likely while the margin grows (Pal et al. 2024; Razin et al. 2024)."""
+    for stage in run.kinds("dpo", "simpo", "cpo", "orpo"):
+        chosen = stage.series("logps/chosen")
+        margin = next((s for name in ("rewards/margins", "margins") if (s := stage.series(name)).lines), None)
+        if margin is None or len(chosen.lines) < 2 or len(margin.lines) < 2:
+            continue
+        if chosen.ys[-1] < chosen.ys[0] - FALLEN and margin.ys[-1] > margin.ys[0]:
+            yield Finding(
+                stage.name,
+                "Chosen answers become less likely",
+                words(
+                    "chosen log-probability falls from ",
+                    chosen.number(0),
+                    " to ",
+                    chosen.number(-1),
+                    " nats while the margin rises from ",
+                    margin.number(0),
+                    " to ",
+                    margin.number(-1),
+                ),
+                "The margin grows because rejected answers fall faster; probability goes to answers that nobody rated.",
+                f"raise the SFT term (sft_coef{_now(stage, 'sft_coef')}), or raise beta{_now(stage, 'beta')}"
+                if stage.kind != "orpo"
+                else f"lower odds_coef{_now(stage, 'odds_coef')}, which leaves more to the SFT term",
+            )
+
+
+def _now(stage: StageRun, key: str) -> str:
+    value = stage.settings.get(key)
+    return "" if value is None else f", now {value:g}"
+
+
+def length_drifts(run: Run) -> Iterator[Finding]:
+    means = "Length may be what the judges see, and not quality."
+    do = "compare answers of one length; add a reward for length, or raise rl.kl_coef; for DPO, losses: sigmoid_norm"
+    stage = run.evaluation
+    drift = stage.last("length_drift", "percent") if stage else None
+    if stage and drift:
+        if abs(drift.value) > headline.LONGER:
+            before, after = (stage.last(f"{side}_tokens") for side in ("baseline", "policy"))
+            yield Finding(
+                stage.name, "Answers change in length", words("from ", before, " tokens to ", after), means, do
+            )
+        return
+    for one in run.kinds("ppo"):
+        length = one.series("response_length")
+        if len(length.lines) > 1 and abs(length.ys[-1] / length.ys[0] - 1) > headline.LONGER:
+            seen = words("from ", length.number(0), " tokens to ", length.number(-1))
+            yield Finding(one.name, "Answers change in length", seen, means, do)
+
+
+def finishes_less(run: Run) -> Iterator[Finding]:
+    do = "raise max_new_tokens, or set rl.missing_stop_score below the worst score so that cutting short is paid for"
+    for stage in run.kinds("ppo"):
+        done = stage.series("finished")
+        if len(done.lines) > 1 and done.ys[-1] < done.ys[0] - FALLEN:
+            yield Finding(
+                stage.name,
+                "Fewer answers come to an end",
+                words("finished answers fall from ", done.number(0, "percent"), " to ", done.number(-1, "percent")),
+                "The policy has learned to go on until it is cut.",
+                do,
+            )
+    stage = run.evaluation
+    if stage and _below(finished := stage.last("policy_finished", "percent"), 1 - headline.CUT):
+        yield Finding(
+            stage.name,
+            "Answers are cut short",
+            words("only ", finished, " end within max_new_tokens"),
+            "Judges see half an answer.",
+            do,
+        )
+
+
+def entropy_collapses(run: Run) -> Iterator[Finding]:
+    for stage in run.kinds("ppo"):
+        entropy = stage.series("entropy")
+        if len(entropy.lines) > 1 and entropy.ys[-1] < ENTROPY_LEFT * entropy.ys[0]:
+            yield Finding(
+                stage.name,
+                "Entropy collapses",
+                words("from ", entropy.number(0), " to ", entropy.number(-1), " nats a token"),
+                "The policy says nearly the same every time, and finds nothing new.",
+                "raise rl.kl_coef or rl.entropy_coef, lower train.lr, or stop earlier (watch)",
+            )
+
+
+def kl_passes(run: Run) -> Iterator[Finding]:
+    for stage in run.kinds("ppo"):
+        kl, budget, target = stage.series("kl"), stage.setting("rl", "kl_budget"), stage.setting("rl", "kl_target")
+        limit, room, name = (budget, 1.0, "kl_budget") if budget else (target, OFF_TARGET, "kl_target")
+        if kl.lines and limit and kl.ys[-1] > room * limit.value:
+            last = words(
+                "the last rollout is ", kl.number(-1, "nats"), f" nats from the reference, rl.{name} is ", limit
+            )
+            yield Finding(
+                stage.name,
+                "KL is above what was asked for",
+                last,
+                "The stage ended there." if budget else "The policy is further from its parent than meant.",
+                "raise rl.kl_coef, or lower train.lr" + ("" if budget else "; shorten rl.kl_horizon"),
+            )
+
+
+def alike(run: Run) -> Iterator[Finding]:
+    stage = run.evaluation
+    if stage is None:
+        return
+    now, before = (stage.last(f"{side}_distinct_2", "percent") for side in ("policy", "baseline"))
+    if now and before and now.value < headline.ALIKE * before.value:
+        yield Finding(
+            stage.name,
+            "Answers are more alike than before",
+            words("distinct pairs of words fall from ", before, " to ", now),
+            "The policy has found a phrase that pays.",
+            "raise rl.kl_coef or rl.entropy_coef; train on more prompts",
+        )
+    copied, was = (stage.last(f"{side}_copied", "percent") for side in ("policy", "baseline"))
+    if copied and copied.value > headline.COPIED + (was.value if was else 0):
+        yield Finding(
+            stage.name,
+            "Answers repeat training data word for word",
+            words(copied, " of the answers do"),
+            "It has memorised examples, which may hold what should not be told.",
+            "train fewer epochs; drop duplicates (data.duplicates: drop)",
+        )
+
+
+def refuses_otherwise(run: Run) -> Iterator[Finding]:
+    for stage in run.kinds("evaluate"):
+        for name, does in (("over", "refuses safe prompts"), ("under", "answers unsafe prompts")):
+            now, before = (stage.last(f"{side}_{name}_refusal", "percent") for side in ("policy", "baseline"))
+            error = _error(stage, *(f"{side}_{name}_refusal" for side in ("policy", "baseline")))
+            if now and before and now.value - before.value > error:
+                yield Finding(
+                    stage.name,
+                    f"It {does} more often than before",
+                    words("from ", before, " to ", now),
+                    "Training moved what it refuses, which nobody may have asked for.",
+                    "add examples of such prompts to the data, of both kinds",
+                )
+
+
+# ------------------------------------------------------------------------------------------------ the reward model
+
+
+def reward_is_doubtful(run: Run) -> Iterator[Finding]:
+    """What the gate looks at, of each reward model on held-out pairs of its own and of an evaluation."""
+    for stage, prefix in _judged(run):
+        accuracy, error = (stage.last(f"{prefix}{name}", "percent") for name in ("accuracy", "accuracy_stderr"))
+        if accuracy and error and accuracy.value - trust.ACCURACY_ERRORS * error.value <= 0.5:
+            yield Finding(
+                stage.name,
+                "The reward model is no better than chance",
+                words("held-out accuracy ", accuracy, " ± ", error),
+                "What is trained on it is trained on noise.",
+                "look at the pairs (rlhf data inspect), train on more of them, or from a larger model",
+            )
+        follows = stage.last(f"{prefix}length_correlation", "signed")
+        if follows and abs(follows.value) > trust.LENGTH_CORRELATION:
+            likes = "long" if follows.value > 0 else "short"
+            yield Finding(
+                stage.name,
+                "Scores follow length",
+                words("correlation ", follows),
+                f"A policy that maximises this reward learns to be {likes}.",
+                "balance the pairs by length, or take longer and shorter answers as chosen alike",
+            )
+        if _above(ece := stage.last(f"{prefix}ece"), trust.CALIBRATION_ERROR):
+            yield Finding(
+                stage.name,
+                "The reward model is badly calibrated",
+                words("calibration error ", ece, ", Brier score ", stage.last(f"{prefix}brier")),
+                "How sure it is says little about how often it is right; wrong labels do that, and memorised ones.",
+                "check labels (rlhf data inspect); train fewer epochs",
+            )
+
+
+def labels_are_noisy(run: Run) -> Iterator[Finding]:
+    for stage, prefix in _judged(run):
+        sure = stage.last(f"{prefix}sure_accuracy", "percent")
+        pairs = stage.last(f"{prefix}pairs", "count")
+        if sure and pairs and trust.labels_are_doubtful(sure.value, pairs.value):
+            yield Finding(
+                stage.name,
+                "Labels are probably wrong",
+                words("of the fifth of the pairs that it is surest of, only ", sure, " are labelled as it says"),
+                "Where a model is surest it should hardly err: about so many labels are flipped as it misses there.",
+                "look at the pairs that it sees the other way round (rlhf data inspect --reward-model), and mend them",
+            )
+
+
+def memorises(run: Run) -> Iterator[Finding]:
+    for stage in run.kinds("reward"):
+        seen, unseen = stage.last("accuracy", "percent"), stage.told("metrics", "accuracy", style="percent")
+        error = stage.told("metrics", "accuracy_stderr")
+        gap = seen.value - unseen.value if seen and unseen else 0
+        if error and gap > max(MEMORISED, headline.ERRORS * error.value):
+            yield Finding(
+                stage.name,
+                "The reward model memorises its pairs",
+                words("accuracy ", seen, " in training, ", unseen, " on held-out pairs"),
+                "It has learned these pairs, wrong labels included, more than what makes an answer better.",
+                "train fewer epochs, at a lower train.lr, or on more pairs",
+            )
+
+
+def _judged(run: Run) -> Iterator[tuple[StageRun, str]]:
+    """Stages that measured reward models, and what the names of the numbers begin with."""
+    for stage in run.kinds("reward"):
+        yield stage, ""
+    for stage in run.kinds("evaluate"):
+        yield from ((stage, f"{judge}_") for judge in ("reward", "held_out") if stage.last(f"{judge}_accuracy"))
+
+
+# ------------------------------------------------------------------------------------------------ losses and data
+
+
+def overfits(run: Run) -> Iterator[Finding]:
+    for stage in run.kinds("evaluate"):
+        names = [f"{model}_{split}loss" for split in ("train_", "") for model in ("baseline", "policy")]
+        seen_before, seen, unseen_before, unseen = (stage.last(name) for name in names)
+        if not (seen_before and seen and unseen_before and unseen):
+            continue
+        train, held_out = (_error(stage, *names[i : i + 2]) for i in (0, 2))
+        if seen_before.value - seen.value > train and unseen.value - unseen_before.value > held_out:
+            yield Finding(
+                stage.name,
+                "It over-fits",
+                words(
+                    "loss rose on held-out demonstrations (",
+                    unseen_before,
+                    " to ",
+                    unseen,
+                    ") and fell on those beside them (",
+                    seen_before,
+                    " to ",
+                    seen,
+                    ")",
+                ),
+                "It learns these examples by heart.",
+                "train fewer epochs, at a lower train.lr, with a smaller backend.r, or on more examples",
+            )
+
+
+def forgets(run: Run) -> Iterator[Finding]:
+    for stage in run.kinds("evaluate"):
+        for key in stage.lines[-1].values:
+            if not key.startswith("forgetting/") or key.endswith("_stderr"):
+                continue
+            lost, error = stage.last(key, "signed"), stage.last(f"{key}_stderr")
+            if lost and error and lost.value > max(headline.FORGOTTEN, headline.ERRORS * error.value):
+                what = key.removeprefix("forgetting/").replace("_", " ")
+                yield Finding(
+                    stage.name,
+                    f"Its loss on held-out {what} rose",
+                    words("by ", lost, " ± ", error, " nats a token"),
+                    "Forgotten, or unlearned on purpose: preferences and rewards pull away from what was imitated."
+                    if what in {one.name for one in run.stages}
+                    else "Text of no task has become less likely: it has forgotten some of what it knew.",
+                    "raise rl.kl_coef or sft_coef, lower train.lr, or mix general text into the data (data.mix)",
+                )
+
+
+def rows_are_lost(run: Run) -> Iterator[Finding]:
+    for stage in run.stages:
+        for what, books in stage.record.get("data", {}).items():
+            if not isinstance(books, dict) or not books.get("rows"):
+                continue
+            rows = stage.told("data", what, "rows", style="count")
+            for reason in books.get("dropped", {}):
+                lost = stage.told("data", what, "dropped", reason, style="count")
+                if lost and rows and lost.value > DROPPED * rows.value:
+                    yield Finding(
+                        stage.name,
+                        "Many rows are dropped",
+                        words(lost, " of ", rows, " rows: ", Name(reason)),
+                        "What is left may be another kind of data than what you gave.",
+                        "rlhf data inspect lists them; raise data.max_length where they are too long",
+                    )
+            tokens = books.get("tokens", {})
+            if tokens.get("cut", 0) > DROPPED * sum(tokens.values()):
+                cut = stage.told("data", what, "tokens", "cut", style="count")
+                yield Finding(
+                    stage.name,
+                    "Many tokens are cut off",
+                    words(cut, " tokens do not fit into data.max_length"),
+                    "Prompts lose their beginning.",
+                    "raise data.max_length",
+                )
+
+
+_RULES: tuple[Rule, ...] = (
+    hacked,
+    seen_by_the_reward_alone,
+    not_better,
+    prompting_does_as_well,
+    reward_is_doubtful,
+    labels_are_noisy,
+    memorises,
+    chosen_falls,
+    length_drifts,
+    finishes_less,
+    entropy_collapses,
+    kl_passes,
+    alike,
+    refuses_otherwise,
+    overfits,
+    forgets,
+    rows_are_lost,
+    llm_is_unsure,
+)

@@ -1,0 +1,68 @@
+"""Runs side by side."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from rlhf.cli import app
+from rlhf.report.compare import compare, write
+from tests.rlhf.report import runs
+from tests.rlhf.report.tracing import Page, check_figures, check_numbers, look_up
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("runs")
+    return [runs.whole(folder / "good", judge=(1.0, 1.5, 2.0)), runs.whole(folder / "bad", better=-1.0, seed=3)]
+
+
+def test_settings_that_differ_are_told_and_no_others(two: list[Path], tmp_path: Path) -> None:
+    assert compare(two).settings == {}
+    other = shutil.copytree(two[0], tmp_path / "other")
+    lock = other / "recipe.lock.yaml"
+    lock.write_text(
+        lock.read_text().replace("kl_coef: 0.05", "kl_coef: 0.1\n      kl_target: 6.0\n    watch: {every: 2}")
+    )
+    told = compare([two[0], other]).settings
+    assert told == {"ppo.rl.kl_coef": [0.05, 0.1], "ppo.rl.kl_target": [None, 6.0], "ppo.watch": [None, "given"]}
+
+
+def test_numbers_come_with_their_intervals(two: list[Path]) -> None:
+    found = compare(two)
+    better, worse = found.numbers["preferred to its baseline by the rule"]
+    assert better and worse and better.value.value > 0.9 > 0.1 > worse.value.value
+    rate = look_up(two[0], "stages/evaluate/metrics.jsonl#/0/gold_win_rate_low")
+    assert better.plain["low"] == rate and " to " in str(better.said)
+    assert found.plain()["numbers"]["KL, nats an answer"][0].keys() == {"value", "error"}
+
+
+def test_the_page_can_be_followed(two: list[Path], tmp_path: Path) -> None:
+    write(compare(two), tmp_path / "page.html")
+    page = Page((tmp_path / "page.html").read_text("utf-8"))
+    assert check_numbers(page, two) > 15
+    assert check_figures(page, two) == 4  # reward and judge of both
+
+
+def test_on_a_screen_and_for_a_machine(two: list[Path], tmp_path: Path) -> None:
+    html = tmp_path / "page.html"
+    done = CliRunner().invoke(app, ["compare", *map(str, two), "--html", str(html), "--json"])
+    assert done.exit_code == 0 and html.is_file()
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["runs"] == [str(run) for run in two] and told["page"] == str(html)
+    assert any(one["title"] == "It is worse to the rule" for one in told["warnings"][1])
+    assert "It is worse to the rule".lower() in done.stderr.lower().replace("\n", " ")
+
+
+def test_one_run_is_not_side_by_side(two: list[Path]) -> None:
+    assert CliRunner().invoke(app, ["compare", str(two[0])]).exit_code == 2
+
+
+def test_the_report_command(two: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "elsewhere.html"
+    done = CliRunner().invoke(app, ["report", str(two[1]), "--out", str(out), "--json"])
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert done.exit_code == 0 and told["report"] == str(out) and out.is_file()
+    assert {one["stage"] for one in told["warnings"]} >= {"ppo", "evaluate"}

@@ -1,0 +1,165 @@
+"""Each rule on a run where it holds, and on one where it does not."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlhf.report.findings import Finding, findings
+from rlhf.report.run import read
+from tests.rlhf.report import runs
+
+
+def found(run: Path) -> dict[str, Finding]:
+    return {one.title: one for one in findings(read(run))}
+
+
+def lines(**series: list[float]) -> list[dict[str, Any]]:
+    """Lines of metrics, one a step."""
+    count = len(next(iter(series.values())))
+    names = {name: name.replace("__", "/") for name in series}
+    return [{"step": i + 1, **{names[name]: values[i] for name, values in series.items()}} for i in range(count)]
+
+
+STAGES: list[tuple[str, str, dict[str, Any], dict[str, Any], dict[str, Any]]] = [
+    # title, kind of stage, what is seen, the same without cause, settings
+    (
+        "Chosen answers become less likely",
+        "dpo",
+        {"logps__chosen": [-20.0, -25.0], "rewards__margins": [0.0, 1.0]},
+        {"logps__chosen": [-20.0, -20.05], "rewards__margins": [0.0, 1.0]},
+        {"sft_coef": 0.0, "beta": 0.1},
+    ),
+    (
+        "Answers change in length",
+        "ppo",
+        {"response_length": [20.0, 30.0]},
+        {"response_length": [20.0, 24.0]},
+        {},
+    ),
+    ("Fewer answers come to an end", "ppo", {"finished": [0.9, 0.7]}, {"finished": [0.9, 0.85]}, {}),
+    ("Entropy collapses", "ppo", {"entropy": [1.0, 0.4]}, {"entropy": [1.0, 0.6]}, {}),
+    ("KL is above what was asked for", "ppo", {"kl": [0.0, 9.0]}, {"kl": [0.0, 7.0]}, {"rl": {"kl_budget": 8.0}}),
+    ("KL is above what was asked for", "ppo", {"kl": [0.0, 9.0]}, {"kl": [0.0, 8.0]}, {"rl": {"kl_target": 5.5}}),
+]
+
+
+@pytest.mark.parametrize(("title", "kind", "bad", "good", "settings"), STAGES)
+def test_of_curves(tmp_path: Path, title: str, kind: str, bad: Any, good: Any, settings: Any) -> None:
+    warned = found(runs.only(tmp_path / "bad", kind, lines(**bad), settings))
+    assert title in warned
+    assert title not in found(runs.only(tmp_path / "good", kind, lines(**good), settings))
+
+
+def test_a_finding_says_what_was_seen_and_what_to_do(tmp_path: Path) -> None:
+    bad = lines(logps__chosen=[-20.0, -25.0], rewards__margins=[0.0, 1.0])
+    (one,) = found(runs.only(tmp_path / "bad", "dpo", bad, {"sft_coef": 0.0, "beta": 0.1})).values()
+    assert one.line() == (
+        "dpo: chosen answers become less likely (chosen log-probability falls from −20.00 to −25.00 nats while the "
+        "margin rises from 0.00 to 1.00): raise the SFT term (sft_coef, now 0), or raise beta, now 0.1"
+    )
+
+
+MEANS = ("policy_loss", "baseline_loss", "policy_train_loss", "baseline_train_loss", "baseline_over_refusal")
+NO_ERROR = {f"{name}_stderr": 0.0 for name in MEANS}
+EVALUATIONS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    ("It is worse to the rule", {"gold_win_rate": 0.3, "low": 0.2, "high": 0.4}, {"low": 0.51}),
+    ("It is not clearly better to the rule", {"low": 0.45, "high": 0.6}, {"low": 0.51, "high": 0.6}),
+    (
+        "A prompt does as well",
+        {"gold_win_rate_over_prompted": 0.5, "gold_win_rate_over_prompted_low": 0.4},
+        {"gold_win_rate_over_prompted": 0.7, "gold_win_rate_over_prompted_low": 0.6},
+    ),
+    (
+        "Only the reward that it was trained on sees an improvement",
+        {"low": 0.4, "reward_win_rate": 0.9, "reward_win_rate_low": 0.8, "reward_win_rate_high": 0.95},
+        {"low": 0.6, "reward_win_rate": 0.9, "reward_win_rate_low": 0.8, "reward_win_rate_high": 0.95},
+    ),
+    ("Answers change in length", {"length_drift": -0.3}, {"length_drift": 0.2}),
+    ("Answers are cut short", {"policy_finished": 0.8}, {"policy_finished": 0.95}),
+    (
+        "Answers are more alike than before",
+        {"policy_distinct_2": 0.2, "baseline_distinct_2": 0.4},
+        {"policy_distinct_2": 0.3, "baseline_distinct_2": 0.4},
+    ),
+    ("Answers repeat training data word for word", {"policy_copied": 0.2}, {"policy_copied": 0.04}),
+    (
+        "It refuses safe prompts more often than before",
+        {"policy_over_refusal": 0.4, "baseline_over_refusal": 0.1, "policy_over_refusal_stderr": 0.05} | NO_ERROR,
+        {"policy_over_refusal": 0.4, "baseline_over_refusal": 0.1, "policy_over_refusal_stderr": 0.2} | NO_ERROR,
+    ),
+    (
+        "It over-fits",
+        {"policy_loss": 2.0, "baseline_loss": 1.5, "policy_train_loss": 0.5, "baseline_train_loss": 1.4} | NO_ERROR,
+        {"policy_loss": 2.0, "baseline_loss": 1.5, "policy_train_loss": 1.9, "baseline_train_loss": 1.4} | NO_ERROR,
+    ),
+    (
+        "Its loss on held-out general text rose",
+        {"forgetting/general_text": 0.2, "forgetting/general_text_stderr": 0.05},
+        {"forgetting/general_text": 0.2, "forgetting/general_text_stderr": 0.15},
+    ),
+    ("The LLM's verdict turns with the order of the answers", {"llm_flips": 0.4}, {"llm_flips": 0.1}),
+    ("Verdicts of the LLM cannot be read", {"llm_unread": 0.02}, {"llm_unread": 0.0}),
+    (
+        "The reward model is no better than chance",
+        {"reward_accuracy": 0.55, "reward_accuracy_stderr": 0.03},
+        {"reward_accuracy": 0.6, "reward_accuracy_stderr": 0.03},
+    ),
+    (
+        "Scores follow length",
+        {"reward_accuracy": 0.7, "reward_length_correlation": -0.5},
+        {"reward_accuracy": 0.7, "reward_length_correlation": 0.3},
+    ),
+    (
+        "The reward model is badly calibrated",
+        {"reward_accuracy": 0.7, "reward_ece": 0.2, "reward_brier": 0.3},
+        {"reward_accuracy": 0.7, "reward_ece": 0.1, "reward_brier": 0.2},
+    ),
+    (
+        "Labels are probably wrong",
+        {"reward_accuracy": 0.7, "reward_pairs": 200, "reward_sure_accuracy": 0.75},
+        {"reward_accuracy": 0.7, "reward_pairs": 200, "reward_sure_accuracy": 0.95},
+    ),
+]
+
+
+@pytest.mark.parametrize(("title", "bad", "good"), EVALUATIONS)
+def test_of_an_evaluation(tmp_path: Path, title: str, bad: dict[str, Any], good: dict[str, Any]) -> None:
+    def evaluated(name: str, numbers: dict[str, Any]) -> dict[str, Finding]:
+        rate = {"gold_win_rate": 0.6, "gold_win_rate_low": 0.55, "gold_win_rate_high": 0.7, "gold_win_rate_ties": 0.0}
+        ends = {f"gold_win_rate_{end}": numbers.pop(end) for end in ("low", "high") if end in numbers}
+        line = {"step": 0, "prompts": 100, **rate, **ends, **numbers}
+        return found(runs.only(tmp_path / name, "evaluate", [line]))
+
+    assert title in evaluated("bad", dict(bad))
+    assert title not in evaluated("good", dict(good))
+
+
+def test_a_gamed_reward_is_named_with_its_place(tmp_path: Path) -> None:
+    one = found(runs.whole(tmp_path / "bad", judge=(1.0, 1.6, 2.0, 1.4, 0.8)))["The reward is being gamed"]
+    assert str(one.seen) == (
+        "after rollout 2, at 3.0 nats, the held-out judge falls from 2.00 to 0.80 at rollout 4, while the reward rises "
+        "from 0.80 to 1.60"
+    )
+    assert "was kept" in one.means and "rl.kl_coef" in one.do
+    assert "The reward is being gamed" not in found(runs.whole(tmp_path / "good", judge=(1.0, 1.6, 2.0, 2.1, 2.2)))
+
+
+def test_a_reward_model_that_memorises(tmp_path: Path) -> None:
+    train = [{"step": 1, "accuracy": 0.6}, {"step": 9, "accuracy": 0.95}]
+    for name, accuracy in (("bad", 0.7), ("good", 0.9)):
+        held_out = {"accuracy": accuracy, "accuracy_stderr": 0.03}
+        warned = found(runs.only(tmp_path / name, "reward", train, metrics=held_out))
+        assert ("The reward model memorises its pairs" in warned) == (name == "bad")
+
+
+@pytest.mark.parametrize("lost", [2, 20])
+def test_lost_rows_and_tokens(tmp_path: Path, lost: int) -> None:
+    books = {**runs.LEDGER, "dropped": {"longer than 192 tokens": lost}, "tokens": {"trained": 100, "cut": lost // 2}}
+    warned = found(runs.only(tmp_path / "run", "sft", [{"step": 1, "loss": 1.0}], data={"train": books}))
+    assert ("Many rows are dropped" in warned) == ("Many tokens are cut off" in warned) == (lost == 20)
+
+
+def test_a_sound_run_has_no_warning(tmp_path: Path) -> None:
+    quiet = runs.only(tmp_path / "run", "sft", [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.5}])
+    assert findings(read(quiet)) == []

@@ -1,0 +1,163 @@
+"""The page of a run: each number can be followed to its file, nothing comes from outside, what others wrote is text."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlhf.cli import _report
+from rlhf.console import Screen
+from rlhf.errors import ArtifactError
+from rlhf.report.page import write
+from tests.rlhf.report import runs
+from tests.rlhf.report.tracing import Page, check_figures, check_numbers, check_text, look_up, resources
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Page, str]:
+    run = runs.whole(tmp_path_factory.mktemp("runs") / "whole", tracking={"price_per_hour": 2.5})
+    text = write(run)[0].read_text("utf-8")
+    return run, Page(text), text
+
+
+def test_every_number_is_what_stands_where_it_says(made: tuple[Path, Page, str]) -> None:
+    run, page, _ = made
+    assert check_numbers(page, [run]) > 300  # each sample has a dozen
+
+
+def test_every_figure_is_what_stands_where_it_says(made: tuple[Path, Page, str]) -> None:
+    run, page, _ = made
+    assert check_figures(page, [run]) > 15
+
+
+@pytest.mark.parametrize("finished", ["lora"], indirect=True)
+def test_the_report_of_a_real_run_can_be_followed_too(finished: Any) -> None:
+    _, folder, _ = finished
+    run = folder / "lora" if (folder / "lora").is_dir() else next(folder.glob("*/recipe.lock.yaml")).parent
+    page = Page(write(run, run.parent / "report.html")[0].read_text("utf-8"))
+    assert check_numbers(page, [run]) > 50 and check_figures(page, [run]) > 5
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("80.2 %", 0.8025),
+        ("1,899", 1899),
+        ("−0.65", -0.6489),
+        ("−2.5\u202f%", -0.0247),
+        ("1.50 GiB", 3 * 2**29),
+        ("2 min", 110.25),
+        ("1.79e−08", 1.788e-8),
+        ("+0.21", 0.206),
+    ],
+)
+def test_the_test_reads_what_the_page_writes(text: str, value: float) -> None:
+    check_text(text, value)
+    with pytest.raises(AssertionError):
+        check_text(text, value * 1.4)
+
+
+def test_a_number_without_a_source_or_with_another_value_is_found(made: tuple[Path, Page, str]) -> None:
+    run, _, text = made
+    with pytest.raises(AssertionError, match="does not say where it is from"):
+        check_numbers(Page(text.replace("<h2>Warnings</h2>", "<h2>7 warnings</h2>")), [run])
+    rate = look_up(run, "stages/evaluate/metrics.jsonl#/0/gold_win_rate")
+    assert f'data-value="{rate!r}"' in text
+    with pytest.raises(AssertionError):
+        check_numbers(Page(text.replace(f'data-value="{rate!r}"', 'data-value="0.123"')), [run])
+    with pytest.raises(AssertionError):
+        check_figures(Page(text.replace('"y":[0.4,0.8', '"y":[0.5,0.8')), [run])
+
+
+def test_nothing_comes_from_outside_and_plotly_is_there_once(made: tuple[Path, Page, str]) -> None:
+    _, page, text = made
+    assert list(resources(page)) == []
+    assert text.count("plotly.js v") == 1
+    assert page.scripts == 2 + len(page.figures)  # what an answer says is none
+
+
+def test_what_others_wrote_is_text(made: tuple[Path, Page, str]) -> None:
+    _, page, text = made
+    said = [words for words, around in page.texts if any("text" in s.get("class", "").split() for _, s in around)]
+    assert any(words.startswith("</script><script>window.hacked") for words in said)
+    assert "<img src=x" not in text
+
+
+def test_it_says_what_a_person_asks_first(made: tuple[Path, Page, str]) -> None:
+    _, page, _ = made
+    words = " ".join(text for text, _ in page.texts)
+    assert "ppo is better than sft" in words.replace("  ", " ")
+    for wanted in ("The reward is being gamed", "base model", "ab" * 6, "cost", "Reliability of reward"):
+        assert wanted in words
+    marked = [f for f in page.figures if f["layout"].get("shapes")]
+    assert [shape["x0"] for shape in marked[0]["layout"]["shapes"]] == [2]
+
+
+def test_it_is_fast_and_light(made: tuple[Path, Page, str]) -> None:
+    run, _, _ = made
+    start = time.process_time()
+    write(run)
+    assert time.process_time() - start < 2
+    heavy = ("torch", "transformers", "pandas", "numpy", "wandb")
+    code = f"import sys; from pathlib import Path; from rlhf.report.page import write; write(Path({str(run)!r})); "
+    code += f"print([m for m in {heavy!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_run_that_was_stopped_has_a_report(tmp_path: Path) -> None:
+    """One stage has finished, one has logged two lines and half of a third, one has not begun."""
+    done = runs.stage(tmp_path / "half", "sft", "sft", [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.5}])
+    begun = tmp_path / "half" / "stages" / ".ppo.partial"
+    begun.mkdir()
+    lines = [json.dumps({"step": s, "time": 1.0 * s, "score": 0.1 * s, "kl": 0.2 * s}) for s in (1, 2)]
+    (begun / "metrics.jsonl").write_text("\n".join([*lines, '{"step": 3, "sc']))
+    later = {
+        "ppo": {"stage": "ppo", "model": runs.of("sft")},
+        "evaluate": {"stage": "evaluate", "policy": runs.of("ppo")},
+    }
+    run = runs.recipe(tmp_path / "half", {"sft": done, **later})
+    page = Page(write(run)[0].read_text("utf-8"))
+    words = " ".join(text for text, _ in page.texts)
+    assert "unfinished" in words and "not run" in words and "Nothing says yet" in words
+    assert check_figures(page, [run]) >= 3
+    check_numbers(page, [run])
+
+
+def test_a_damaged_artifact_is_told(tmp_path: Path) -> None:
+    run = runs.only(tmp_path / "bad", "sft", [{"step": 1, "loss": 1.0}])
+    path = run / "stages" / "sft" / "artifact.json"
+    path.write_text(path.read_text().replace('"sft"', '"tfs"', 1))
+    words = " ".join(text for text, _ in Page(write(run)[0].read_text("utf-8")).texts)
+    assert "damaged" in words
+
+
+def test_a_folder_of_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"no recipe\.lock\.yaml.*runs/quickstart"):
+        write(tmp_path)
+
+
+def test_a_page_does_not_follow_a_link(tmp_path: Path) -> None:
+    run, other = runs.only(tmp_path / "run", "sft", [{"step": 1, "loss": 1.0}]), tmp_path / "other"
+    other.write_text("mine")
+    (run / "report.html").symlink_to(other)
+    write(run)
+    assert other.read_text() == "mine" and not (run / "report.html").is_symlink()
+
+
+def test_a_run_whose_report_fails_is_done_all_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _report(tmp_path, Screen(quiet=True)) == {}
+    assert "warning: the report could not be written" in capsys.readouterr().err
+
+
+def test_a_run_ends_with_its_report_and_its_warnings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = runs.whole(tmp_path / "whole")
+    told = _report(run, Screen(quiet=True))
+    assert told["report"] == str(run / "report.html") and (run / "report.html").is_file()
+    assert told["warnings"][0].keys() == {"stage", "title", "seen", "means", "do"}
+    said = capsys.readouterr().err
+    assert "warning: ppo: the reward is being gamed (after rollout 2" in said and "report: " in said
