@@ -2,6 +2,8 @@
 
 import json
 import sys
+from collections import Counter
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +17,13 @@ if TYPE_CHECKING:
     from rlhf.labels.server import Server
 
 app = typer.Typer(rich_markup_mode=None)
+
+
+class Kind(StrEnum):
+    """What failures are written as."""
+
+    label = "label"
+    sft = "sft"
 
 
 @app.command()
@@ -128,3 +137,37 @@ def _tell(rows: "list[Row]", as_json: bool, out: Path | None = None) -> None:
         counts = {name: len(verdicts) for name, verdicts in said.items()}
         agreed: list[dict[str, Any]] = [one._asdict() for one in found]
         print(json.dumps({"out": str(out) if out else None, "pairs": counts, "agreement": agreed}))
+
+
+@app.command()
+def failures(
+    run: Annotated[Path, typer.Argument(help="A run's folder, or that of its `evaluate` stage.")],
+    kind: Annotated[
+        Kind, typer.Option(help="label: prompts with both answers, to judge; sft: with the better one, if it is known.")
+    ] = Kind.label,
+    out: Annotated[Path | None, typer.Option("--out", help="File to write (.jsonl).")] = None,
+    show: Annotated[int, typer.Option(min=0, help="How many to print.")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Prompts where the policy lost, or the reward model was wrong or unsure.
+
+    The worst first. They are no longer held out once they are trained on: measure the gain on others.
+    """
+    from rlhf import failures as finding
+    from rlhf.visible import visible
+
+    made = finding.evaluation_of(run)
+    found = finding.of_evaluation(made, lambda line: print(visible(line), file=sys.stderr))
+    reasons = Counter(why for one in found for why in one.why)
+    print(f"{len(found)} prompts of '{made.name}' to look at")
+    for why, count in reasons.most_common():
+        print(f"{count:>6} {why}")
+    for one in found[:show]:
+        asked = " ".join(one.prompt[-1]["content"].split())
+        print(visible(f"{one.badness:>6.2f} {Path(one.where).name}: {asked[:60]}: {'; '.join(one.why)}"))
+    if out is not None:
+        lines = [json.dumps(one.row(kind.value), ensure_ascii=False) + "\n" for one in found]
+        out.write_text("".join(lines), encoding="utf-8")
+        print(f"wrote {out}")
+    if as_json:
+        print(json.dumps({"failures": len(found), "reasons": reasons, "out": str(out) if out else None}))

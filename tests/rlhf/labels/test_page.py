@@ -1,29 +1,15 @@
 """The page in a real browser, with the keyboard alone; and the command around it."""
 
 import json
-import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from benchmarks.browser import Browser, found
+from benchmarks.iteration import READY, label
 from rlhf.labels import book
 
 pytestmark = pytest.mark.skipif(found() is None, reason="no Chromium with its chromedriver on this machine")
-
-_READY = "return typeof state === 'object' && state !== null && !busy"
-
-
-def label(*words: str, cwd: Path) -> tuple[subprocess.Popen[str], str]:
-    """`rlhf label` at work, and the address that it told. Whoever ends it calls `communicate`."""
-    command = [sys.executable, "-m", "rlhf", "label", *words, "--no-browser"]
-    going = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd)
-    assert going.stdout is not None
-    address = re.search(r"http://127\.0\.0\.1:\S+", line := going.stdout.readline())
-    assert address, line + going.communicate()[1]
-    return going, address[0]
 
 
 def test_keys_undo_resume_and_agreement(tmp_path: Path) -> None:
@@ -48,7 +34,7 @@ def test_keys_undo_resume_and_agreement(tmp_path: Path) -> None:
 
         going, address = label("asked.jsonl", "--annotator", "ada", "--guide", "guide.txt", cwd=tmp_path)
         page.open(address)
-        page.wait(_READY)
+        page.wait(READY)
         assert page.ask("return document.querySelector('#guide p').textContent") == "Be <i>fair</i>."
         press_the_good(1)
         press("t", 2)
@@ -63,7 +49,7 @@ def test_keys_undo_resume_and_agreement(tmp_path: Path) -> None:
 
         going, address = label("asked.jsonl", "--annotator", "ada", cwd=tmp_path)  # goes on with what is left
         page.open(address)
-        page.wait(_READY)
+        page.wait(READY)
         assert page.ask("return state.pair.prompt[0].content") == "Question 1?"
         press_the_good(2)
         press("0", 3)
@@ -74,7 +60,7 @@ def test_keys_undo_resume_and_agreement(tmp_path: Path) -> None:
 
         going, address = label("asked.jsonl", "--annotator", "bob", "--json", cwd=tmp_path)
         page.open(address)
-        page.wait(_READY)
+        page.wait(READY)
         for done in (1, 2, 3):
             press_the_good(done)
         page.press("q")
