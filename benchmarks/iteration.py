@@ -4,8 +4,8 @@ python -m benchmarks.iteration                    # seeds 0 1 2: some ten minute
 python -m benchmarks.iteration --seeds 10         # what was chosen here was chosen on such a seed
 
 A script stands in for the annotator: it reads the page that `rlhf label` serves in Chromium, judges by the shop's
-written rule (data_samples/corner_shop/rule.py) and presses keys. Nothing else sees the rule but the last evaluations, on
-prompts that are neither trained on nor labelled. Beside the loop, as a control: as many more pairs of the kind there
+written rule (data_samples/corner_shop/rule.py) and presses keys. Nothing else sees the rule but the last evaluations,
+on prompts that are neither trained on nor labelled. Beside the loop, as a control: as many more pairs of the kind there
 were.
 """
 
@@ -131,7 +131,7 @@ def looking(parts: Path) -> dict[str, Any]:
             "stage": "sample",
             "model": {"stage": "ppo"},
             "reward_model": {"stage": "reward"},
-            "data": {"path": prompts, "max_length": 96},
+            "data": {"path": prompts, "eval_fraction": 1, "max_length": 96},
             "n": 4,
             "rollout": {"batch_size": 160, "max_new_tokens": 64},
         },

@@ -83,8 +83,8 @@ def of_samples(rows: Sequence[Row]) -> list[Failure]:
 
 
 def _reward(failure: Failure, gap: float, known: float, unit: float) -> None:
-    """Add what is wrong with a reward model's difference of two scores. `known`: 1 where the first ought to be higher, 0
-    where it ought to be lower, half where nobody knows."""
+    """Add what is wrong with a reward model's difference of two scores. `known`: 1 where the first ought to be higher,
+    0 where it ought to be lower, half where nobody knows."""
     if known != 0.5 and right(gap) == 1 - known:
         failure.add("reward model is wrong", abs(gap) / unit)
     elif sigmoid(abs(gap)) <= UNSURE:
