@@ -1,12 +1,11 @@
 """One turn of the loop on the corner shop: train, find failures, label them in a browser, train again; and its gain.
 
-python -m benchmarks.iteration                    # seeds 0 1 2: some ten minutes each on one core
-python -m benchmarks.iteration --seeds 10         # what was chosen here was chosen on such a seed
+python -m benchmarks.iteration                    # seeds 0 1 2: some minutes each on one core that is free
+python -m benchmarks.iteration --control          # beside the loop: as many more pairs of the kind there were
 
 A script stands in for the annotator: it reads the page that `rlhf label` serves in Chromium, judges by the shop's
 written rule (data_samples/corner_shop/rule.py) and presses keys. Nothing else sees the rule but the last evaluations,
-on prompts that are neither trained on nor labelled. Beside the loop, as a control: as many more pairs of the kind there
-were.
+on prompts that are neither trained on nor labelled.
 """
 
 import argparse
@@ -23,13 +22,14 @@ from statistics import fmean
 from typing import Any
 
 from benchmarks.browser import Browser
-from benchmarks.common import ROOT, keep, run_recipe
+from benchmarks.common import ROOT, keep, run_recipe, samples_of
 from rlhf import usercode
 from rlhf.config import RuleConfig
+from rlhf.measures.policies import win_rate
 
 SHOP = ROOT / "data_samples" / "corner_shop"
 RULE = {"file": str(SHOP / "rule.py"), "function": "gold_score"}
-PAIRS, LABELS = 300, 300
+PAIRS, LABELS = 300, 200
 """Pairs that there are before the loop turns, and pairs to label."""
 READY = "return typeof state === 'object' && state !== null && !busy"
 KEPT = ("gold_win_rate", "gold_win_rate_low", "gold_win_rate_high", "gold_win_rate_ties", "baseline_gold_score",
@@ -90,9 +90,9 @@ def recipe(name: str, seed: int, parts: Path, pairs: Sequence[Mapping[str, Any]]
             "reward_model": {"stage": "reward"},
             "gate": "off",  # which looks at held-out pairs, and there is none to spare
             "data": {"path": str(parts / "train.jsonl"), "eval_fraction": 0, "max_length": 96},
-            "rollout": {"batch_size": 160, "max_new_tokens": 64},
+            "rollout": {"batch_size": 96, "max_new_tokens": 64},
             "rl": {"critic": "reward", "epochs": 1, "kl_coef": 0.03},
-            "train": {"episodes": 1920, "lr": 6e-3, "micro_batch_size": 16, "log_every": 1},
+            "train": {"episodes": 1152, "lr": 5e-3, "micro_batch_size": 16, "log_every": 1},
         },
         "evaluate": {
             **judged,
@@ -132,23 +132,9 @@ def looking(parts: Path) -> dict[str, Any]:
             "model": {"stage": "ppo"},
             "reward_model": {"stage": "reward"},
             "data": {"path": prompts, "eval_fraction": 1, "max_length": 96},
-            "n": 4,
+            "n": 2,
             "rollout": {"batch_size": 160, "max_new_tokens": 64},
         },
-    }
-
-
-def against(before: str) -> dict[str, Any]:
-    """A stage that compares with the policy of before."""
-    return {
-        "stage": "evaluate",
-        "policy": {"stage": "ppo"},
-        "baseline": before,
-        "rule": RULE,
-        "prompts": {"path": str(SHOP / "heldout_prompts.jsonl"), "eval_fraction": 1},
-        "max_new_tokens": 64,
-        "batch_size": 100,
-        "forgetting": False,
     }
 
 
@@ -158,9 +144,15 @@ def run(made: dict[str, Any], folder: Path) -> dict[str, Any]:
     return run_recipe(str(path), out=folder)[0]
 
 
-def found(result: dict[str, Any], stage: str = "evaluate") -> dict[str, float]:
-    metrics = result["stages"][stage]["metrics"]
+def found(result: dict[str, Any]) -> dict[str, float]:
+    metrics = result["stages"]["evaluate"]["metrics"]
     return {key: round(metrics[key], 4) for key in KEPT if key in metrics}
+
+
+def versus(result: dict[str, Any], before: dict[str, Any]) -> dict[str, float]:
+    """How often the rule likes a policy's answers better than those of the policy before, to the same prompts."""
+    gold = [[row["policy"]["gold"] for row in samples_of(one["stages"]["evaluate"], None)] for one in (result, before)]
+    return {name: round(value, 4) for name, value in win_rate(*gold).items()}
 
 
 # ------------------------------------------------------------------------------------------------ the loop
@@ -170,8 +162,8 @@ def rlhf(*words: str) -> None:
     subprocess.run([sys.executable, "-m", "rlhf", *words], check=True, stdout=subprocess.DEVNULL)
 
 
-def one(seed: int, page: Browser, folder: Path) -> dict[str, Any]:
-    """One turn of the loop, and the control."""
+def one(seed: int, folder: Path, control: bool) -> dict[str, Any]:
+    """One turn of the loop."""
     start, parts = time.monotonic(), folder / "prompts"
     rlhf("data", "split", str(SHOP / "prompts.jsonl"), "eval_fraction=0.5", "--kind", "prompts", "--out", str(parts))
 
@@ -180,7 +172,7 @@ def one(seed: int, page: Browser, folder: Path) -> dict[str, Any]:
     made = recipe("before", seed, parts, [{**pool, "max_rows": PAIRS}], None)
     made["stages"] |= looking(parts)
     before = run(made, folder)
-    sft, reward, ppo, answers = (before["stages"][name]["artifact"] for name in ("sft", "reward", "ppo", "answers"))
+    sft, reward, answers = (before["stages"][name]["artifact"] for name in ("sft", "reward", "answers"))
 
     # 2. find failures, and label them beside what the reward model is least sure of
     failures = folder / "failures.jsonl"
@@ -188,28 +180,24 @@ def one(seed: int, page: Browser, folder: Path) -> dict[str, Any]:
     (folder / "guide.txt").write_text(inspect.getdoc(inspect.getmodule(_rule())) or "", encoding="utf-8")
     asked = [str(failures), f"{answers}/examples.jsonl", "--reward-model", reward, "--most", str(LABELS)]
     labels = folder / "labels.jsonl"
-    said = annotate(page, [*asked, "--guide", "guide.txt", "--out", str(labels)], folder)
+    with Browser() as page:
+        said = annotate(page, [*asked, "--guide", "guide.txt", "--out", str(labels)], folder)
 
-    # 3. train again on both, and the control on as many more pairs of the pool
-    rows = len(labels.read_text("utf-8").splitlines())
-    mixes = {
-        "after": [{**pool, "max_rows": PAIRS}, {"path": str(labels)}],
-        "control": [{**pool, "max_rows": PAIRS + rows}],
-    }
-    results = {}
-    for name, pairs in mixes.items():
-        made = recipe(name, seed, parts, pairs, sft)
-        made["stages"]["against"] = against(ppo)
-        results[name] = run(made, folder)
+    # 3. train again on both
+    rows = [json.loads(line) for line in labels.read_text("utf-8").splitlines()]
+    mixes = {"after": [{**pool, "max_rows": PAIRS}, {"path": str(labels)}]}
+    if control:
+        mixes["control"] = [{**pool, "max_rows": PAIRS + len(rows)}]
+    results = {name: run(recipe(name, seed, parts, pairs, sft), folder) for name, pairs in mixes.items()}
     return {
         "seed": seed,
         "failures": len(failures.read_text("utf-8").splitlines()),
-        "labelled": rows,
-        "ties": sum(json.loads(line)["tie"] for line in labels.read_text("utf-8").splitlines()),
+        "labelled": len(rows),
+        "ties": sum(row["tie"] for row in rows),
         "labelling_seconds": said["seconds"],
         "before": found(before),
         **{name: found(result) for name, result in results.items()},
-        **{f"{name}_against_before": found(result, "against") for name, result in results.items()},
+        **{f"{name}_against_before": versus(result, before) for name, result in results.items()},
         "seconds": round(time.monotonic() - start),
     }
 
@@ -221,20 +209,19 @@ def _rule() -> Callable[[list[dict[str, str]], str], float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--control", action="store_true")
     parser.add_argument("--name", default="iteration")
     options = parser.parse_args()
     runs = []
-    with Browser() as page:
-        for seed in options.seeds:
-            with tempfile.TemporaryDirectory() as folder:
-                runs.append(one(seed, page, Path(folder)))
-            print(json.dumps(runs[-1]), flush=True)
-    arms = {name: fmean(run[name]["gold_win_rate"] for run in runs) for name in ("before", "after", "control")}
-    versus = {
-        f"{name}_against_before": fmean(run[f"{name}_against_before"]["gold_win_rate"] for run in runs)
-        for name in ("after", "control")
-    }
-    keep(options.name, {"pairs_before": PAIRS, "mean_gold_win_rate": {**arms, **versus}, "runs": runs})
+    for seed in options.seeds:
+        with tempfile.TemporaryDirectory() as folder:
+            runs.append(one(seed, Path(folder), options.control))
+        arms = [name for name in ("before", "after", "control") if name in runs[0]]
+        means = {name: fmean(run[name]["gold_win_rate"] for run in runs) for name in arms}
+        means |= {
+            f"{name}_against_before": fmean(r[f"{name}_against_before"]["rate"] for r in runs) for name in arms[1:]
+        }
+        keep(options.name, {"pairs_before": PAIRS, "mean_gold_win_rate": means, "runs": runs})
 
 
 if __name__ == "__main__":
