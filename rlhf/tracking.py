@@ -11,8 +11,7 @@ from typing import Any
 from rlhf.config import TrackingConfig, WandB
 from rlhf.console import Screen
 from rlhf.privacy import masked, no_telemetry
-
-FILE = "metrics.jsonl"
+from rlhf.progress import METRICS, STEPS
 
 
 class Tracker:
@@ -30,11 +29,11 @@ class Tracker:
         home: Path | None = None,
     ) -> None:
         """`home`: where `folder` will lie once the stage is over."""
-        self.path = folder / FILE
+        self.path = folder / METRICS
         self.screen = screen
         self._file = self.path.open("a", encoding="utf-8")
         self._start = time.time()
-        self._step = 0
+        self._step, self._steps = 0, 0
         self._wandb = _start_wandb(config.wandb, folder, recipe, stage, settings) if config.wandb else None
         if self._wandb is not None and self._wandb.settings.mode == "offline":
             kept = (home or folder) / Path(self._wandb.dir).parent.relative_to(folder.resolve())
@@ -47,6 +46,9 @@ class Tracker:
         record = {"step": step, "time": round(time.time() - self._start, 3), **values}
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()
+        if steps and steps != self._steps:
+            self._steps = steps
+            self.path.with_name(STEPS).write_text(f"{steps}\n", encoding="utf-8")
         if steps:
             self.screen.progress(step, steps, values)
         self._to_wandb(lambda run: run.log(dict(values), step=step))
