@@ -46,11 +46,11 @@ def frame(run: Run) -> RenderableType:
     """A run with a line for each stage."""
     table = Table.grid(padding=(0, 2))
     for stage in run.stages:
-        bar = ProgressBar(total=stage.steps, completed=stage.step, width=20) if stage.steps else Text("")
         done = stage.state == "done"
+        bar = ProgressBar(total=stage.steps, completed=stage.step, width=20, complete_style="cyan")
         numbers = summary(stage.metrics) if done else shown(stage.kind, stage.metrics)
         cells = [Text(visible(one)) for one in (stage.name, steps(stage), numbers, _time(run, stage))]
-        table.add_row(_sign(stage.state), cells[0], Text("") if done else bar, *cells[1:])
+        table.add_row(_sign(stage.state), cells[0], bar if stage.steps and not done else Text(""), *cells[1:])
     words = Text(f"{visible(str(run.folder))}: {run.state}", style=_STYLES[run.state])
     return Group(words, table, *(Text(visible(line), style="dim") for line in _advice(run)))
 

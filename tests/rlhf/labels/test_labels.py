@@ -12,15 +12,16 @@ from typing import Any, cast
 import pytest
 import torch
 
+from rlhf import cli_label
 from rlhf.config.data import DataConfig
 from rlhf.data.load import load
-from rlhf.errors import DataError, SaveError
+from rlhf.errors import ArtifactError, DataError, SaveError
 from rlhf.labels import book, pairs
 from rlhf.labels.book import Book
 from rlhf.labels.pairs import Answer, Asked, Pair
 from rlhf.labels.server import Server
 from rlhf.labels.session import Session
-from tests.conftest import SHOP
+from tests.conftest import SHOP, head
 
 
 def asked(i: int, *texts: str) -> Asked:
@@ -208,3 +209,20 @@ def test_what_a_reward_model_is_least_sure_of_is_asked_first() -> None:
 
 def _numbers(text: str) -> list[float]:
     return [0.0] * 10 if text == "long" else [float(word) for word in text.split()]
+
+
+@pytest.mark.parametrize("finished", ["full"], indirect=True)
+def test_a_policy_answers_twice_and_a_reward_model_says_the_order(finished: Any, tmp_path: Path) -> None:
+    made, prompts = finished[2], head(SHOP / "prompts.jsonl", 6, tmp_path / "prompts.jsonl")
+    policy, judge = (str(made[name].folder) for name in ("sft", "reward"))
+    found = cli_label._pairs([], policy, prompts, (8, 1.0), 0, judge)
+    assert 0 < len(found) <= 6
+    for pair in found:
+        one, other = pair.answers
+        assert one.text != other.text and one.model == other.model == policy
+    gaps = [pair.gap for pair in found]
+    assert None not in gaps and gaps == sorted(gaps)
+    again = cli_label._pairs([], policy, prompts, (8, 1.0), 0, judge)
+    assert [pair.key for pair in again] == [pair.key for pair in found]  # so that a session goes on
+    with pytest.raises(ArtifactError, match="is a reward model: it scores"):
+        cli_label._pairs([], judge, prompts, (8, 1.0), 0, None)
