@@ -1,6 +1,7 @@
 """`rlhf label` and `rlhf failures`: people's judgements, and what is worth judging. Thin, as the other commands are."""
 
 import json
+import os
 import sys
 from collections import Counter
 from enum import StrEnum
@@ -64,6 +65,8 @@ def label(
     if agreement:
         _tell([row for path in paths or [out] for row in book.read(path)], as_json)
         return
+    if not annotator.strip():
+        raise DataError("--annotator: a name is needed")
     if bool(paths) == bool(policy and prompts) or bool(policy) != bool(prompts):
         raise DataError("give a file of prompts with answers, or --policy and --prompts")
     pairs = _pairs(paths or [], policy, prompts, (max_new_tokens, temperature), seed, reward_model)[:most]
@@ -108,7 +111,11 @@ def _serve(server: "Server", no_browser: bool) -> None:
     """Until the annotator is done, or Ctrl-C."""
     import webbrowser
 
-    if not no_browser:
+    if "SSH_CONNECTION" in os.environ:
+        print(
+            f"from where you sit: ssh -L {server.server_port}:127.0.0.1:{server.server_port} this-machine", flush=True
+        )
+    elif not no_browser:
         webbrowser.open(server.url)
     try:
         server.serve_forever(poll_interval=0.05)

@@ -83,7 +83,10 @@ class Book:
                 "(--agreement reads several files)"
             ) from None
         self._file.seek(0)
-        self.rows, self._ends = _rows(self.path, self._file.read())
+        content = self._file.read()
+        whole = _ended(self.path, content)
+        self.rows, self._ends = _rows(self.path, whole)
+        self._file.write(whole[len(content) :])
         self._file.truncate(self._end)  # a row that a kill tore in two was never said
 
     def __exit__(self, *_: object) -> None:
@@ -117,9 +120,30 @@ class Book:
 def read(path: Path) -> list[Row]:
     """The rows of a finished file. Raises DataError."""
     try:
-        return _rows(path, path.read_bytes())[0]
+        return _rows(path, _ended(path, path.read_bytes()))[0]
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+_BEGINNING = b'{"prompt": [{"role": '
+
+
+def _ended(path: Path, content: bytes) -> bytes:
+    """With the end of line that an editor may have taken from the last row. Raises DataError where what stands there is
+    neither a row nor the beginning of one, and so not ours to cut off."""
+    last = content[content.rfind(b"\n") + 1 :]
+    try:
+        json.loads(last or b"torn")
+        return content + b"\n"
+    except ValueError:
+        if not last.startswith(_BEGINNING[: len(last)]):
+            raise _foreign(path, content.count(b"\n") + 1) from None
+        return content
+
+
+def _foreign(path: Path, number: int) -> DataError:
+    said = "not a row of `rlhf label`, which writes to a file of its own; name another with --out"
+    return DataError(f"{path}:{number}: {said}")
 
 
 def _rows(path: Path, content: bytes) -> tuple[list[Row], list[int]]:
@@ -130,11 +154,10 @@ def _rows(path: Path, content: bytes) -> tuple[list[Row], list[int]]:
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
-            question, annotator = key_of(row), annotator_of(row)
-            assert question and annotator
+            if not isinstance(annotator_of(row), str) or not key_of(row):
+                raise TypeError
         except (ValueError, KeyError, TypeError):
-            said = "not a row of `rlhf label`, which writes to a file of its own; name another with --out"
-            raise DataError(f"{path}:{number}: {said}") from None
+            raise _foreign(path, number) from None
         rows.append(row)
         ends.append((ends[-1] if ends else 0) + len(line) + 1)
     return rows, ends

@@ -116,10 +116,17 @@ def test_a_file_is_one_sessions_and_no_other_file_is_written_to(tmp_path: Path) 
     with Book(out), pytest.raises(SaveError, match="another `rlhf label` is at work"), Book(out):
         pass
     other = tmp_path / "mine.jsonl"
-    other.write_text('{"prompt": "Hello?", "chosen": "a", "rejected": "b"}\n')
-    with pytest.raises(DataError, match=r"mine.jsonl:1: not a row of `rlhf label`"), Book(other):
-        pass
-    assert other.read_text().count("\n") == 1
+    for text in ('{"prompt": "Hello?", "chosen": "a", "rejected": "b"}\n', '{"prompt": "Hello?"}', "my notes"):
+        other.write_text(text)
+        with pytest.raises(DataError, match=r"mine.jsonl:1: not a row of `rlhf label`"), Book(other):
+            pass
+        assert other.read_text() == text
+    with Book(out) as kept:
+        kept.add(book.row_of(some(1)[0], some(1)[0].answers, "first", "bob", 1.0))
+    out.write_bytes(out.read_bytes().rstrip())  # as an editor may leave it
+    with Book(out) as kept:
+        kept.add(book.row_of(some(2)[1], some(2)[1].answers, "first", "bob", 1.0))
+    assert said(out) == [("good 0", False), ("good 1", False)]
 
 
 @contextmanager
