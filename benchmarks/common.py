@@ -46,8 +46,8 @@ def metrics_of(stage: dict[str, Any]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def samples_of(stage: dict[str, Any], count: int) -> list[dict[str, Any]]:
-    """The first lines of an evaluation's samples.jsonl."""
+def samples_of(stage: dict[str, Any], count: int | None) -> list[dict[str, Any]]:
+    """The first lines of an evaluation's samples.jsonl; all for None."""
     path = Path(stage["artifact"]) / "samples.jsonl"
     return [json.loads(line) for line in path.read_text().split("\n")[:count] if line]
 

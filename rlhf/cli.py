@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rlhf import cli_data
+from rlhf import cli_data, cli_label, cli_runs
 from rlhf.cli_data import AsJson
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ app = typer.Typer(
 )
 
 app.add_typer(cli_data.app, name="data")
+app.add_typer(cli_runs.app)
+app.add_typer(cli_label.app)
 
 Out = Annotated[Path, typer.Option("--out", help="Folder that holds the run folders.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Run finished stages again.")]

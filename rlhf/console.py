@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.status import Status
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
 _SHOWN = {
@@ -29,9 +29,10 @@ class Screen:
     def __init__(self, quiet: bool = False) -> None:
         self.console = Console(stderr=quiet, highlight=False, soft_wrap=not sys.stdout.isatty())
         self.quiet = quiet
-        self._status: Status | None = None
-        self._shown: Sequence[str] = ()
+        self._bar: Progress | None = None
+        self._kind = ""
         self._title = ""
+        self._ahead: Sequence[float | None] = ()
         self._start = time.monotonic()
         self._first: tuple[int, float] | None = None
         """The first step that was logged, and when: what came before it, such as loading, comes only once."""
@@ -45,47 +46,88 @@ class Screen:
     def say(self, text: str) -> None:
         self.console.print(text, markup=False)
 
-    def stage(self, title: str, kind: str) -> None:
-        """A stage begins."""
-        self._title, self._shown, self._start = title, _SHOWN.get(kind, ()), time.monotonic()
+    def stage(self, title: str, kind: str, ahead: Sequence[float | None] = ()) -> None:
+        """A stage begins. `ahead`: what each stage after it took when it last ran, in seconds, where that is known."""
+        self._title, self._kind, self._ahead, self._start = title, kind, ahead, time.monotonic()
         self._first, self._line = None, -1
         if self.live:
-            self._status = self.console.status(title)
-            self._status.start()
+            columns = (TextColumn("{task.description}", markup=False), TextColumn("{task.fields[said]}", markup=False))
+            self._bar = Progress(
+                SpinnerColumn(), columns[0], BarColumn(24), columns[1], console=self.console, transient=True
+            )
+            self._bar.add_task(title, total=None, said="")
+            self._bar.start()
         else:
             self.say(f"▶ {title}")
 
     def progress(self, step: int, steps: int, metrics: Mapping[str, Any]) -> None:
         """A step was logged."""
-        shown = self._shown or list(metrics)[:4]
-        numbers = "  ".join(f"{name.rsplit('/', 1)[-1]} {number(metrics[name])}" for name in shown if name in metrics)
         now = time.monotonic()
         first, at = self._first = self._first or (step, now)
-        left = [f"{duration((now - at) / (step - first) * max(steps - step, 0))} left"] if step > first else []
-        if self._status is not None:
-            self._status.update("  ".join([self._title, f"{step}/{steps}", numbers, *left]))
+        seconds = (now - at) / (step - first) * max(steps - step, 0) if step > first else None
+        left = [] if seconds is None else [time_left(seconds, self._ahead)]
+        numbers = shown(self._kind, metrics)
+        if self._bar is not None:
+            said = "  ".join([f"{step}/{steps}", numbers, *left])
+            self._bar.update(self._bar.task_ids[0], completed=step, total=steps, said=said)
         elif (line := step * _LINES // steps) > self._line:
             self._line = line
             self.say(f"  {step:>4}/{steps}  {numbers}  ({', '.join([duration(now - self._start), *left])})")
 
     def done(self, text: str) -> None:
         """The stage is over."""
-        if self._status is not None:
-            self._status.stop()
-            self._status = None
+        self.stop()
         self.say(f"✓ {self._title}  {text}  ({duration(time.monotonic() - self._start)})")
 
     def stop(self) -> None:
-        """Leave the terminal clean after an error."""
-        if self._status is not None:
-            self._status.stop()
-            self._status = None
+        """Leave the terminal clean, also after an error."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table = Table(*columns, title=title, title_justify="left", show_lines=True)
         for row in rows:
             table.add_row(*[cell.replace("[", "\\[") for cell in row])
         self.console.print(table)
+
+
+def shown(kind: str, metrics: Mapping[str, Any]) -> str:
+    """The few numbers that matter of what a kind of stage logs."""
+    names = [name for name in _SHOWN.get(kind, ()) or list(metrics)[:4] if name in metrics]
+    return "  ".join(f"{name.rsplit('/', 1)[-1]} {number(metrics[name])}" for name in names)
+
+
+_FOUND = (
+    "gold_win_rate",
+    "held_out_win_rate",
+    "llm_win_rate",
+    "reward_win_rate",
+    "kl",
+    "reward_accuracy",
+    "accuracy",
+    "eval_loss",
+    "score",
+    "eval_rewards/accuracies",
+)
+"""What a person looks at first of what a finished stage measured."""
+
+
+def summary(metrics: Mapping[str, Any]) -> str:
+    """Those numbers of a finished stage, with their errors."""
+    found = {name: number(metrics[name]) for name in _FOUND if name in metrics}
+    errors = {name: f" ± {number(metrics[f'{name}_stderr'])}" for name in found if f"{name}_stderr" in metrics}
+    return "  ".join(f"{name} {value}{errors.get(name, '')}" for name, value in found.items())
+
+
+def time_left(seconds: float, ahead: Sequence[float | None]) -> str:
+    """What is left of a stage, and of the recipe where each stage that comes after has been timed before; else how many
+    have not."""
+    untimed = sum(one is None for one in ahead)
+    if untimed:
+        return f"{duration(seconds)} left, then {untimed} stage{'s' * (untimed > 1)} not timed yet"
+    whole = seconds + sum(one for one in ahead if one is not None)
+    return f"{duration(seconds)} left" + (f", {duration(whole)} of the recipe" if ahead else "")
 
 
 def number(value: Any) -> str:

@@ -8,6 +8,7 @@
 import importlib
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,11 +17,11 @@ from pickle import UnpicklingError
 from typing import Any
 
 from rlhf import artifact as artifacts
-from rlhf import fit, libraries, reloaded, rules, usercode, yamlfile
+from rlhf import fit, libraries, progress, reloaded, rules, usercode, yamlfile
 from rlhf.artifact import EXAMPLES, Artifact
 from rlhf.config import ModelRef, RuleConfig, StageConfig, Strict, items
 from rlhf.config.data import RowFunction
-from rlhf.console import Screen
+from rlhf.console import Screen, summary
 from rlhf.data import files
 from rlhf.determinism import deterministic
 from rlhf.errors import ArtifactError, FitError, RecipeError
@@ -30,8 +31,6 @@ from rlhf.recipe import Recipe
 from rlhf.resources import code_hash
 from rlhf.tracking import Tracker
 from rlhf.weights import Weights, find
-
-_LOCKED = "recipe.lock.yaml"
 
 
 def run(
@@ -58,7 +57,7 @@ def _check_contained(folder: Path) -> None:
     """Raise RecipeError where something in a run folder would have a run write outside of it, or wait for ever: a link,
     or what is neither file nor folder. What W&B keeps has links of its own, which it replaces."""
     stages = folder / "stages"
-    written = [folder, folder / ".lock", folder / _LOCKED, stages]
+    written = [folder, folder / progress.LOCK, folder / progress.SETTINGS, stages]
     if stages.is_dir() and not stages.is_symlink():
         homes = list(stages.iterdir())
         written += homes
@@ -80,18 +79,22 @@ def _alone(folder: Path) -> Iterator[None]:
     """One run at a time in a folder. The system drops the lock when a process ends, however it ends."""
     import fcntl
 
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RecipeError(
-                f"{folder}: another run is at work here; wait for it, or take another folder: name=… or --out"
-            ) from None
+    with (folder / progress.LOCK).open("w") as lock:
+        for seconds in (0.1, 0.1, None):  # `rlhf status` holds it for a moment, to see whether it is free
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if seconds is None:
+                    raise RecipeError(
+                        f"{folder}: another run is at work here; wait for it, or take another folder: name=… or --out"
+                    ) from None
+                time.sleep(seconds)
         yield
 
 
 def _run(recipe: Recipe, folder: Path, screen: Screen, fresh: bool, only: str | None) -> dict[str, Artifact]:
-    yamlfile.write(masked(recipe.resolved()), folder / _LOCKED)
+    yamlfile.write(masked(recipe.resolved()), folder / progress.SETTINGS)
     for note in recipe.notes:
         screen.say(f"note: {note}")
     base = recipe.path.parent if recipe.path else Path.cwd()
@@ -125,10 +128,17 @@ def _run(recipe: Recipe, folder: Path, screen: Screen, fresh: bool, only: str | 
             if why := "" if fresh else _why_again(home, begun):
                 screen.say(f"  {why}")
             try:
-                done[name] = _run_stage(stage, inputs, home, key, begun, title, recipe, screen, fresh)
-            except (ArtifactError, RecipeError):  # refused before it began; bad rows stay listed, checkpoints stay
-                if not (_scratch(home) / artifacts.CHECKPOINT).is_dir():
-                    shutil.rmtree(_scratch(home), ignore_errors=True)
+                ahead = [progress.seconds_of(home.with_name(one)) for one in [*recipe.stages][position:]]
+                screen.stage(title, stage.stage, ahead if only is None else ())
+                done[name] = _run_stage(stage, inputs, home, key, begun, recipe, screen, fresh)
+            except Exception as error:
+                scratch, refused = progress.scratch(home), isinstance(error, ArtifactError | RecipeError)
+                if refused and not (scratch / artifacts.CHECKPOINT).is_dir():
+                    shutil.rmtree(
+                        scratch, ignore_errors=True
+                    )  # before it began; bad rows stay listed, checkpoints stay
+                else:
+                    progress.failed(scratch, error)
                 raise
     return done
 
@@ -140,7 +150,7 @@ def _unchanged(home: Path, key: str, fresh: bool, trusted: bool) -> Artifact | N
     """
     if fresh:
         return None
-    for folder in (home, _scratch(home)):
+    for folder in (home, progress.scratch(home)):
         made = artifacts.finished(folder)
         if made and made.hash == key and (made.base is None or trusted or not made.base.trust_remote_code):
             return made if folder == home else artifacts.commit(folder, home)
@@ -151,7 +161,7 @@ def _why_again(home: Path, key: str) -> str:
     """What is lost of an earlier run of a stage that runs again; empty where nothing is."""
     if (home / artifacts.FILE).exists() and artifacts.finished(home) is None:
         return f"{home} is not what the stage wrote there: it runs again"
-    scratch = _scratch(home)
+    scratch = progress.scratch(home)
     if (scratch / artifacts.CHECKPOINT).is_dir() and not _interrupted(scratch, key):
         return "what was interrupted here had other settings, data or code: the stage starts over"
     return ""
@@ -163,18 +173,12 @@ def _interrupted(scratch: Path, key: str) -> bool:
     return begun.is_file() and begun.read_text("utf-8") == key and (scratch / artifacts.CHECKPOINT).is_dir()
 
 
-def _scratch(home: Path) -> Path:
-    """Where a stage is at work until it is finished."""
-    return home.with_name(f".{home.name}.partial")
-
-
 def _run_stage(
     stage: StageConfig,
     inputs: Mapping[str, Weights],
     home: Path,
     key: str,
     begun: str,
-    title: str,
     recipe: Recipe,
     screen: Screen,
     fresh: bool,
@@ -182,12 +186,12 @@ def _run_stage(
     """Run one stage beside its place, and move it there when its artifact is on disk. `key`: what it is known by;
     `begun`: what an interrupted one is known by."""
     settings = masked(stage.model_dump(mode="json"))
-    scratch = _scratch(home)
+    scratch = progress.scratch(home)
     if fresh or not _interrupted(scratch, begun):
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
         (scratch / artifacts.KEY).write_text(begun, encoding="utf-8")
-    screen.stage(title, stage.stage)
+    (scratch / progress.FAILED).unlink(missing_ok=True)
     libraries.prepare()
     tracker = Tracker(
         scratch, screen, recipe.config.tracking, recipe=recipe.name, stage=stage.name, settings=settings, home=home
@@ -214,7 +218,7 @@ def _run_stage(
     made = artifacts.commit(scratch, home)
     for line in _rows_lost(made):
         screen.say(f"  {line}")
-    screen.done(summary(made))
+    screen.done(summary(made.metrics))
     return made
 
 
@@ -241,29 +245,6 @@ def _made(stage: StageConfig, inputs: Mapping[str, Weights], scratch: Path, home
         release()
         fit.remember(scratch, size)
         tracker.screen.say(f"  memory ran out: micro_batch_size is {size} from here on, the batch stays as it is")
-
-
-def summary(made: Artifact) -> str:
-    """The numbers of a finished stage that a person looks at first."""
-    from rlhf.console import number
-
-    first = (
-        "gold_win_rate",
-        "held_out_win_rate",
-        "llm_win_rate",
-        "reward_win_rate",
-        "kl",
-        "reward_accuracy",
-        "accuracy",
-        "eval_loss",
-        "score",
-        "eval_rewards/accuracies",
-    )
-    shown = {name: number(made.metrics[name]) for name in first if name in made.metrics}
-    errors = {
-        name: f" ± {number(made.metrics[f'{name}_stderr'])}" for name in shown if f"{name}_stderr" in made.metrics
-    }
-    return "  ".join(f"{name} {value}{errors.get(name, '')}" for name, value in shown.items())
 
 
 def _rows_lost(made: Artifact) -> list[str]:

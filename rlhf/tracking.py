@@ -12,6 +12,7 @@ from rlhf.artifact import METRICS, Artifact
 from rlhf.config import TrackingConfig
 from rlhf.console import Screen
 from rlhf.privacy import masked
+from rlhf.progress import STEPS
 from rlhf.sinks import Sink, Started, wanted
 
 
@@ -34,7 +35,7 @@ class Tracker:
         self.screen = screen
         self._file = self.path.open("a", encoding="utf-8")
         self._start = time.time()
-        self._step = 0
+        self._step, self._steps = 0, 0
         self._sinks: list[Sink] = []
         started = Started(folder, home or folder, recipe, stage, settings)
         for name, start in wanted(config, started).items():
@@ -61,6 +62,9 @@ class Tracker:
         record = {"step": step, "time": round(self.seconds, 3), **values}
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()
+        if steps and steps != self._steps:
+            self._steps = steps
+            self.path.with_name(STEPS).write_text(f"{steps}\n", encoding="utf-8")
         if steps:
             self.screen.progress(step, steps, values)
         self._tell(lambda sink: sink.log(values, step))

@@ -22,7 +22,9 @@ def rlhf(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[st
     return subprocess.run([sys.executable, "-m", "rlhf", *words], capture_output=True, text=True, cwd=cwd, check=False)
 
 
-@pytest.mark.parametrize("words", [["--help"], ["check", "quickstart"], ["registry"], ["schema", "--json"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["check", "quickstart"], ["registry"], ["schema", "--json"], ["status", "."]]
+)
 def test_light_commands_import_nothing_heavy(words: list[str]) -> None:
     code = f"import sys; sys.argv = ['rlhf', *{words!r}]\nfrom rlhf.cli import main\n"
     code += "try: main()\nexcept SystemExit: pass\n"
@@ -43,6 +45,10 @@ def test_help_names_every_command() -> None:
         "score",
         "chat",
         "export",
+        "status",
+        "watch",
+        "label",
+        "failures",
         "registry",
         "schema",
         "doctor",

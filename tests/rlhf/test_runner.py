@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from rlhf import runner
+from rlhf import progress, runner
 from rlhf.artifact import FILE, Artifact, read, write
 from rlhf.console import Screen
-from rlhf.errors import ArtifactError, RecipeError
+from rlhf.errors import ArtifactError, GuardError, RecipeError
 from rlhf.recipe import parse
 from rlhf.runner import run, stage_hash
 from tests.conftest import small_recipe
@@ -188,3 +188,16 @@ def test_nothing_held_out_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[
     raw["stages"]["sft"]["data"]["eval_fraction"] = 0
     run(parse(raw), tmp_path, Screen(quiet=True))
     assert "no row is held out" in capsys.readouterr().err
+
+
+def test_a_stage_that_fails_leaves_word_until_it_runs_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> Artifact:
+        raise GuardError("the loss is not finite")
+
+    with monkeypatch.context() as broken, pytest.raises(GuardError):
+        broken.setattr("stages.sft.run.run", fail)
+        go(tmp_path, only="sft")
+    first = progress.read(tmp_path / "lora").stages[0]
+    assert (first.state, first.why) == ("failed", "the loss is not finite")
+    made = go(tmp_path, only="sft")["sft"]
+    assert progress.read(tmp_path / "lora").stages[0].state == "done" and not (made.folder / progress.FAILED).exists()

@@ -1,0 +1,1 @@
+"""People say which of two answers is better: pairs to ask about, a page to ask on, a file of what they said."""
