@@ -45,7 +45,7 @@ def finish(run: Path, name: str, **metrics: float) -> None:
 def log(home: Path, lines: list[tuple[int, float]], steps: int, **numbers: float) -> None:
     home.mkdir(parents=True, exist_ok=True)
     rows = [json.dumps({"step": step, "time": seconds, **numbers}) + "\n" for step, seconds in lines]
-    (home / progress.METRICS).write_text("".join(rows))
+    (home / artifacts.METRICS).write_text("".join(rows))
     (home / progress.STEPS).write_text(f"{steps}\n")
 
 
@@ -66,7 +66,7 @@ def at_work(run: Path) -> Iterator[None]:
 def test_a_run_at_work_says_step_of_steps_and_what_is_left(folder: Path) -> None:
     finish(folder, "ppo")  # by an earlier run: 41 seconds
     home = begin(folder, "judge", loss=0.25, accuracy=0.75)
-    with (home / progress.METRICS).open("a") as file:
+    with (home / artifacts.METRICS).open("a") as file:
         file.write('{"step": 7, "ti')  # is being written
     with at_work(folder):
         run = progress.read(folder)
@@ -95,7 +95,7 @@ def test_a_run_that_ended_says_how_and_what_comes_next(folder: Path) -> None:
     progress.failed(home, ValueError("the loss is not finite"))
     run = progress.read(folder)
     assert run.state == "failed" and "judge failed: the loss is not finite" in text(watching.frame(run))
-    os.utime(home / progress.METRICS, (time.time() - 120,) * 2)
+    os.utime(home / artifacts.METRICS, (time.time() - 120,) * 2)
     with at_work(folder):
         assert "last heard of 2 min ago" in text(watching.frame(progress.read(folder)))
 
@@ -106,7 +106,7 @@ def test_watching_follows_to_the_end_while_stages_change(folder: Path) -> None:
     fcntl.flock(lock, fcntl.LOCK_EX)
 
     def finish_one() -> None:
-        (home / progress.METRICS).unlink()
+        (home / artifacts.METRICS).unlink()
         (home / progress.STEPS).unlink()
         home.rmdir()
         finish(folder, "judge", accuracy=0.9)
