@@ -172,6 +172,8 @@ def read_hub(data: Source) -> Rows:
 
 def _text(path: Path) -> Rows:
     for number, line in lines(path):
+        if number == 1 and line.startswith('{"') and line.endswith("}"):
+            raise DataError(f"{short(path)}: holds rows of JSON; give it a name that ends with .jsonl")
         yield str(number), not_utf8(path, line) or line
 
 

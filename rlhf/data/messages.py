@@ -119,13 +119,19 @@ def _message(item: Mapping[str, Any], field: str) -> Message:
     for name, what in _UNREAD.items():
         if item.get(name):
             raise DataError(f"{field}.{name}: {what} cannot be read; write them as text in {said}, or leave them out")
-    if item.get("weight") == 0 and ROLES.get(str(role).lower()) == "assistant":
-        raise DataError(f"{field}.weight: is 0, and every answer is learned from; end the conversation before it")
+    if ROLES.get(str(role).lower()) == "assistant":
+        for name in (name for name in _MASKS if item.get(name) in (0, False)):
+            told = f"is {item[name]!r}, and every answer is learned from; end the conversation before it"
+            raise DataError(f"{field}.{name}: {told}")
     if not isinstance(role, str) or role.lower() not in ROLES:
         found = f"'{role}'" if isinstance(role, str) else kind_of(role)
         hint = did_you_mean(str(role).lower(), ROLES)
         raise DataError(f"{field}.{by}: is {found}; user, assistant, system or tool is needed{hint}")
     return {"role": ROLES[role.lower()], "content": _words(item.get(said), f"{field}.{said}")}
+
+
+_MASKS = ("weight", "loss", "train", "trainable")
+"""Fields of a message that say whether it is to be learned."""
 
 
 def _words(value: Any, field: str) -> str:

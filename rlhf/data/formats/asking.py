@@ -111,9 +111,13 @@ def _with_input(row: Row, name: str, order: str) -> str:
     """An order with what it is about below it, where that is not in it."""
     beside = next((beside for beside in _BELOW.get(name, ()) if row.get(beside)), None)
     given = text(row, beside) if beside else ""
-    if not given.strip() or _is_whole(name, order, given):
+    if given.strip().lower() in _NO_INPUT or _is_whole(name, order, given):
         return order
     return f"{order}\n\n{given}" if order else given
+
+
+_NO_INPUT = ("", "<noinput>", "nan")
+"""What stands for no input: Self-Instruct's word (Wang et al. 2023), and pandas' for an empty cell."""
 
 
 def _is_whole(name: str, value: str, beside: str) -> bool:

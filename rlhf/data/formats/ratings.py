@@ -63,6 +63,8 @@ def ranked(row: Row, where: str) -> Rated:
     answers, said_of = listed(row[name], name, "texts", 0), listed(row[by], by, "numbers, one for each answer", 0)
     if len(answers) != len(said_of):
         raise DataError(f"{by}: {len(said_of)} numbers for {len(answers)} answers; one for each is needed")
+    if by == "ranking":
+        _check_ranks(said_of)
     sign = -1.0 if by.startswith("rank") else 1.0
     both: Answers = [
         (_answer(one, f"{name}[{i}]"), {"score": sign * number(value, f"{by}[{i}]")})
@@ -70,6 +72,20 @@ def ranked(row: Row, where: str) -> Rated:
         if one is not None and value is not None
     ]
     return m.rated(asked(row), both, where, name)
+
+
+def _check_ranks(ranking: list[Any]) -> None:
+    """Raises DataError where numbers may be the rank of each answer, or the answers' own in order, and say different
+    things."""
+    first = min((one for one in ranking if isinstance(one, int)), default=0)
+    if sorted(map(str, ranking)) != sorted(str(first + i) for i in range(len(ranking))):
+        return  # no order: ranks with ties
+    places = [int(one) - first for one in ranking]
+    if any(places[place] != i for i, place in enumerate(places)):
+        raise DataError(
+            f"ranking: {ranking} may be the rank of each answer, or the answers' numbers from the best on; call it "
+            "`ranks` if it is the first, else put the answers in that order and add `ranked: true`"
+        )
 
 
 def best_first(row: Row, where: str) -> Rated:

@@ -98,6 +98,8 @@ class Reader:
     """Rows by the fields of theirs that were not read."""
     _fitting: dict[tuple[Any, ...], list[_Reading]] = field(default_factory=dict)
     """For the fields and types of rows that came by, the formats that ask for no others."""
+    _unknown: dict[tuple[Any, ...], str] = field(default_factory=dict)
+    """For those that no format reads, what is said of the first."""
 
     def __post_init__(self) -> None:
         if self.format != "auto":
@@ -169,7 +171,7 @@ class Reader:
             if name != "auto" or one.format.only_if is None or one.format.only_if(row):
                 return one
         if name == "auto":
-            name = recognise(row, self.kind)
+            name = recognise(row, self.kind) if fitting else self._recognised(row, shape)
         for names in formats[name].lacks(row):
             wanted, found = shown(names), ", ".join(row) or "none"
             raise DataError(f"{wanted}: is missing (fields found: {found}); add it, or use another format")
@@ -177,6 +179,17 @@ class Reader:
             field = next(name for name in names.split("|") if name in row)
             raise DataError(f"{field}: is {kind_of(row[field])}; {_in_words(types)} is needed")
         raise AssertionError(f"a row that '{name}' reads was not read")
+
+    def _recognised(self, row: Row, shape: tuple[Any, ...]) -> str:
+        """What `recognise` says of a shape that no format reads: looking for what is near takes milliseconds."""
+        if shape in self._unknown:
+            raise DataError(self._unknown[shape])
+        try:
+            return recognise(row, self.kind)
+        except DataError as error:
+            if len(self._unknown) < _SHAPES:
+                self._unknown[shape] = str(error)
+            raise
 
 
 def kind_of_row(row: Row) -> Kind | None:

@@ -341,6 +341,11 @@ def test_text_and_gzip(write: Write) -> None:
         ("x.jsonl.gz", b"not gzip", "cannot be read"),
         ("x.jsonl.gz", gzip.compress(b"a" * 999, mtime=0)[:-12], "cannot be read"),
         ("x.pickle", b"", r"ends with '\.pickle'; readable: \.jsonl, \.ndjson, .*\.xlsx \(\.gz and \.zst too\)"),
+        (
+            "x.txt",
+            b'{"prompt": "a"}\n{"prompt": "b"}',
+            r"x\.txt: holds rows of JSON; give it a name",
+        ),
         ("x.parquet", b"no parquet", r"x\.parquet: cannot be read \(Parquet magic bytes not found"),
         ("x.arrow", b"no arrow, but long enough", r"x\.arrow: cannot be read \("),
         ("x.xlsx", b"no workbook", r"x\.xlsx: cannot be read \(File is not a zip file"),

@@ -48,6 +48,7 @@ DEMONSTRATIONS: list[tuple[str, dict[str, Any], list[Message]]] = [
     ("prompt_completion", {"prompt": "a", "completion": " b"}, [ask("a"), say(" b")]),
     ("prompt_completion", {"prompt": [sys("s"), ask("a")], "completion": [say("b")]}, [sys("s"), ask("a"), say("b")]),
     ("alpaca", {"instruction": "a", "input": "", "output": "b"}, [ask("a"), say("b")]),
+    ("alpaca", {"instruction": "a", "input": "<noinput>", "output": "b"}, [ask("a"), say("b")]),
     ("alpaca", {"instruction": "a", "input": "x", "response": "b"}, [ask("a\n\nx"), say("b")]),
     (
         "alpaca",

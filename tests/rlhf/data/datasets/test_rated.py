@@ -172,6 +172,12 @@ READ: Rows = [
         "u:a | c > b @1",
     ),
     (
+        "a ranking that says the same either way",
+        P,
+        {"prompt": "a", "responses": ["b", "c", "d"], "ranking": [2, 1, 3]},
+        "u:a | c > d @2",
+    ),
+    (
         "picked answers, shuffled",
         P,
         [

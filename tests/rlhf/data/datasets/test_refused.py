@@ -82,6 +82,18 @@ REFUSED: list[tuple[str, Kind, dict[str, Any], str]] = [
         {"prompt": "a", "response_a": "b", "response_b": "c"},
         "response_a and response_b are two answers: say which is better in a field such as `winner`; ",
     ),
+    (
+        "ranks or an order",
+        P,
+        {"prompt": "a", "responses": ["b", "c", "d"], "ranking": [2, 0, 1]},
+        r"ranking: \[2, 0, 1\] may be the rank of each answer, or the answers' numbers from the best on",
+    ),
+    (
+        "an answer that is not to be learned",
+        D,
+        {"messages": [ASK, {**SAY, "loss": False}, ASK, SAY]},
+        r"messages\[1\]\.loss: is False, and every answer is learned from",
+    ),
     ("no order", P, {"prompt": "a", "responses": ["b", "c"]}, "several answers: say how good each is in a list"),
     ("a multiple choice", P, {"question": "a", "A": "b", "B": "c", "C": "d", "label": "A"}, "no format of preferences"),
     (
