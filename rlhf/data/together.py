@@ -86,16 +86,21 @@ def compared(rows: Rows, kind: Kind | None) -> Rows:
         else:
             found.setdefault(prompt, (where, row, []))[2].append(judged)
     for where, first, answers in found.values():
-        yield where, first | {"completions": answers}
+        moved = {named(first, RESPONSE), _label(first), *RANKING, "rank"}
+        yield where, {name: value for name, value in first.items() if name not in moved} | {"completions": answers}
 
 
 def _judged(row: Row) -> Row:
     """An answer with all that is said of it; whether it was picked is its score where it has no other."""
-    picked = label_of(row) or next((name for name in _PICKED if name in row), None)
-    answer, label = named(row, RESPONSE), None if _is_scored(row) else picked
+    answer, label = named(row, RESPONSE), None if _is_scored(row) else _label(row)
     score = {} if label is None else {"score": truth(row[label], label)}
     aside = (answer, label, named(row, PROMPT), *SYSTEM)
     return {"text": row.get(answer)} | {name: value for name, value in row.items() if name not in aside} | score
+
+
+def _label(row: Row) -> str | None:
+    """The field that says whether the answer was taken."""
+    return label_of(row) or next((name for name in _PICKED if name in row), None)
 
 
 def _is_scored(row: Row) -> bool:
