@@ -11,6 +11,8 @@ LENGTH_CORRELATION = 0.4
 CALIBRATION_ERROR = 0.15
 """Expected calibration error (Guo et al. 2017): beyond it, differences of scores do not mean what they say."""
 
+BRIER = 0.24
+"""Brier score beyond which a model hardly knows which answer is better: one that says a half of every pair has 0.25."""
 SURE_ACCURACY = 0.9
 """Of the fifth of the held-out pairs whose scores are furthest apart, the share that must be labelled as they say."""
 
@@ -33,6 +35,10 @@ def training_signs(metrics: Mapping[str, Any]) -> list[str]:
         signs.append(f"scores follow length (correlation {correlation:+.2f}): the policy will learn to be {likes}")
     if metrics.get("ece", 0.0) > CALIBRATION_ERROR:
         signs.append(f"calibration error {metrics['ece']:.2f}: how sure it is says little about how often it is right")
+    if metrics.get("brier", 0.0) > BRIER:
+        signs.append(
+            f"Brier score {metrics['brier']:.2f}, where a coin has 0.25: it hardly knows which answer is better"
+        )
     sure = metrics.get("sure_accuracy")
     if sure is not None and labels_are_doubtful(sure, metrics["pairs"]):
         signs.append(

@@ -367,12 +367,13 @@ def reward_is_doubtful(run: Run) -> Iterator[Finding]:
                 f"A policy that maximises this reward learns to be {likes}.",
                 "balance the pairs by length, or take longer and shorter answers as chosen alike",
             )
-        if _above(ece := stage.last(f"{prefix}ece"), trust.CALIBRATION_ERROR):
+        ece, brier = stage.last(f"{prefix}ece"), stage.last(f"{prefix}brier")
+        if ece and brier and (ece.value > trust.CALIBRATION_ERROR or brier.value > trust.BRIER):
             yield Finding(
                 stage.name,
                 "The reward model is badly calibrated",
-                words("calibration error ", ece, ", Brier score ", stage.last(f"{prefix}brier")),
-                "How sure it is says little about how often it is right; wrong labels do that, and memorised ones.",
+                words("calibration error ", ece, ", Brier score ", brier),
+                "It is sure where it is wrong, or sure of nothing; wrong labels do that, and memorised ones.",
                 "check labels (rlhf data inspect); train fewer epochs",
             )
 

@@ -27,6 +27,7 @@ def asked():
         ({"accuracy": 0.7, "accuracy_stderr": 0.03, "length_correlation": -0.5}, "learn to be short"),
         ({"accuracy": 0.7, "length_correlation": 0.5}, "learn to be long"),
         ({"accuracy": 0.7, "ece": 0.3}, "calibration error 0.30"),
+        ({"accuracy": 0.6, "brier": 0.245}, "where a coin has 0.25"),
         ({"accuracy": 0.7, "sure_accuracy": 0.7, "pairs": 200}, "30% of the held-out pairs are labelled otherwise"),
     ],
 )

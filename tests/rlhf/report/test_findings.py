@@ -116,6 +116,11 @@ EVALUATIONS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         {"reward_accuracy": 0.7, "reward_ece": 0.1, "reward_brier": 0.2},
     ),
     (
+        "The reward model is badly calibrated",
+        {"reward_accuracy": 0.6, "reward_ece": 0.04, "reward_brier": 0.243},  # sure of nothing
+        {"reward_accuracy": 0.6, "reward_ece": 0.04, "reward_brier": 0.22},
+    ),
+    (
         "Labels are probably wrong",
         {"reward_accuracy": 0.7, "reward_pairs": 200, "reward_sure_accuracy": 0.75},
         {"reward_accuracy": 0.7, "reward_pairs": 200, "reward_sure_accuracy": 0.95},
