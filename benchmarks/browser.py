@@ -13,8 +13,9 @@ from types import TracebackType
 from typing import Any
 
 DRIVER = "chromedriver"
+TAB, ENTER = "\ue004", "\ue007"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-_FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+_FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--hide-scrollbars",
           "--disable-background-networking", "--disable-component-update", "--window-size=1280,860")  # fmt: skip
 
 
@@ -39,7 +40,7 @@ class Browser:
         self._root = f"http://127.0.0.1:{port}/session"
         asked = {
             "goog:chromeOptions": {"args": list(_FLAGS), "binary": browser},
-            "goog:loggingPrefs": {"performance": "ALL"},
+            "goog:loggingPrefs": {"performance": "ALL", "browser": "ALL"},
         }
         try:
             self._root += "/" + self._ask("", capabilities={"alwaysMatch": asked})["sessionId"]
@@ -58,16 +59,17 @@ class Browser:
             self._driver.communicate()
 
     def open(self, url: str) -> None:
-        self._ask("/url", url=url)
+        for one in ("about:blank", url):  # anew, also where it is open
+            self._ask("/url", url=one)
 
     def press(self, key: str) -> None:
         """Press a key and let it go, wherever the focus is."""
         strokes = [{"type": kind, "value": key} for kind in ("keyDown", "keyUp")]
         self._ask("/actions", actions=[{"type": "key", "id": "keyboard", "actions": strokes}])
 
-    def ask(self, script: str) -> Any:
-        """What a JavaScript function's body returns on the page."""
-        return self._ask("/execute/sync", script=script, args=[])
+    def ask(self, script: str, *words: Any) -> Any:
+        """What a JavaScript function's body returns on the page; `arguments` are the words."""
+        return self._ask("/execute/sync", script=script, args=list(words))
 
     def wait(self, script: str, seconds: float = 20.0) -> Any:
         """The first answer that is true."""
@@ -82,13 +84,31 @@ class Browser:
         events = [json.loads(entry["message"])["message"] for entry in self._ask("/se/log", type="performance")]
         return [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
 
-    def look(self, path: Path, width: int = 1280, height: int = 860, scheme: str = "light") -> None:
-        """A picture of the page, as it is with a window of that size and a wish for light or dark."""
-        features = [{"name": "prefers-color-scheme", "value": scheme}]
-        self._ask("/goog/cdp/execute", cmd="Emulation.setEmulatedMedia", params={"features": features})
-        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-        self._ask("/goog/cdp/execute", cmd="Emulation.setDeviceMetricsOverride", params=size)
+    def said(self) -> list[str]:
+        """What the page has written to its console since the last look."""
+        return [line["message"] for line in self._ask("/se/log", type="browser")]
+
+    def become(self, width: int, height: int, dark: bool = False) -> None:
+        """Take on a window's size, as a phone has it too, and a wish for light or dark."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+        self._tell("Emulation.setDeviceMetricsOverride", **size)
+        wish = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+        self._tell("Emulation.setEmulatedMedia", features=wish)
+
+    def offline(self) -> None:
+        """Cut the page off from every network."""
+        self._tell("Network.enable")
+        cut = {"offline": True, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+        self._tell("Network.emulateNetworkConditions", **cut)
+
+    def picture(self, path: Path) -> Path:
+        """What the window shows, as PNG."""
         path.write_bytes(base64.b64decode(self._send("GET", "/screenshot", None)))
+        return path
+
+    def _tell(self, command: str, **params: Any) -> Any:
+        """A command of Chromium's own protocol."""
+        return self._ask("/goog/cdp/execute", cmd=command, params=params)
 
     def _ask(self, command: str, **said: Any) -> Any:
         return self._send("POST", command, said)

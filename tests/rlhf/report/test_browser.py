@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.browser import ENTER, TAB, Browser, found
 from rlhf.report.page import write
-from tests.browser import CHROMIUM, DRIVER, KEY, Browser, browser
 from tests.rlhf.report import runs
 
-pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no chromium and chromedriver here: apt install both")
+pytestmark = pytest.mark.skipif(found() is None, reason="no Chromium with its chromedriver on this machine")
 DRAW = "plots.forEach(draw); return document.querySelectorAll('.plot .main-svg').length"
 
 
@@ -20,32 +20,32 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def window() -> Iterator[Browser]:
-    with browser() as opened:
+    with Browser() as opened:
         opened.offline()
         yield opened
 
 
 def shown(window: Browser, page: Path, width: int = 1200, dark: bool = False) -> Browser:
-    window.look(width, 900, dark)
-    window.open(page)
+    window.become(width, 900, dark)
+    window.open(page.resolve().as_uri())
     return window
 
 
 def test_it_opens_offline_and_draws_every_chart(window: Browser, page: Path) -> None:
     shown(window, page)
-    assert window.run(DRAW) > 15
+    assert window.ask(DRAW) > 15
     empty = "return plots.filter(p => !p.querySelector('.scatterlayer path, .barlayer path')).map(p => p.ariaLabel)"
-    assert window.run(empty) == []
-    assert window.run("return performance.getEntriesByType('resource').map(e => e.name)") == []
+    assert window.ask(empty) == []
+    assert window.ask("return performance.getEntriesByType('resource').map(e => e.name)") == []
     assert window.said() == []
 
 
 def test_what_an_answer_says_does_not_run(window: Browser, page: Path) -> None:
     shown(window, page)
-    assert window.run("return window.hacked === undefined")
-    texts = window.run("return [...document.querySelectorAll('.sample .text')].map(t => t.textContent)")
+    assert window.ask("return window.hacked === undefined")
+    texts = window.ask("return [...document.querySelectorAll('.sample .text')].map(t => t.textContent)")
     assert runs.NASTY in texts
-    assert window.run("return document.querySelectorAll('#list img').length") == 0
+    assert window.ask("return document.querySelectorAll('#list img').length") == 0
 
 
 def test_light_and_dark(window: Browser, page: Path, tmp_path: Path) -> None:
@@ -53,16 +53,16 @@ def test_light_and_dark(window: Browser, page: Path, tmp_path: Path) -> None:
     pictures = set()
     for dark in (False, True):
         shown(window, page, dark=dark)
-        assert window.run("return root.dataset.theme") == ("dark" if dark else "light")
-        contrasts = window.run(CONTRAST)
+        assert window.ask("return root.dataset.theme") == ("dark" if dark else "light")
+        contrasts = window.ask(CONTRAST)
         assert len(contrasts) > 100 and min(contrasts) >= 4.5  # WCAG 2.2, 1.4.3
-        pictures.add(window.screenshot(tmp_path / f"{dark}.png").read_bytes())
+        pictures.add(window.picture(tmp_path / f"{dark}.png").read_bytes())
     assert len(pictures) == 2
-    window.run(DRAW)
+    window.ask(DRAW)
     grid = "return getComputedStyle(document.querySelector('.plot .gridlayer path')).stroke"
-    before = window.run(grid)
-    window.run("document.getElementById('theme').click()")
-    assert window.run("return root.dataset.theme") == "light" and window.run(grid) != before
+    before = window.ask(grid)
+    window.ask("document.getElementById('theme').click()")
+    assert window.ask("return root.dataset.theme") == "light" and window.ask(grid) != before
 
 
 CONTRAST = """
@@ -81,14 +81,14 @@ return elements.filter(e => e.offsetParent && e.textContent.trim()).map(e => {
 @pytest.mark.parametrize("width", [360, 390, 820])
 def test_nothing_is_wider_than_a_phone(window: Browser, page: Path, width: int) -> None:
     shown(window, page, width)
-    window.run(DRAW)
-    assert window.run("return document.documentElement.scrollWidth") == width
+    window.ask(DRAW)
+    assert window.ask("return document.documentElement.scrollWidth") == width
     wide = (
         "return [...document.querySelectorAll(arguments[0])].filter(e => e.getBoundingClientRect().right > innerWidth)"
     )
-    assert window.run(wide, "main .card, .card:not(.scroll) > *, .plot svg.main-svg") == []
+    assert window.ask(wide, "main .card, .card:not(.scroll) > *, .plot svg.main-svg") == []
     low = "return [...document.querySelectorAll(arguments[0])].filter(e => e.offsetParent && e.offsetHeight < 34)"
-    assert window.run(low, "#theme, #more, input, select") == []  # for a thumb
+    assert window.ask(low, "#theme, #more, input, select") == []  # for a thumb
 
 
 def test_by_keyboard(window: Browser, page: Path) -> None:
@@ -98,30 +98,30 @@ def test_by_keyboard(window: Browser, page: Path) -> None:
       return [e.id || e.getAttribute('href') || e.tagName, ring]"""
     seen = []
     while not seen or (seen[-1][0] != "more" and len(seen) < 60):
-        window.press(KEY["tab"])
-        seen += [one for one in [window.run(focus)] if one[0] != "BODY"]  # as in the browser's own bar
+        window.press(TAB)
+        seen += [one for one in [window.ask(focus)] if one[0] != "BODY"]  # as in the browser's own bar
     names = [name for name, _ in seen]
     assert names[0] == "#main"  # past the bar
     assert {"#samples", "theme", "#stage-ppo", "SUMMARY", "search", "sort", "more"} <= set(names)
     assert [name for name, ring in seen if not ring] == []  # wherever one is, one sees it
-    window.press(KEY["enter"])
-    assert window.run("return more.hidden")
+    window.press(ENTER)
+    assert window.ask("return more.hidden")
 
 
 def test_samples_are_searched_and_sorted(window: Browser, page: Path) -> None:
     shown(window, page)
     visible = "return [...list.children].filter(s => !s.hidden).map(s => s.querySelector('.policy .text').textContent)"
-    assert len(window.run(visible)) == 20 and window.run("return count.value") == "30 of 30"
-    window.run("more.click()")
-    assert len(window.run(visible)) == 30
+    assert len(window.ask(visible)) == 20 and window.ask("return count.value") == "30 of 30"
+    window.ask("more.click()")
+    assert len(window.ask(visible)) == 30
     put = "const [id, value, event] = arguments, e = document.getElementById(id)"
     put += "; e.value = value; e.dispatchEvent(new Event(event))"
-    window.run(put, "search", "after 12", "input")
-    assert window.run(visible) == ["After 12, with care."]
-    window.run(put, "search", "", "input")
-    window.run(put, "sort", "-reward", "change")
-    assert window.run(visible)[0] == "After 29, with care."
-    window.run(put, "sort", "+kl", "change")
-    assert window.run(visible)[:2] == [runs.NASTY, "After 1, with care."]
-    window.run(put, "search", "no such words", "input")
-    assert window.run("return count.value") == "0 of 30" and window.run(visible) == []
+    window.ask(put, "search", "after 12", "input")
+    assert window.ask(visible) == ["After 12, with care."]
+    window.ask(put, "search", "", "input")
+    window.ask(put, "sort", "-reward", "change")
+    assert window.ask(visible)[0] == "After 29, with care."
+    window.ask(put, "sort", "+kl", "change")
+    assert window.ask(visible)[:2] == [runs.NASTY, "After 1, with care."]
+    window.ask(put, "search", "no such words", "input")
+    assert window.ask("return count.value") == "0 of 30" and window.ask(visible) == []
