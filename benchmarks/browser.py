@@ -15,8 +15,9 @@ from typing import Any
 DRIVER = "chromedriver"
 TAB, ENTER = "\ue004", "\ue007"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-_FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--hide-scrollbars",
-          "--disable-background-networking", "--disable-component-update", "--window-size=1280,860")  # fmt: skip
+_FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+          "--hide-scrollbars", "--disable-background-networking", "--disable-component-update",
+          "--window-size=1280,860")  # fmt: skip
 
 
 def found() -> str | None:
