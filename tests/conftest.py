@@ -27,6 +27,11 @@ ROOT = Path(__file__).parent.parent
 SHOP = ROOT / "data_samples" / "corner_shop"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest comes first, so that no worker is left with it at the end: whole stages, and whole suites."""
+    items.sort(key=lambda item: item.path.parent.name not in ("stages", "tests"))
+
+
 def pytest_collection_finish() -> None:
     """Stages collect garbage when they end; what test files have imported need not be walked each time."""
     gc.collect()
