@@ -5,6 +5,7 @@
     model/            weights (a whole model, or an adapter and its head) with tokenizer and chat template
     examples.jsonl    of a stage that makes examples for others
     metrics.jsonl     everything the stage logged
+    tables.jsonl      samples that trackers were told of, where a recipe names any
 """
 
 import errno
@@ -26,6 +27,7 @@ FORMAT = 4
 FILE = "artifact.json"
 EXAMPLES = "examples.jsonl"
 METRICS = "metrics.jsonl"
+TABLES = "tables.jsonl"
 ADAPTER = "adapter_model.safetensors"
 _OWN_WEIGHTS = (ADAPTER, "head.safetensors", "heads.safetensors")
 CHECKPOINT = "checkpoint"

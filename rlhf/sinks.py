@@ -17,9 +17,7 @@ from rlhf.config import TrackingConfig, WandB
 from rlhf.privacy import masked, no_telemetry
 
 AXES = ("episodes", "num_tokens")
-"""What metrics are drawn over, where a stage logs it; else over its steps."""
-_ROWS = 1000
-"""Most rows of a table of samples that grows; the oldest go."""
+"""What metrics are drawn over, once a stage has logged it; else over its steps."""
 
 
 class Sink(Protocol):
@@ -34,7 +32,7 @@ class Sink(Protocol):
         ...
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], step: int) -> None:
-        """More rows of a table."""
+        """A whole table, in place of what it was at earlier steps."""
         ...
 
     def histogram(self, name: str, values: Sequence[float], step: int) -> None:
@@ -91,7 +89,6 @@ class WandBSink:
         if mode == "auto":
             mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
         self._config = config
-        self._tables: dict[str, list[list[Any]]] = {}
         self._run = wandb.init(
             project=config.project,
             entity=config.entity,
@@ -107,6 +104,7 @@ class WandBSink:
             settings=wandb.Settings(
                 silent=True,
                 console="off",
+                host="",
                 disable_git=True,
                 save_code=False,
                 x_disable_meta=True,  # the command's words among others
@@ -114,6 +112,7 @@ class WandBSink:
                 x_save_requirements=False,
             ),
         )
+        self._axis = "step"
         self._drawn: set[str] = {"step", *AXES}
         """Metrics that W&B knows what to draw over."""
         for axis in ("step", *AXES):
@@ -126,19 +125,17 @@ class WandBSink:
 
     def log(self, values: Mapping[str, Any], step: int) -> None:
         """W&B's own step only ever grows, and ours goes back to a checkpoint's: it is a metric like the others."""
-        axis = next((axis for axis in AXES if axis in values), "step")
+        self._axis = next((axis for axis in AXES if axis in values), self._axis)
         for name in values.keys() - self._drawn:
-            self._run.define_metric(name, step_metric=axis)
+            self._run.define_metric(name, step_metric=self._axis)  # which W&B logs with it where it is not among them
         self._drawn |= values.keys()
         self._run.log({**values, "step": step})
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], step: int) -> None:
         import wandb
 
-        kept = self._tables.setdefault(name, [])
-        kept += [[step, *row] for row in rows]
-        del kept[:-_ROWS]
-        self._run.log({name: wandb.Table(columns=["step", *columns], data=list(kept)), "step": step})
+        told = wandb.Table(columns=list(columns), data=[list(row) for row in rows])
+        self._run.log({name: told, "step": step})
 
     def histogram(self, name: str, values: Sequence[float], step: int) -> None:
         import wandb

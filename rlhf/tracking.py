@@ -8,12 +8,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from rlhf.artifact import METRICS, Artifact
+from rlhf.artifact import METRICS, TABLES, Artifact
 from rlhf.config import TrackingConfig
 from rlhf.console import Screen
 from rlhf.privacy import masked
 from rlhf.progress import STEPS
 from rlhf.sinks import Sink, Started, wanted
+
+_ROWS = 1000
+"""Most rows of a table that grows; the oldest go."""
 
 
 class Tracker:
@@ -36,6 +39,7 @@ class Tracker:
         self._file = self.path.open("a", encoding="utf-8")
         self._start = time.time()
         self._step, self._steps = 0, 0
+        self._tables = folder / TABLES
         self._sinks: list[Sink] = []
         started = Started(folder, home or folder, recipe, stage, settings)
         for name, start in wanted(config, started).items():
@@ -72,19 +76,24 @@ class Tracker:
     def rewind(self, step: int) -> None:
         """Forget what was logged after `step`: an interrupted stage goes on from there."""
         self._file.close()
-        beside, last = self.path.with_suffix(".new"), 0.0
-        with self.path.open(encoding="utf-8") as old, beside.open("w", encoding="utf-8") as new:
-            for line in old:
-                if line.endswith("}\n") and (logged := json.loads(line))["step"] <= step:  # the last may be torn
-                    new.write(line)
-                    last = logged["time"]
+        last = _cut(self.path, step).get("time", 0.0)
         self._start = min(self._start, time.time() - last)
-        beside.replace(self.path)
         self._file = self.path.open("a", encoding="utf-8")
+        if self._tables.exists():
+            _cut(self._tables, step)
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Rows for a table of samples; the stage keeps its own file."""
-        self._tell(lambda sink: sink.table(name, columns, rows, self._step))
+        """More rows of a table of samples, for those who follow the run; it grows on where a stage goes on."""
+        if not self.is_followed:
+            return
+        with self._tables.open("a", encoding="utf-8") as file:
+            for row in rows:
+                line = {"step": self._step, "table": name, "row": [_plain(cell) for cell in row]}
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        with self._tables.open(encoding="utf-8") as file:
+            lines = [line for line in map(json.loads, file) if line["table"] == name]
+        grown = [[line["step"], *line["row"]] for line in lines[-_ROWS:]]
+        self._tell(lambda sink: sink.table(name, ["step", *columns], grown, self._step))
 
     def histogram(self, name: str, values: Sequence[float]) -> None:
         """How numbers are spread, such as held-out scores."""
@@ -120,6 +129,18 @@ class Tracker:
                 self._sinks.remove(sink)
                 with suppress(Exception):
                     sink.close({})
+
+
+def _cut(path: Path, step: int) -> dict[str, Any]:
+    """Leave a file's lines up to a step; the last of them."""
+    beside, last = path.with_suffix(".new"), {}
+    with path.open(encoding="utf-8") as old, beside.open("w", encoding="utf-8") as new:
+        for line in old:
+            if line.endswith("}\n") and (logged := json.loads(line))["step"] <= step:  # the last may be torn
+                new.write(line)
+                last = logged
+    beside.replace(path)
+    return last
 
 
 def _plain(value: Any) -> Any:

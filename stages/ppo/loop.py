@@ -152,7 +152,7 @@ class Loop:
             return
         policy, reference = self.roles.policy, self.roles.reference
         seen = self.watch.look(policy, reference, self.chat, self.engine, self.trained, self.done, metrics, out)
-        tracker.log(seen.said, self.done)
+        tracker.log({"episodes": self.done * self.config.rollout.batch_size, **seen.said}, self.done)
 
     def end_watch(self, watch: Watch, metrics: Mapping[str, float], tracker: Tracker, out: Path) -> dict[str, float]:
         """Look at the last policy, and go back to the best one when asked to; metrics of the one that is kept."""

@@ -40,10 +40,11 @@ class Samples:
     def show(self, roles: Roles, reward: Reward, chat: ChatFormat, engine: Engine, tracker: Tracker) -> None:
         """Have the policy answer, and tell the tracker. Leaves the random state as it was."""
         state = checkpoint.random_state()
-        torch.manual_seed(self.seed)  # the same luck at each look
         with roles.reference.present():
             if not self._before:
+                torch.manual_seed(self.seed)
                 self._before = sample(roles.reference, self.prompts, chat, self.sampling).texts(chat)
+            torch.manual_seed(self.seed)  # the same luck at each look
             rollout = sample(roles.policy, self.prompts, chat, self.sampling, engine)
             kl_B = kl_per_response(roles.policy, roles.reference, rollout, self.sampling.temperature, SHOWN).tolist()
         score_B = reward.score(self.records, rollout).tolist()

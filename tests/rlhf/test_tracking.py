@@ -17,9 +17,10 @@ from rlhf.finite import check_finite
 from rlhf.recipe import load, parse
 from rlhf.runner import run
 from rlhf.tracking import Tracker
+from stages.ppo.samples import SHOWN
 from tests.conftest import ROOT, metrics_of, small_recipe
 from tests.stages.test_ppo import interrupted_after
-from tests.wandb_file import told
+from tests.wandb_file import table, told
 
 
 def tracker(folder: Path, config: TrackingConfig | None = None, settings: dict | None = None) -> Tracker:
@@ -85,12 +86,14 @@ def test_wandb_is_told_neither_secrets_nor_how_the_command_was_called(
     assert leaks(tmp_path, "a-setting")
     for word in ("a-password", "a-key", "a-word-of-the-command", "k" * 40, sys.executable):
         assert not leaks(tmp_path, word), word
+    assert [run.host for run in told(tmp_path, "run")] == [""]
 
 
 def test_an_offline_run_holds_settings_metrics_tables_and_lineage(tmp_path: Path) -> None:
     """Read back from W&B's own files; a stage that was interrupted goes on in the same run."""
     raw = small_recipe(tmp_path, "lora", tracking={"wandb": {"mode": "offline", "tags": ["t"]}})
     raw["stages"] = {name: raw["stages"][name] for name in ("sft", "reward", "ppo")}
+    raw["stages"]["ppo"]["watch"] = {"every": 1, "prompts": 2}
     with interrupted_after(1):
         raw["stages"]["ppo"]["train"]["checkpoint_every"] = 1
         run(parse(json.loads(json.dumps(raw))), tmp_path / "runs", Screen(quiet=True))
@@ -102,10 +105,18 @@ def test_an_offline_run_holds_settings_metrics_tables_and_lineage(tmp_path: Path
         assert {"model", "data", "train"} <= {item.key for item in runs[0].config.update}
         logged = [{i.nested_key[0] if i.nested_key else i.key for i in h.item} for h in told(one.folder, "history")]
         assert set(metrics_of(one.folder)[0]) - {"time"} <= set.union(*logged)
-    drawn = {m.name: m.step_metric for m in told(made["ppo"].folder, "metric") if m.step_metric}
-    assert drawn["kl"] == "episodes"
-    assert {m.name: m.step_metric for m in told(made["sft"].folder, "metric")}["loss"] == "num_tokens"
-    assert list(made["ppo"].folder.glob("wandb/**/media/table/samples*.json"))
+    for name, metrics, axis in (
+        ("sft", ("loss", "eval_loss"), "num_tokens"),
+        ("reward", ("loss", "accuracy"), "step"),
+        ("ppo", ("kl", "heldout/judge"), "episodes"),
+    ):
+        drawn = {m.name: m.step_metric for m in told(made[name].folder, "metric")}
+        assert {drawn[metric] for metric in metrics} == {axis}
+    samples = table(made["ppo"].folder, "samples")
+    assert samples["columns"] == ["step", "prompt", "before", "after", "score", "kl"]
+    assert [row[0] for row in samples["data"]] == [1] * SHOWN + [2] * SHOWN, "what came before the interruption stays"
+    first, second = samples["data"][:SHOWN], samples["data"][SHOWN:]
+    assert [row[1:3] for row in first] == [row[1:3] for row in second], "the same prompts, and answers before"
     assert list(made["reward"].folder.glob("wandb/**/media/table/heldout/reliability*.json"))
     artifacts = {a.name: a for a in told(made["ppo"].folder, "artifact") if a.type != "run_table"}
     used = {name for name, a in artifacts.items() if a.use_after_commit}
