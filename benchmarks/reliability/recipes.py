@@ -132,7 +132,11 @@ def whole_recipe(kind: str, folder: Path) -> Tree:
         "backend": {"kind": "lora", "r": 8},
         "template": "chatml",
         "deterministic": False,
-        "tracking": {"wandb": {"project": "p", "entity": "e", "mode": "offline", "tags": ["t"]}},
+        "tracking": {
+            "wandb": {"project": "p", "entity": "e", "mode": "offline", "tags": ["t"], "upload": False},
+            **dict.fromkeys(("tensorboard", "mlflow", "trackio"), False),
+            "price_per_hour": 2.5,
+        },
         "stages": {"start": _SFT, "judge": _REWARD, "it": given},
     }
     resolved = load(_written(dump(tree), folder)).resolved()
