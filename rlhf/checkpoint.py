@@ -176,6 +176,18 @@ def set_random_state(state: dict[str, Any]) -> None:
         torch.cuda.set_rng_state_all(state["cuda"])
 
 
+@contextmanager
+def aside(seed: int | None = None) -> Iterator[None]:
+    """Draw inside, from `seed` on if one is given, and leave the random state as it was."""
+    before = random_state()
+    if seed is not None:
+        torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        set_random_state(before)
+
+
 def copy_into(parameters: Sequence[nn.Parameter], saved: Sequence[Tensor]) -> None:
     """Give parameters the values that were saved of them."""
     for parameter, value in zip(parameters, saved, strict=True):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rlhf import cli_data, cli_label, cli_runs
-from rlhf.cli_data import AsJson
+from rlhf.cli_shared import AsJson, ready
 
 if TYPE_CHECKING:
     from rlhf.artifact import Artifact
@@ -261,12 +261,17 @@ def _report(folder: Path, screen: "Screen") -> dict[str, Any]:
     from rlhf.visible import visible
 
     try:
-        from rlhf.report import page
-
-        path, found = page.write(folder)
+        return _reported(folder, None, screen)
     except Exception as error:
         screen.say(visible(masked(f"warning: the report could not be written: {error}")))
         return {}
+
+
+def _reported(folder: Path, out: Path | None, screen: "Screen") -> dict[str, Any]:
+    """Write a run's report, and say where it is and what it warns of; the same for machines."""
+    from rlhf.report import page
+
+    path, found = page.write(folder, out)
     for one in found:
         screen.say(f"warning: {one.line()}")
     screen.say(f"report: {path}")
@@ -298,14 +303,11 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write the report of a run: one page that opens offline."""
-    from rlhf.report import page
+    from rlhf.console import Screen
 
-    path, found = page.write(run, out)
-    for one in found:
-        print(f"warning: {one.line()}")
-    print(f"report: {path}")
+    told = _reported(run, out, Screen(quiet=as_json))
     if as_json:
-        print(json.dumps({"report": str(path), "warnings": [one.plain() for one in found]}))
+        print(json.dumps(told))
 
 
 @app.command()
@@ -358,7 +360,6 @@ def score(
 
     One JSON line each; of a pair, both sides.
     """
-    from rlhf import libraries, weights
     from rlhf.errors import DataError
     from rlhf.reward_model import RewardModel
 
@@ -374,8 +375,7 @@ def score(
         rows = read.rows
         for reason, count in read.dropped.items():
             print(f"{count} rows not scored: {reason}", file=sys.stderr)
-    libraries.prepare()
-    judge = RewardModel.load(weights.named(model), batch_size=batch_size)
+    judge = RewardModel.load(ready(model), batch_size=batch_size)
     talks = [talk for _, sides in rows for talk in sides.values()]
     scores, more = iter(judge.score(talks)), iter(judge.attributes(talks))
     apart = iter(judge.disagreement(talks) or ())
@@ -409,11 +409,9 @@ def chat(
     as_json: AsJson = False,
 ) -> None:
     """Talk to a policy. An empty line or Ctrl-D ends."""
-    from rlhf import libraries, weights
     from rlhf.chatting import Chat
 
-    libraries.prepare()
-    talk = Chat.load(weights.named(model), temperature, max_new_tokens, seed)
+    talk = Chat.load(ready(model), temperature, max_new_tokens, seed)
     if prompt is not None:
         reply = talk.say(prompt)
         print(reply)
@@ -442,11 +440,8 @@ def export(
     Read back and compared with the live model on text; with a model card, and how to serve them.
     """
     from rlhf import export as exporting
-    from rlhf import libraries
-    from rlhf.weights import named
 
-    libraries.prepare()
-    weights = named(model)
+    weights = ready(model)
     if adapter:
         made = exporting.export_adapter(weights, out, text)
     else:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rlhf.cli_shared import AsJson, ready
 from rlhf.data.records import Kind
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ Words = Annotated[
 ]
 OfKind = Annotated[Kind | None, typer.Option("--kind", help="What rows are read as; left out: seen from them.")]
 File = Annotated[Path, typer.Option("--out", help="File of canonical rows to write (.jsonl).")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
 
 
 @app.command()
@@ -47,16 +47,13 @@ def inspect(
 
     chat = judge = None
     if model is not None:
-        from rlhf import libraries, text, weights
+        from rlhf import text
 
-        libraries.prepare()
-        chat = text.load(weights.named(model))
+        chat = text.load(ready(model))
     if reward_model is not None:
-        from rlhf import libraries, weights
         from rlhf.reward_model import RewardModel
 
-        libraries.prepare()
-        judge = RewardModel.load(weights.named(reward_model)).score_what_fits
+        judge = RewardModel.load(ready(reward_model)).score_what_fits
     others = [DataConfig(path=path) for path in against or ()]
     report = look(data_block(words), kind, chat=chat, against=others, judge=judge)
     if not as_json:

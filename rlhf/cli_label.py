@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rlhf.cli_data import AsJson
+from rlhf.cli_shared import AsJson, ready
 
 if TYPE_CHECKING:
     from rlhf.labels.book import Row
@@ -92,19 +92,17 @@ def _pairs(
     from rlhf.labels import pairs
 
     asked = [one for path in paths for one in pairs.read(path)]
-    if policy is None and reward_model is None:
-        return [one.pairs()[0] for one in asked]
-    from rlhf import libraries, weights
-    from rlhf.labels import models
-    from rlhf.reward_model import RewardModel
-    from rlhf.rollout import Sampling
-
-    libraries.prepare()
     if policy is not None and prompts is not None:
-        asked = models.drawn(weights.named(policy), prompts, Sampling(*sampling), seed)
+        from rlhf.labels import models
+        from rlhf.rollout import Sampling
+
+        asked = models.drawn(ready(policy), prompts, Sampling(*sampling), seed)
     if reward_model is None:
         return [one.pairs()[0] for one in asked]
-    return models.least_sure(asked, RewardModel.load(weights.named(reward_model)))
+    from rlhf.labels import models
+    from rlhf.reward_model import RewardModel
+
+    return models.least_sure(asked, RewardModel.load(ready(reward_model)))
 
 
 def _serve(server: "Server", no_browser: bool) -> None:
@@ -161,6 +159,7 @@ def failures(
     The worst first. They are no longer held out once they are trained on: measure the gain on others.
     """
     from rlhf import failures as finding
+    from rlhf.data.writing import written
     from rlhf.visible import visible
 
     made = finding.evaluation_of(run)
@@ -173,8 +172,8 @@ def failures(
         asked = " ".join(one.prompt[-1]["content"].split())
         print(visible(f"{one.badness:>6.2f} {Path(one.where).name}: {asked[:60]}: {'; '.join(one.why)}"))
     if out is not None:
-        lines = [json.dumps(one.row(kind.value), ensure_ascii=False) + "\n" for one in found]
-        out.write_text("".join(lines), encoding="utf-8")
+        with written(out) as file:
+            file.writelines(json.dumps(one.row(kind.value), ensure_ascii=False) + "\n" for one in found)
         print(f"wrote {out}")
     if as_json:
         print(json.dumps({"failures": len(found), "reasons": reasons, "out": str(out) if out else None}))

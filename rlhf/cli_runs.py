@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rlhf.cli_data import AsJson
+from rlhf.cli_shared import AsJson
 
 if TYPE_CHECKING:
     from rlhf.progress import Run

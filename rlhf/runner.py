@@ -134,9 +134,7 @@ def _run(recipe: Recipe, folder: Path, screen: Screen, fresh: bool, only: str | 
             except Exception as error:
                 scratch, refused = progress.scratch(home), isinstance(error, ArtifactError | RecipeError)
                 if refused and not (scratch / artifacts.CHECKPOINT).is_dir():
-                    shutil.rmtree(
-                        scratch, ignore_errors=True
-                    )  # before it began; bad rows stay listed, checkpoints stay
+                    shutil.rmtree(scratch, ignore_errors=True)  # before it began; checkpoints stay
                 else:
                     progress.failed(scratch, error)
                 raise
@@ -206,7 +204,7 @@ def _run_stage(
         made = replace(made, hash=key, parents=parents, config=settings, versions=libraries.versions(), spent=spent)
         made = artifacts.write(made, scratch)
         metrics = made.metrics
-        tracker.made(made, [artifacts.read(w.folder) for w in inputs.values() if w.folder is not None])
+        tracker.made(made, [weights.folder for weights in inputs.values() if weights.folder])
     except UnpicklingError:
         raise ArtifactError(
             f"{scratch / artifacts.CHECKPOINT}: holds more than numbers, which no stage wrote and nothing here runs; "

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from rlhf import artifact as artifacts
 from rlhf.artifact import METRICS, TABLES, Artifact
 from rlhf.config import TrackingConfig
 from rlhf.console import Screen
@@ -103,9 +104,9 @@ class Tracker:
         """A line through points, such as a reliability diagram's."""
         self._tell(lambda sink: sink.curve(name, axes, points, self._step))
 
-    def made(self, artifact: Artifact, parents: Sequence[Artifact]) -> None:
-        """What the stage has made, and of what."""
-        self._tell(lambda sink: sink.made(artifact, parents))
+    def made(self, artifact: Artifact, parents: Sequence[Path]) -> None:
+        """What the stage has made, and the folders of the stages that it started from."""
+        self._tell(lambda sink: sink.made(artifact, [artifacts.read(folder) for folder in parents]))
 
     def close(self, summary: Mapping[str, Any] | None = None) -> None:
         """Finish; `summary` are the numbers that the stage comes to."""

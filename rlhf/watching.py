@@ -32,14 +32,18 @@ def overview(runs: Sequence[Run]) -> Table:
 
 
 def _cells(stage: Stage) -> list[str]:
-    numbers = summary(stage.metrics) if stage.state == "done" else shown(stage.kind, stage.metrics)
     age = "" if stage.age is None else f"{duration(stage.age)} ago"
-    return [" ".join(filter(None, [stage.name, steps(stage)])), numbers, age]
+    return [" ".join(filter(None, [stage.name, steps(stage)])), _numbers(stage), age]
 
 
 def steps(stage: Stage) -> str:
     """`12/40`; as far as it is known."""
     return f"{stage.step}/{stage.steps}" if stage.steps else str(stage.step or "")
+
+
+def _numbers(stage: Stage) -> str:
+    """What it came to, or is at."""
+    return summary(stage.metrics) if stage.state == "done" else shown(stage.kind, stage.metrics)
 
 
 def frame(run: Run) -> RenderableType:
@@ -48,8 +52,7 @@ def frame(run: Run) -> RenderableType:
     for stage in run.stages:
         done = stage.state == "done"
         bar = ProgressBar(total=stage.steps, completed=stage.step, width=20, complete_style="cyan")
-        numbers = summary(stage.metrics) if done else shown(stage.kind, stage.metrics)
-        cells = [Text(visible(one)) for one in (stage.name, steps(stage), numbers, _time(run, stage))]
+        cells = [Text(visible(one)) for one in (stage.name, steps(stage), _numbers(stage), _time(run, stage))]
         table.add_row(_sign(stage.state), cells[0], bar if stage.steps and not done else Text(""), *cells[1:])
     words = Text(f"{visible(str(run.folder))}: {run.state}", style=_STYLES[run.state])
     return Group(words, table, *(Text(visible(line), style="dim") for line in _advice(run)))
@@ -84,8 +87,7 @@ def _sign(state: progress.State) -> Text:
 
 def line(run: Run, stage: Stage) -> str:
     """A stage in one line of plain text."""
-    numbers = summary(stage.metrics) if stage.state == "done" else shown(stage.kind, stage.metrics)
-    parts = (_SIGNS[stage.state], stage.name, steps(stage), numbers, _time(run, stage))
+    parts = (_SIGNS[stage.state], stage.name, steps(stage), _numbers(stage), _time(run, stage))
     return visible("  ".join(filter(None, parts)))
 
 

@@ -119,10 +119,10 @@ def _message(item: Mapping[str, Any], field: str) -> Message:
     for name, what in _UNREAD.items():
         if item.get(name):
             raise DataError(f"{field}.{name}: {what} cannot be read; write them as text in {said}, or leave them out")
-    if ROLES.get(str(role).lower()) == "assistant":
-        for name in (name for name in _MASKS if item.get(name) in (0, False)):
-            told = f"is {item[name]!r}, and every answer is learned from; end the conversation before it"
-            raise DataError(f"{field}.{name}: {told}")
+    mask = next((name for name in _MASKS if item.get(name) in (0, False)), None)
+    if mask and ROLES.get(str(role).lower()) == "assistant":
+        told = f"is {item[mask]!r}, and every answer is learned from; end the conversation before it"
+        raise DataError(f"{field}.{mask}: {told}")
     if not isinstance(role, str) or role.lower() not in ROLES:
         found = f"'{role}'" if isinstance(role, str) else kind_of(role)
         hint = did_you_mean(str(role).lower(), ROLES)

@@ -14,8 +14,9 @@ from rlhf.data import files
 from rlhf.data.intake import Intake
 from rlhf.data.records import Message, Preference
 from rlhf.errors import DataError
+from rlhf.measures.policies import SIDES
 
-SIDES = ("policy", "baseline", "prompted")
+_SIDES = ("policy", *(side for side in SIDES if side != "policy"))
 """Whose answers a row of an evaluation holds; the first two that are there are compared."""
 
 
@@ -80,7 +81,7 @@ def _asked(row: Any, where: str) -> Asked | None:
     if not isinstance(row, dict) or not _is_talk(row.get("prompt")):
         return None
     given = row.get("completions") or [
-        {**row[side], "model": side} for side in SIDES if isinstance(row.get(side), dict)
+        {**row[side], "model": side} for side in _SIDES if isinstance(row.get(side), dict)
     ]
     if not isinstance(given, list) or not all(
         isinstance(one, dict) and isinstance(one.get("text"), str) for one in given

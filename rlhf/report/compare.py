@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rlhf.data.writing import written
 from rlhf.measures.headline import JUDGES
 from rlhf.report import charts
 from rlhf.report.findings import Finding, findings
@@ -84,7 +85,8 @@ def write(found: Compared, path: Path) -> None:
             "judge",
         ),
     ]
-    path.write_text(render("compare.html.jinja", found=found, charts=[one for one in shown if one]), encoding="utf-8")
+    with written(path) as file:
+        file.write(render("compare.html.jinja", found=found, charts=[one for one in shown if one]))
 
 
 def _names(runs: Sequence[Run]) -> list[str]:

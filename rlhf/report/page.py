@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from rlhf.data.writing import written
 from rlhf.measures.headline import JUDGES
 from rlhf.measures.policies import SCORES, SIDES
 from rlhf.report import charts
@@ -29,9 +30,8 @@ def write(folder: Path, out: Path | None = None) -> tuple[Path, list[Finding]]:
     run = read(folder)
     found = findings(run)
     path = out or folder / FILE
-    beside = path.with_name(f".{path.name}.partial")
-    beside.write_text(html(run, found), encoding="utf-8")
-    beside.replace(path)  # and not what a link of that name leads to
+    with written(path) as file:  # and not what a link of that name leads to
+        file.write(html(run, found))
     return path, found
 
 

@@ -10,9 +10,8 @@ from typing import Any, Literal, NamedTuple
 from rlhf import artifact as artifacts
 from rlhf import yamlfile
 from rlhf.errors import ArtifactError
+from rlhf.progress import SETTINGS, scratch
 from rlhf.report.number import Number, Style
-
-LOCK = "recipe.lock.yaml"
 
 Row = Mapping[str, Any]
 State = Literal["finished", "unfinished", "damaged", "not run"]
@@ -113,7 +112,7 @@ class StageRun:
         value: Any = self.settings
         for part in path:
             value = value.get(part) if isinstance(value, Mapping) else None
-        source = f"{LOCK}#{pointer('stages', self.name, *path)}"
+        source = f"{SETTINGS}#{pointer('stages', self.name, *path)}"
         return Number(value, (source,), style) if _is_number(value) else None
 
     def cell(self, name: str, row: Line, *path: str, style: Style = "plain") -> Number | None:
@@ -151,7 +150,8 @@ class Run:
     def price(self) -> Number | None:
         """Of an hour, where the recipe names one."""
         value = self.settings.get("tracking", {}).get("price_per_hour")
-        return None if value is None else Number(value, (f"{LOCK}#{pointer('tracking', 'price_per_hour')}",), "money")
+        source = f"{SETTINGS}#{pointer('tracking', 'price_per_hour')}"
+        return None if value is None else Number(value, (source,), "money")
 
     def sources_of(self, stage: StageRun) -> dict[str, str]:
         """Stages that it starts from, by the setting that names each."""
@@ -161,9 +161,9 @@ class Run:
 
 def read(folder: Path) -> Run:
     """Raises ArtifactError where no recipe was run."""
-    path = folder / LOCK
+    path = folder / SETTINGS
     if not path.is_file():
-        raise ArtifactError(f"{folder}: no {LOCK}: not the folder of a run; name one, such as runs/quickstart")
+        raise ArtifactError(f"{folder}: no {SETTINGS}: not the folder of a run; name one, such as runs/quickstart")
     settings = yamlfile.plain(yamlfile.read(path))
     return Run(folder, settings, tuple(_stage(folder, name, said) for name, said in settings["stages"].items()))
 
@@ -177,7 +177,7 @@ def _stage(run: Path, name: str, settings: Row) -> StageRun:
         except ArtifactError:
             state, record = "damaged", {}
     else:
-        begun = f"stages/.{name}.partial"
+        begun = scratch(Path(home)).as_posix()
         home, state, record = (begun, "unfinished", {}) if (run / begun).is_dir() else (home, "not run", {})
     lines = _lines(run / home / artifacts.METRICS)
     return StageRun(name, settings.get("stage", name), state, settings, run, home, record, lines)

@@ -75,9 +75,8 @@ def _look_at_reward(
 ) -> None:
     """Say, or refuse to go on, when the reward looks easily gamed. Leaves the random state as it was."""
     signs = [f"{name}: {sign}" for name, judge in judges.items() for sign in training_signs(judge.metrics)]
-    before = checkpoint.random_state()
-    rollout = loop.rollout(prompts[:_PROBED])
-    checkpoint.set_random_state(before)
+    with checkpoint.aside():
+        rollout = loop.rollout(prompts[:_PROBED])
     finished = int(rollout.finished_B.sum())
     if config.rl.missing_stop_score is not None and finished < len(rollout) / 10:
         signs.append(

@@ -39,16 +39,14 @@ class Samples:
     @torch.no_grad()
     def show(self, roles: Roles, reward: Reward, chat: ChatFormat, engine: Engine, tracker: Tracker) -> None:
         """Have the policy answer, and tell the tracker. Leaves the random state as it was."""
-        state = checkpoint.random_state()
         with roles.reference.present():
             if not self._before:
-                torch.manual_seed(self.seed)
-                self._before = sample(roles.reference, self.prompts, chat, self.sampling).texts(chat)
-            torch.manual_seed(self.seed)  # the same luck at each look
-            rollout = sample(roles.policy, self.prompts, chat, self.sampling, engine)
+                with checkpoint.aside(self.seed):
+                    self._before = sample(roles.reference, self.prompts, chat, self.sampling).texts(chat)
+            with checkpoint.aside(self.seed):  # the same luck at each look
+                rollout = sample(roles.policy, self.prompts, chat, self.sampling, engine)
+                score_B = reward.score(self.records, rollout).tolist()
             kl_B = kl_per_response(roles.policy, roles.reference, rollout, self.sampling.temperature, SHOWN).tolist()
-        score_B = reward.score(self.records, rollout).tolist()
-        checkpoint.set_random_state(state)
         asked = [record.messages[-1]["content"] for record in self.records]
         rows = zip(asked, self._before, rollout.texts(chat), score_B, kl_B, strict=True)
         tracker.table("samples", COLUMNS, list(rows))

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import nn
 
 from rlhf import checkpoint
@@ -98,10 +97,8 @@ class Watch:
         out: Path,
     ) -> Look:
         """Have the policy answer; keep it under `out` when it is the best yet. Leaves the random state as it was."""
-        before = checkpoint.random_state()
-        torch.manual_seed(self.seed)  # the same luck at each look
-        rollout = sample(policy, self.prompts, chat, self.sampling, engine)
-        checkpoint.set_random_state(before)
+        with checkpoint.aside(self.seed):  # the same luck at each look
+            rollout = sample(policy, self.prompts, chat, self.sampling, engine)
         reward_B = self.reward.score(self.records, rollout)
         judge_B = reward_B if self.judge is self.reward else self.judge.score(self.records, rollout)
         for name, score_B in (("reward", reward_B), ("judge", judge_B)):

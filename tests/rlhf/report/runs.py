@@ -9,7 +9,7 @@ from rlhf import artifact as artifacts
 from rlhf import yamlfile
 from rlhf.artifact import Artifact, Base
 from rlhf.measures import pairs, policies
-from rlhf.report.run import LOCK
+from rlhf.progress import SETTINGS
 
 Row = dict[str, Any]
 REF = {"stage": None, "name": None, "revision": None, "trust_remote_code": False}
@@ -47,7 +47,7 @@ def stage(
 def recipe(run: Path, stages: Mapping[str, Any], **top: Any) -> Path:
     """The settings of all stages, beside them."""
     run.mkdir(parents=True, exist_ok=True)
-    yamlfile.write({"name": run.name, "stages": dict(stages), **top}, run / LOCK)
+    yamlfile.write({"name": run.name, "stages": dict(stages), **top}, run / SETTINGS)
     return run
 
 
