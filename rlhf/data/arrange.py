@@ -14,14 +14,14 @@ from itertools import chain, dropwhile, islice
 from typing import Any
 
 from rlhf.config.data import Source
-from rlhf.data import annotated, logs, nested, together
+from rlhf.data import annotated, apps, logs, nested, together
 from rlhf.data.formats.asking import PROMPT, RESPONSE, RIGHT
 from rlhf.data.formats.reader import FORMATS, fits
 from rlhf.data.formats.table import Row, named
 from rlhf.data.formats.texts import is_rendered, templated, without_end
 from rlhf.data.lines import Rows
 from rlhf.data.messages import UnusableError, conversation
-from rlhf.data.records import Kind
+from rlhf.data.records import Kind, Message
 from rlhf.errors import DataError
 
 Arrange = Callable[[Rows, Kind | None], Rows]
@@ -243,17 +243,18 @@ _REPLY = "response|completion|answer|reply|output|assistant|model_response|assis
 
 def _is_templated(row: Row, kind: Kind | None) -> bool:
     try:
-        return any(isinstance(value, str) and name != "text" and templated(value) for name, value in row.items())
+        return _untemplated(row, kind) != row
     except DataError:
         return True
 
 
 def _untemplated(row: Row, kind: Kind | None) -> Row:
     """Texts that a chat template made as messages, and answers without its mark at their end."""
-    return {
-        name: (templated(value) or without_end(value)) if isinstance(value, str) and name != "text" else value
-        for name, value in row.items()
-    }
+    return {name: _unmarked(name, value) if isinstance(value, str) else value for name, value in row.items()}
+
+
+def _unmarked(name: str, value: str) -> str | list[Message]:
+    return (name != "text" and templated(value)) or without_end(value)
 
 
 ARRANGEMENTS: tuple[Bare | Each | Together, ...] = (
@@ -261,6 +262,8 @@ ARRANGEMENTS: tuple[Bare | Each | Together, ...] = (
     Each(annotated.is_argilla, annotated.argilla),
     Each(annotated.is_label_studio, annotated.label_studio),
     Each(annotated.is_prodigy, annotated.prodigy),
+    Each(apps.is_chatgpt, apps.chatgpt),
+    Each(apps.is_claude, apps.claude),
     Each(_has_bytes, _decoded),
     Each(_in_capitals, _lower),
     Each(_holds_messages, _unpacked),
@@ -270,7 +273,7 @@ ARRANGEMENTS: tuple[Bare | Each | Together, ...] = (
     Each(nested.is_nested, nested.flat),
     Together(together.is_turn, together.conversations),
     Each(_asks_in_text, _text_as_prompt),
-    Each(_is_templated, _untemplated),
+    Each(_is_templated, _untemplated, harmless=True),
     Each(nested.is_choice, nested.with_options),
     Each(_answers_with_a_number, _in_words),
     Together(together.is_node, together.trees),

@@ -239,4 +239,11 @@ _TOO_DEEP = DataError("row: JSON nested too deeply; an object of plain fields is
 
 def _broken(error: json.JSONDecodeError) -> DataError:
     what = error.msg.removesuffix(" at")
-    return DataError(f"row: broken JSON, {what} at column {error.colno}; one complete object is needed")
+    before = error.doc[: error.pos].rstrip()[-1:]
+    after = error.doc[error.pos :].lstrip()[:1]
+    hint = ""
+    if before == "," and after in ("}", "]"):
+        hint = f", without the comma before {after}"
+    elif after == "'":
+        hint = ", with \" where it has '"
+    return DataError(f"row: broken JSON, {what} at column {error.colno}; one complete object is needed{hint}")

@@ -11,7 +11,7 @@ from rlhf.config.data import DataConfig, MixedSource
 from rlhf.data import files
 from rlhf.data.arrange import arranged
 from rlhf.data.faults import NOWHERE, Fault, Lists
-from rlhf.data.formats.reader import kind_of_row, recognise
+from rlhf.data.formats.reader import kind_of_row, like_none
 from rlhf.data.formats.table import Row
 from rlhf.data.intake import EMPTY, Intake, preparer
 from rlhf.data.messages import UnusableError
@@ -158,9 +158,5 @@ def kind_of_source(data: DataConfig) -> Kind:
         raise DataError(f"{source.called}: {told}")
     found: Counter[Kind] = Counter(kind for row in first if (kind := kind_of_row(row)))
     if not found:
-        try:
-            recognise(first[0], "preferences")
-        except DataError as why:
-            raise DataError(f"{placed}: {why}") from None
-        raise DataError(f"{source.called}: none of its first rows is of a known format")
+        raise DataError(f"{placed}: {like_none(first[0])}")
     return found.most_common(1)[0][0]

@@ -4,7 +4,8 @@ Two ways to fail: `DataError("field: what; what would work")` for a row that som
 for a well-formed row that teaches nothing (a tie, an empty answer), which is dropped and counted.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from itertools import chain
 from operator import itemgetter
 from typing import Any
@@ -18,6 +19,8 @@ ROLES = {
     "user": "user",
     "human": "user",
     "prompter": "user",
+    "customer": "user",
+    "client": "user",
     "assistant": "assistant",
     "gpt": "assistant",
     "chatgpt": "assistant",
@@ -25,6 +28,7 @@ ROLES = {
     "chatbot": "assistant",
     "model": "assistant",
     "bot": "assistant",
+    "agent": "assistant",
     "tool": "tool",
     "function": "tool",
     "observation": "tool",
@@ -173,19 +177,24 @@ def prompt(messages: list[Message], where: str, field: str = "prompt") -> Prompt
 
 
 def rated(
-    prompt: list[Message], answers: list[tuple[list[Message], dict[str, float]]], where: str, field: str
+    prompt: list[Message],
+    answers: list[tuple[list[Message], dict[str, float]]],
+    where: str,
+    field: str,
+    lost: Iterable[str] = (),
 ) -> Rated:
     """Checked: the prompt waits for an answer, and each answer starts and ends with the assistant's turn. One with an
-    empty turn is lost. Raises UnusableError where no answer is left."""
+    empty turn is lost, beside those that were `lost` before, each for its reason. Raises UnusableError where no answer
+    is left."""
+    lost = list(lost)
     if not answers:
-        raise UnusableError("no answers")
+        raise UnusableError(lost[0] if lost else "no answers")
     if not prompt or prompt[-1]["role"] not in ("user", "tool"):
         raise DataError(f"{field}: no turn of the user's comes before the answer; add it")
     _check_turns(prompt)
     for name in chain.from_iterable(numbers for _, numbers in answers):
         whole(name, name)
     kept: list[tuple[list[Message], dict[str, float]]] = []
-    lost: list[str] = []
     for answer in answers:
         messages = answer[0]
         if not messages[0]["role"] == messages[-1]["role"] == "assistant":
@@ -257,10 +266,26 @@ def whole(said: str, field: str) -> str:
 
 
 def _check_turns(messages: list[Message]) -> None:
-    """No turn is empty, and each is text that UTF-8 (and so every tokenizer) can write."""
+    """No turn is empty, or about a picture; and each is text that UTF-8 (and so every tokenizer) can write."""
     for message in messages:
         said = message["content"]
         if not said.isascii():
             whole(said, "content")
+        if "<" in said:
+            _check_pictures(said)
         if not said or said.isspace():
             raise UnusableError("empty answer" if message["role"] == "assistant" else "empty prompt")
+
+
+def _check_pictures(said: str) -> None:
+    """Raises DataError for a text with the place of a picture or a sound, which stands by itself; within words, or
+    where it is closed, it is markup that is talked about."""
+    for found in _PICTURE.finditer(said):
+        before, after = said[: found.start()].rstrip(" \t"), said[found.end() :].lstrip(" \t")
+        alone = before[-1:] in ("", "\n") or after[:1] in ("", "\n")
+        if alone and f"</{found[1]}" not in said:
+            raise DataError(f"content: holds {found[0]}, and only text can be read; leave such rows out")
+
+
+_PICTURE = re.compile(r"<\|?(image|video|audio)(?:[ _]?\d+)?\|?>")
+"""How vision models' data sets mark the place of what is no text."""

@@ -110,8 +110,16 @@ def is_message(value: Any) -> TypeGuard[Row]:
 
 def is_nested(row: Row, kind: Kind | None) -> bool:
     inside = [name for name, value in row.items() if isinstance(value, dict)]
+    if not inside:
+        return False
+    if kind is None and _compares(flat(row, kind)) and not _compares(row):
+        return True
     plain = fits(row, kind) and not any(name in _ASKED_OR_SAID and _talk(row[name]) != row[name] for name in inside)
-    return bool(inside) and not plain and fits(flat(row, kind), kind)
+    return not plain and fits(flat(row, kind), kind)
+
+
+def _compares(row: Row) -> bool:
+    return fits(row, "preferences")
 
 
 _ASKED_OR_SAID = [*PROMPT.split("|"), *RESPONSE.split("|")]
@@ -179,7 +187,8 @@ def with_options(row: Row, kind: Kind | None) -> Row:
     if name is None or options is None:
         return row
     below = "\n".join(f"{letter}. {option}" for letter, option in options.items())
-    found = {**row, name: f"{row[name]}\n\n{below}"}
+    found = {field: value for field, value in row.items() if field not in (*_GIVEN_IN, *_LETTERS[:10], "answerKey")}
+    found[name] = f"{row[name]}\n\n{below}"
     if "answerKey" in row:
         found.setdefault("answer", row["answerKey"])
     answer = row.get("answer")
@@ -198,12 +207,12 @@ def _question(row: Row) -> str | None:
 
 def _options(row: Row) -> dict[str, str] | None:
     """Options by letter."""
-    given = next((row[name] for name in ("choices", "options") if row.get(name)), None)
+    given = next((row[name] for name in _GIVEN_IN if row.get(name)), None)
     labels: Any = list(_LETTERS)
     if isinstance(given, dict) and given.keys() >= {"text", "label"}:
         given, labels = given["text"], given["label"]
     elif given is None:
-        given = [row[letter] for letter in "ABCDEFGHIJ" if letter in row]
+        given = [row[letter] for letter in _LETTERS[:10] if letter in row]
     elif isinstance(given, dict) and given.keys() <= set(_LETTERS):
         given, labels = list(given.values()), list(given)
     if not isinstance(given, list) or len(given) < 2 or not all(isinstance(one, str) for one in given):
@@ -213,4 +222,5 @@ def _options(row: Row) -> dict[str, str] | None:
     return dict(zip(map(str, labels), given, strict=False))
 
 
+_GIVEN_IN = ("choices", "options")
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

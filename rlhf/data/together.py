@@ -66,7 +66,7 @@ def _whole(rank: Any) -> Any:
 
 def is_scored_alone(row: Row, kind: Kind | None) -> bool:
     """Whether a row holds one answer and how good it is, where two are to be compared."""
-    judged = _is_scored(row) or label_of(row) in _PICKED
+    judged = _is_scored(row) or label_of(row) in _PICKED or str(row.get("label")).strip().lower() in _TAKEN
     rated = judged and SCORED["scored_answer"].fits(row)
     return kind == "preferences" and rated and not fits(row, kind)
 
@@ -109,6 +109,8 @@ def _is_scored(row: Row) -> bool:
 
 _PICKED = ("is_chosen", "is_accepted", "chosen", "accepted")
 """Labels by which an answer was taken from among others; by any other it is good or bad by itself."""
+_TAKEN = ("chosen", "rejected", "preferred", "dispreferred")
+"""What `label` says of such."""
 
 
 # ------------------------------------------------------------------------------------------------ turns as rows

@@ -57,7 +57,7 @@ def asked(row: Row, names: str = PROMPT) -> list[Message]:
     if is_transcript(value):
         talk = transcript(value, name)
         return [*system(row), *(talk[:-1] if not talk[-1]["content"] else talk)]
-    if talk := asking(value):
+    if name not in _ASKED_ABOUT and (talk := asking(value)):
         return opened(row, talk)
     if _BESIDE.isdisjoint(row):
         return [*system(row), said("user", value)]
@@ -67,6 +67,10 @@ def asked(row: Row, names: str = PROMPT) -> list[Message]:
     if isinstance(before, str) and before and not _is_whole(name, value, before):
         value = f"{before}\n\n{value}"
     return [*system(row), said("user", _with_input(row, name, value))]
+
+
+_ASKED_ABOUT = ("dialogue", "text", "article", "document")
+"""Fields whose turns are no turns to be answered, such as a conversation that is to be summed up."""
 
 
 def right_answer(row: Row) -> str | None:

@@ -57,6 +57,8 @@ def _pairs(rated: Rated, pairs: Pairs, rank_by: str | None) -> list[Record | Unu
     scores = [rank(numbers, rank_by) for _, numbers in rated.answers]
     if len(scores) < 2:
         raise UnusableError(rated.lost[0] if rated.lost else "fewer than two answers")
+    if rank_by is None and all("rank" in numbers for _, numbers in rated.answers):
+        _check_ranks(scores, [numbers["rank"] for _, numbers in rated.answers])
     best, worst = scores.index(max(scores)), scores.index(min(scores))
     if best == worst:  # all alike: two that differ in their words, if there are any
         words = [[message["content"].strip() for message in answer] for answer, _ in rated.answers]
@@ -72,6 +74,14 @@ def _pairs(rated: Rated, pairs: Pairs, rank_by: str | None) -> list[Record | Unu
             except UnusableError as reason:
                 found.append(reason)
     return found
+
+
+def _check_ranks(scores: list[float], ranks: list[float]) -> None:
+    """Raises DataError where an answer has both the better rank and the worse score."""
+    for i, j in combinations(range(len(scores)), 2):
+        if (scores[i] - scores[j]) * (ranks[i] - ranks[j]) > 0:
+            told = f"is {ranks[i]:g} and {ranks[j]:g} where the scores are {scores[i]:g} and {scores[j]:g}"
+            raise DataError(f"rank: {told}; say which is meant: data.rank_by=rank, or the name of the score")
 
 
 def _pair(rated: Rated, better: int, worse: int, scores: list[float]) -> Preference:
@@ -92,11 +102,12 @@ def _best(rated: Rated, rank_by: str | None) -> list[m.Message]:
 
 
 def rank(numbers: dict[str, float], rank_by: str | None = None) -> float:
-    """The number that says how good an answer is. Raises DataError where that is not clear."""
+    """The number that says how good an answer is; a rank counts from the best. Raises DataError where that is not
+    clear."""
     if rank_by is not None:
         if rank_by not in numbers:
             raise DataError(f"data.rank_by: no number '{rank_by}' (numbers found: {', '.join(numbers)})")
-        return numbers[rank_by]
+        return -numbers["rank"] if rank_by == "rank" else numbers[rank_by]
     name = next((name for name in RANKING if name in numbers), None)
     if name is None:
         found = " or ".join(numbers)

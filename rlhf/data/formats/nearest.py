@@ -1,7 +1,7 @@
 """What to say of rows that no format reads: which came nearest, and what may be wrong with the file."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 
 from rlhf.data.formats.asking import PROMPT
@@ -28,17 +28,21 @@ _COMMON = ("messages", "prompt_completion", "alpaca", "pair", "implicit_prompt",
 """Formats to name first where none is near."""
 
 
-def unknown(row: Row, kind: Kind, formats: Formats) -> DataError:
-    """Says which fields were found, what seems wrong, and what the three nearest formats need."""
+def unknown(row: Row, kind: Kind | None, formats: Formats) -> DataError:
+    """Says which fields were found, what seems wrong, and what the three nearest formats of a kind need; of any, where
+    that is None."""
+    tried = {name: one for other, known in formats.items() if kind in (other, None) for name, one in known.items()}
+    meant = row if kind else _renamed(row, formats)
     found = ", ".join(f"{name} ({kind_of(value)})" for name, value in row.items()) or "none"
     nearest = sorted(
-        ((name, one) for name, one in formats[kind].items() if not one.vague), key=lambda item: _distance(*item, row)
+        ((name, one) for name, one in tried.items() if not one.vague), key=lambda item: _distance(*item, meant)
     )[:3]
     wanted = "; ".join(f"'{name}' needs {_needs(one, row)}" for name, one in nearest)
     advice = next(_advice(row, kind, formats, nearest[0][1]), "")
     columns = " ".join(f"data.columns.{names.split('|')[0]}=NAME" for names in nearest[0][1].needs)
     named_so = f"; or say which columns are meant, every one: {columns}"
-    return DataError(f"fields: found {found}, which no format of {kind} reads; {advice}{wanted}{named_so}")
+    of = f" of {kind}" if kind else ""
+    return DataError(f"fields: found {found}, which no format{of} reads; {advice}{wanted}{named_so}")
 
 
 def shown(names: str) -> str:
@@ -64,12 +68,13 @@ def _distance(name: str, one: Format, row: Row) -> tuple[float, int]:
 # ------------------------------------------------------------------------------------------------ advice
 
 
-def _advice(row: Row, kind: Kind, formats: Formats, nearest: Format) -> Iterator[str]:
+def _advice(row: Row, kind: Kind | None, formats: Formats, nearest: Format) -> Iterator[str]:
     """What may be wrong, the surest first; each ends with `; `."""
     yield from _split_wrongly(row)
     yield from _unjudged(row, kind)
     yield from _misspelt(row, nearest, formats)
-    yield from other_kind(row, kind, formats, len(nearest.needs) - len(list(nearest.lacks(row))))
+    if kind is not None:
+        yield from other_kind(row, kind, formats, len(nearest.needs) - len(list(nearest.lacks(row))))
 
 
 def _split_wrongly(row: Row) -> Iterator[str]:
@@ -81,9 +86,9 @@ def _split_wrongly(row: Row) -> Iterator[str]:
             yield "a column's name looks like a row: put the columns' names on the file's first line; "
 
 
-def _unjudged(row: Row, kind: Kind) -> Iterator[str]:
+def _unjudged(row: Row, kind: Kind | None) -> Iterator[str]:
     """Several answers, and nothing that says which is better."""
-    if kind not in ("preferences", "labels", "demonstrations"):
+    if kind not in ("preferences", "labels", "demonstrations", None):
         return
     if sides := sides_of(row):
         yield f"{sides[0]} and {sides[1]} are two answers: say which is better in a field such as `winner`; "
@@ -94,11 +99,25 @@ def _unjudged(row: Row, kind: Kind) -> Iterator[str]:
 
 def _misspelt(row: Row, nearest: Format, formats: Formats) -> Iterator[str]:
     """A field named like one that is missing, and not as one of any format."""
-    known = {name for kind in formats.values() for one in kind.values() for name in "|".join(one.needs).split("|")}
+    known = _known(formats)
     for names in nearest.lacks(row):
         for name in (name for name in row if name not in known):
-            if close := get_close_matches(name.lower(), names.split("|"), n=1, cutoff=0.82):
-                yield f"did you mean '{close[0]}' by '{name}'? rename it; "
+            if close := _like(name, names.split("|")):
+                yield f"did you mean '{close}' by '{name}'? rename it; "
+
+
+def _renamed(row: Row, formats: Formats) -> Row:
+    """A row with its fields as they may have been meant."""
+    known = _known(formats)
+    return {name if name in known else _like(name, known) or name: value for name, value in row.items()}
+
+
+def _known(formats: Formats) -> set[str]:
+    return {name for kind in formats.values() for one in kind.values() for name in "|".join(one.needs).split("|")}
+
+
+def _like(name: str, known: Iterable[str]) -> str | None:
+    return next(iter(get_close_matches(name.lower(), known, n=1, cutoff=0.82)), None)
 
 
 def other_kind(row: Row, kind: Kind, formats: Formats, explained: int) -> Iterator[str]:

@@ -3,11 +3,11 @@
 from rlhf.data import messages as m
 from rlhf.data.formats.asking import PROMPT, RESPONSE, asked, instructed, opened, said
 from rlhf.data.formats.table import TURNS, Answers, Format, Row, named
-from rlhf.data.formats.values import integer, listed, number, says_tie, shared
+from rlhf.data.formats.values import integer, listed, margin_of, number, says_tie, shared
 from rlhf.data.formats.verdicts import VERDICTS, answers, names_a_side
 from rlhf.data.messages import UnusableError, conversation, text, turns
 from rlhf.data.records import LABEL, Message, Preference, Rated
-from rlhf.data.transcripts import dialogue, is_transcript, transcript
+from rlhf.data.transcripts import is_transcript, questions, transcript
 from rlhf.errors import DataError
 
 _NOUNS = ["response", "answer", "output", "completion", "text", "messages", "conversation", "conversations"]
@@ -20,11 +20,11 @@ def _names(alone: str, adjectives: str) -> str:
 
 CHOSEN = _names(
     "chosen preferred accepted better positive good winner win winning pos y_w response_chosen answer_winning",
-    "chosen preferred accepted better best good winning positive good_edited edited",
+    "chosen preferred accepted better best good winning positive correct good_edited edited",
 )
 REJECTED = _names(
-    "rejected dispreferred worse negative bad loser lose losing neg y_l response_rejected answer_losing",
-    "rejected dispreferred non_preferred worse worst bad losing negative bad_edited original",
+    "rejected dispreferred declined worse negative bad loser lose losing neg y_l response_rejected answer_losing",
+    "rejected dispreferred non_preferred declined worse worst bad losing negative incorrect bad_edited original",
 )
 _BESIDE = _names("rejected", "rejected")
 
@@ -33,30 +33,50 @@ def pair(row: Row, where: str) -> Preference:
     """{prompt, chosen, rejected}: strings or messages; answers that repeat the prompt, as UltraFeedback's, are fine.
     With `tie`, or argilla's `status: tie`, neither is better."""
     better, worse = named(row, CHOSEN), named(row, REJECTED)
-    chosen, rejected = [_side(row, name) for name in (better, worse)]
     before = asked(row)
-    if "assistant" in (chosen[0]["role"], rejected[0]["role"]):
-        if before[-1]["role"] == "assistant":
-            asks = named(row, PROMPT)
-            raise DataError(f"{asks}: ends with an answer beside {better}; end it with the user's turn")
-        chosen, rejected = before + chosen, before + rejected
-    else:
-        chosen, rejected = _after(before, opened(row, chosen)), _after(before, opened(row, rejected))
-    return _said(chosen, rejected, row, where, better)
+    chosen, rejected = _alone(row, [_side(row, name, before) for name in (better, worse)])
+    if before[-1]["role"] == "assistant" and "assistant" in (chosen[0]["role"], rejected[0]["role"]):
+        asks = named(row, PROMPT)
+        raise DataError(f"{asks}: ends with an answer beside {better}; end it with the user's turn")
+    both = [
+        before + side if side[0]["role"] == "assistant" else _after(before, opened(row, side))
+        for side in (chosen, rejected)
+    ]
+    return _said(both[0], both[1], row, where, better)
 
 
 def _said(chosen: list[Message], rejected: list[Message], row: Row, where: str, field: str = "chosen") -> Preference:
     """The pair of two conversations, with how much better the row says that the chosen one is."""
     scores = _scores(row)
-    margin = _margin(row) if scores is None else scores[0] - scores[1]
+    margin = margin_of(row) if scores is None else scores[0] - scores[1]
     tie = says_tie(row) or (scores is not None and margin == 0)
     return m.preference(chosen, rejected, where, margin, field, tie)
 
 
-def _side(row: Row, name: str) -> list[Message]:
-    """An answer, or a whole conversation."""
+def _side(row: Row, name: str, before: list[Message]) -> list[Message]:
+    """An answer, or a whole conversation; a text of turns is one where it repeats what was asked before."""
     value = row[name]
-    return transcript(value, name) if isinstance(value, str) and is_transcript(value) else turns(row, name, "assistant")
+    if not isinstance(value, str):
+        return turns(row, name, "assistant")
+    if is_transcript(value):
+        return transcript(value, name)
+    talk = questions(value)
+    return talk if talk and len(talk) > 1 and m.alike(talk[-2], before[-1]) else [said("assistant", value)]
+
+
+def _alone(row: Row, sides: list[list[Message]]) -> list[list[Message]]:
+    """Answers without the prompt that both texts begin with, where it is long enough to be no turn of phrase."""
+    prompt = row[named(row, PROMPT)]
+    if not isinstance(prompt, str) or len(prompt := prompt.strip()) < _SENTENCE:
+        return sides
+    texts = [side[0]["content"].strip() for side in sides if len(side) == 1]
+    if len(texts) < 2 or not all(one.startswith(prompt) and len(one) > len(prompt) for one in texts):
+        return sides
+    return [[said("assistant", one[len(prompt) :].lstrip())] for one in texts]
+
+
+_SENTENCE = 20
+"""Characters of a prompt that an answer repeats only as a whole."""
 
 
 def _after(before: list[Message], side: list[Message]) -> list[Message]:
@@ -85,15 +105,6 @@ _SCORES = {
 """Names that data sets give to the chosen answer's score, and to the rejected one's."""
 
 
-def _margin(row: Row) -> float | None:
-    if row.get("margin") in (None, ""):
-        return None
-    margin = number(row["margin"], "margin")
-    if margin < 0:
-        raise DataError(f"margin: is {margin:g}; how much better the chosen answer is, 0 or more, is needed")
-    return margin
-
-
 def _scores(row: Row) -> tuple[float, float] | None:
     """Those of the chosen and of the rejected answer, where no margin says more."""
     for better in row if row.get("margin") in (None, "") else ():
@@ -107,9 +118,13 @@ def _scores(row: Row) -> tuple[float, float] | None:
 
 
 def implicit_prompt(row: Row, where: str) -> Preference:
-    """{chosen, rejected}: two lists of messages with a common beginning."""
+    """{chosen, rejected}: two lists of messages with a common beginning; one may be the text of its answer alone."""
     better, worse = named(row, CHOSEN), named(row, REJECTED)
-    chosen, rejected = [opened(row, conversation(row[name], name)) for name in (better, worse)]
+    talks = {
+        name: opened(row, conversation(row[name], name)) for name in (better, worse) if row[name].__class__ is list
+    }
+    before = next(iter(talks.values()))[:-1]
+    chosen, rejected = [talks.get(name) or [*before, *turns(row, name, "assistant")] for name in (better, worse)]
     return _said(chosen, rejected, row, where, better)
 
 
@@ -126,7 +141,7 @@ def common_beginning(row: Row, where: str) -> Preference:
     better, worse = text(row, "chosen"), text(row, "rejected")
     if better.strip() == worse.strip():
         raise UnusableError("identical")
-    if (chosen := dialogue(better)) and (rejected := dialogue(worse)):
+    if (chosen := questions(better)) and (rejected := questions(worse)):
         return _said(chosen, rejected, row, where)
     start = shared(better, worse)
     while start and not better[start - 1].isspace():
@@ -170,7 +185,7 @@ def _several_on_a_side(row: Row) -> bool:
 
 def stack_exchange(row: Row, where: str) -> Preference:
     """{question, response_j, response_k}: j was voted above k (Beeching et al. 2023)."""
-    return answers(row, "response_j", "response_k", where, _margin(row))
+    return answers(row, "response_j", "response_k", where, margin_of(row))
 
 
 def comparison(row: Row, where: str) -> Preference:
@@ -253,7 +268,11 @@ PREFERENCES = {
         {PROMPT: (*TURNS, dict), CHOSEN: (*TURNS, dict), REJECTED: (*TURNS, dict)},
         _two_answers,
     ),
-    "implicit_prompt": Format(implicit_prompt, {CHOSEN: list, REJECTED: list}),
+    "implicit_prompt": Format(
+        implicit_prompt,
+        {CHOSEN: TURNS, REJECTED: TURNS},
+        lambda row: any(row[named(row, names)].__class__ is list for names in (CHOSEN, REJECTED)),
+    ),
     "hh": Format(hh, {"chosen": str, "rejected": str}, lambda row: "\n\nAssistant:" in row["chosen"]),
     "common_beginning": Format(
         common_beginning,

@@ -10,7 +10,7 @@ from rlhf.data.formats.convert import RANKING
 from rlhf.data.formats.preferences import to_summarise
 from rlhf.data.formats.steps import STEPS
 from rlhf.data.formats.table import TURNS, Answers, Format, Row, named
-from rlhf.data.formats.values import LABEL_NAMES, label_of, listed, number, numbers, objects, truth
+from rlhf.data.formats.values import LABEL_NAMES, label_of, listed, number, number_meant, numbers, objects, truth
 from rlhf.data.messages import UnusableError, conversation, text, turns
 from rlhf.data.records import LABEL, Message, Rated
 from rlhf.errors import DataError
@@ -66,12 +66,14 @@ def ranked(row: Row, where: str) -> Rated:
     if by == "ranking":
         _check_ranks(said_of)
     sign = -1.0 if by.startswith("rank") else 1.0
-    both: Answers = [
-        (_answer(one, f"{name}[{i}]"), {"score": sign * number(value, f"{by}[{i}]")})
-        for i, (one, value) in enumerate(zip(answers, said_of, strict=True))
-        if one is not None and value is not None
-    ]
-    return m.rated(asked(row), both, where, name)
+    both: Answers = []
+    lost: list[str] = []
+    for i, (one, value) in enumerate(zip(answers, said_of, strict=True)):
+        if one is None or value is None:
+            lost.append("no answer" if one is None else "answer without a number")
+        else:
+            both.append((_answer(one, f"{name}[{i}]"), {"score": sign * number(value, f"{by}[{i}]")}))
+    return m.rated(asked(row), both, where, name, lost)
 
 
 def _check_ranks(ranking: list[Any]) -> None:
@@ -166,8 +168,10 @@ def scored_messages(row: Row, where: str) -> Rated:
 
 def _some(known: dict[str, float], row: Row) -> dict[str, float]:
     if not known:
-        found = "missing" if row.get("score") is None else repr(row["score"])
-        raise DataError(f"score: is {found}; a field that holds a number, such as score, is needed")
+        name = next((name for name in RANKING if row.get(name) is not None), "score")
+        found = "missing" if row.get(name) is None else repr(row[name])
+        hint = number_meant(row.get(name))
+        raise DataError(f"{name}: is {found}; a field that holds a number, such as score, is needed{hint}")
     return known
 
 

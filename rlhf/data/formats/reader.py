@@ -220,7 +220,7 @@ _REPLIES = ("response", "completion", "output")
 def _has_answers(row: Row) -> bool:
     """Whether a row that can only be read as a prompt, or as a text, was not meant so: a pair with a side that is null,
     answers that nobody has judged."""
-    pair = PREFERENCES["pair"].has_fields(row) or sides_of(row) is not None
+    pair = PREFERENCES["pair"].has_fields(row) or sides_of(row) is not None or "chosen" in row or "rejected" in row
     return pair or isinstance(row.get(table.named(row, ANSWERS)), list)
 
 
@@ -236,6 +236,17 @@ def _of_shape(kind: Kind, names: tuple[str, ...], types: tuple[type, ...]) -> li
     """The formats of a kind that ask for no other fields and types than a row has."""
     shape = dict(zip(names, types, strict=True))
     return [one for one in FORMATS[kind].values() if one.takes(shape)]
+
+
+def like_none(row: Row) -> DataError:
+    """What to say of a row of which nothing says what it was written as."""
+    for one in REFUSED.values():
+        if one.fits(row):
+            try:
+                one.read(row, "")
+            except DataError as why:
+                return why
+    return unknown(row, None, FORMATS)
 
 
 def recognise(row: Row, kind: Kind) -> str:

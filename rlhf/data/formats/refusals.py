@@ -39,4 +39,21 @@ REFUSED = {
         lambda row: any(bool(row.get(name)) for name in ("images", "image")),
         vague=True,
     ),
+    "triplet": Format(
+        refused(
+            "anchor: such rows teach an embedding model what is alike; if they are answers, say so: "
+            "data.columns.prompt=anchor data.columns.chosen=positive data.columns.rejected=negative"
+        ),
+        {"anchor": str, "positive": str, "negative": str},
+        vague=True,
+    ),
+    "passages": Format(
+        refused(
+            "pos: such rows teach an embedding model what is relevant; if they are answers, say so: "
+            "data.columns.prompt=query data.columns.chosen=pos data.columns.rejected=neg"
+        ),
+        {"query": str, "pos": list, "neg": list},
+        lambda row: all(isinstance(one, str) for one in (*row["pos"], *row["neg"])),
+        vague=True,
+    ),
 }

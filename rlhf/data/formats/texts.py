@@ -9,7 +9,7 @@ from rlhf.data.formats.table import TURNS, Format, Read, Row, named
 from rlhf.data.formats.verdicts import has_two_answers
 from rlhf.data.messages import ROLES, UnusableError, text
 from rlhf.data.records import Demonstration, Message, Prompt
-from rlhf.data.transcripts import dialogue, is_transcript, joined, transcript
+from rlhf.data.transcripts import is_transcript, joined, questions, transcript
 from rlhf.errors import DataError
 
 Talk = list[Message]
@@ -202,7 +202,7 @@ _RENDERED: dict[str, tuple[Callable[[str], Talk], Callable[[str], bool]]] = {
     **_WRITTEN,
     "transcript": (lambda value: transcript(value, "text"), is_transcript),
     "speakers": (speakers, lambda value: "ASSISTANT:" in value and "USER: " in value),
-    "one_line": (lambda value: dialogue(value) or [], lambda value: dialogue(value) is not None),
+    "dialogue_text": (lambda value: questions(value) or [], lambda value: questions(value) is not None),
 }
 """How each is parsed, and how it is known."""
 
@@ -226,11 +226,13 @@ def templated(value: str) -> Talk | None:
 
 
 def without_end(value: str) -> str:
-    """An answer without the mark that a template ends it with."""
+    """An answer without the mark that a template ends it with; `</s>` after `<s>` is HTML."""
+    if not value[-20:].rstrip().endswith(">") or (value.rstrip().endswith("</s>") and "<s>" in value):
+        return value
     return _MARKS.sub("", value)
 
 
-_MARKS = _last(r"<\|im_end\|>|<\|eot_id\|>|<end_of_turn>|</s>|<\|end\|>|<\|endoftext\|>")
+_MARKS = _last(r"<\|im_end\|>|<\|eot_id\|>|<end_of_turn>|</s>|<\|end\|>|<\|endoftext\|>|<\|end_of_text\|>")
 
 
 def prompted_text(row: Row, where: str) -> Demonstration:

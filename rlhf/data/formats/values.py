@@ -1,6 +1,7 @@
 """Numbers and verdicts in rows; also as text, which is all that CSV has."""
 
 import math
+import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -16,8 +17,30 @@ def number(value: Any, name: str) -> float:
     except (TypeError, ValueError, OverflowError):
         found = math.nan
     if not math.isfinite(found):
-        raise DataError(f"{name}: is {value!r}; a number is needed")
+        raise DataError(f"{name}: is {value!r}; a number is needed{number_meant(value)}")
     return found
+
+
+def number_meant(value: Any) -> str:
+    """`; write 3.5`, for text that is a number to people."""
+    said = value.strip() if isinstance(value, str) else ""
+    if re.fullmatch(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?", said):
+        return f"; write {said.replace(',', '')}"
+    if re.fullmatch(r"[+-]?\d+,\d+", said):
+        return f"; write {said.replace(',', '.')}"
+    if part := re.fullmatch(r"([+-]?\d+(?:\.\d+)?)\s*(?:/\s*\d+|%)", said):
+        return f"; write {part[1]}, and so in every row"
+    return ""
+
+
+def margin_of(row: Mapping[str, Any]) -> float | None:
+    """How much better the chosen answer is, where the row says so."""
+    if row.get("margin") in (None, ""):
+        return None
+    margin = number(row["margin"], "margin")
+    if margin < 0:
+        raise DataError(f"margin: is {margin:g}; how much better the chosen answer is, 0 or more, is needed")
+    return margin
 
 
 def integer(value: Any, name: str, known: Collection[int]) -> int:
@@ -28,11 +51,20 @@ def integer(value: Any, name: str, known: Collection[int]) -> int:
     return int(found)
 
 
-_GOOD = "true 1 1.0 yes good desirable correct safe positive thumbs_up up like accept accepted chosen pass"
-_BAD = "false 0 0.0 no bad undesirable incorrect unsafe negative thumbs_down -1 -1.0 down dislike reject rejected fail"
+_GOOD = (
+    "true 1 1.0 yes good desirable correct safe positive thumbs_up 👍 up upvote upvoted like liked accept accepted "
+    "chosen preferred pass"
+)
+_BAD = (
+    "false 0 0.0 no bad undesirable incorrect unsafe negative thumbs_down 👎 down downvote downvoted dislike disliked "
+    "reject rejected dispreferred fail -1 -1.0"
+)
 _TRUTHS = {str(word): 1.0 for word in _GOOD.split()} | {str(word): 0.0 for word in _BAD.split()}
 _SURE = "label|kto_tag|desirable|is_desirable|is_safe|is_correct|thumbs_up|thumbs|liked|is_chosen|is_accepted|is_good"
+_FAULTS = "thumbs_down|disliked|is_bad|is_toxic|is_unsafe|is_harmful|is_incorrect|is_rejected|flagged"
+"""Fields of which true says that the answer is bad."""
 _FLAGS: Mapping[str, Collection[str]] = {
+    **dict.fromkeys(_FAULTS.split("|"), ("0", "1")),
     **dict.fromkeys(("accepted", "approved", "chosen"), ("0", "1")),
     **dict.fromkeys(("feedback", "user_feedback", "human_feedback", "vote"), ("-1", "1")),
     "rating": (),
@@ -58,18 +90,23 @@ def _is_label(value: Any, numbers: Collection[str]) -> bool:
 
 
 def truth(value: Any, name: str) -> float:
-    """1 for a good answer, or for what is true; 0 for a bad one."""
-    said = str(value).strip().lower()
-    if said not in _TRUTHS:
+    """1 for a good answer, or for what is true; 0 for a bad one, or for what the field calls a fault."""
+    said = _said(value, name)
+    if said is None:
         raise DataError(f"{name}: is {value!r}; true (good) or false (bad) is needed")
-    return _TRUTHS[said]
+    return said
+
+
+def _said(value: Any, name: str) -> float | None:
+    said = _TRUTHS.get(str(value).strip().lower())
+    return 1 - said if said is not None and name in _FAULTS.split("|") else said
 
 
 def is_bad(row: Mapping[str, Any]) -> bool:
     """Whether the row says that its answer is bad; also inside a field that may say so, or beside what the assistant
     says in a conversation, of which every answer is learned from."""
     name = label_of(row)
-    said = name is not None and _TRUTHS.get(str(row[name]).strip().lower()) == 0
+    said = name is not None and _said(row[name], name) == 0
     return said or any(map(is_bad, _judged_inside(row)))
 
 

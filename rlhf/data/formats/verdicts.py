@@ -9,7 +9,7 @@ from rlhf.data import messages as m
 from rlhf.data.formats.asking import PROMPT, asked, exchange, said, unpacked
 from rlhf.data.formats.codes import Verdict, code, ends_of, meaning
 from rlhf.data.formats.table import TURNS, Column, Format, Read, Row, Sides, named
-from rlhf.data.formats.values import integer, number, says_tie, shared
+from rlhf.data.formats.values import integer, margin_of, number, says_tie, shared
 from rlhf.data.messages import UnusableError, text, turns
 from rlhf.data.records import Message, Preference
 from rlhf.errors import DataError
@@ -22,9 +22,11 @@ SIDES = [
             *("candidate", "messages", "generation", "reply"),
         )
         for join in ("_", "", " ", "-")
-        for a, b in (("a", "b"), ("A", "B"), ("0", "1"), ("1", "2"))
+        for a, b in (("a", "b"), ("A", "B"), ("0", "1"), ("1", "2"), ("left", "right"), ("first", "second"))
     ],
     ("human_ref_A", "human_ref_B"),
+    ("left", "right"),
+    ("first", "second"),
     ("a", "b"),
     ("A", "B"),
 ]
@@ -66,7 +68,7 @@ def verdict(row: Row, where: str) -> Preference:
     if row.get(name) is None or value in _NO_VERDICT:
         raise UnusableError("no judgement")
     if said := _meaning(value, sides) or _named_model(row, sides, value):
-        return _decided(row, sides, said, where)
+        return _decided(row, sides, said, where, margin_of(row) or _by_scores(row, sides, said, name))
     raise DataError(f"{name}: is {row[name]!r}; the better one's name, {sides[0]} or {sides[1]}, or tie is needed")
 
 
@@ -212,10 +214,28 @@ def scored_sides(row: Row, where: str) -> Preference:
     sides = sides_of(row)
     names = sides and _scores_of(row, sides)
     assert sides and names
+    lead = _lead(row, names)
+    said: Verdict = "tie" if lead == 0 else "first" if lead > 0 else "second"
+    return _decided(row, sides, said, where, margin=abs(lead))
+
+
+def _lead(row: Row, names: list[str]) -> float:
+    """By how much the first answer is better, by the score of each, or by its rank."""
     scores = [number(row[name], name) for name in names]
-    better, worse = scores if "rank" not in names[0] else scores[::-1]
-    said: Verdict = "tie" if better == worse else "first" if better > worse else "second"
-    return _decided(row, sides, said, where, margin=abs(better - worse))
+    return scores[1] - scores[0] if "rank" in names[0] else scores[0] - scores[1]
+
+
+def _by_scores(row: Row, sides: Sides, said: Verdict, verdict: str) -> float | None:
+    """By how much the better answer is better, where the row has a score of each beside its verdict. Raises DataError
+    where they disagree."""
+    names = _scores_of(row, sides)
+    if said == "tie" or not names or any(row[name] in (None, "") for name in names):
+        return None
+    lead = _lead(row, names) if said == "first" else -_lead(row, names)
+    if lead < 0:
+        scores = " and ".join(f"{name} {row[name]}" for name in names)
+        raise DataError(f"{verdict}: is {row[verdict]!r}, and {scores} say the other; mend the row, or leave one out")
+    return lead
 
 
 def _scores_of(row: Row, sides: Sides) -> list[str] | None:

@@ -245,13 +245,47 @@ PREFERENCES: list[tuple[str, Any, Expected]] = [
     ("one of several answers empty", {"prompt": "q", "responses": ["a", ""], "scores": [1, 2]},
      Dropped("empty answer")),
     ("one of several answers null", {"prompt": "q", "responses": ["a", None], "scores": [1, 2]},
-     Dropped("fewer than two answers")),
-    ("one of three answers null", {"prompt": "q", "responses": ["a", None, "b"], "scores": [1, None, 0]},
-     read("q", "a", "b", margin=1.0)),
+     Dropped("no answer")),
     ("fewer scores than answers", {"prompt": "q", "responses": ["a", "b"], "scores": [1]},
      Fault("scores: 1 numbers for 2")),
     ("a score is null", {"prompt": "q", "responses": ["a", "b"], "scores": [1, None]},
-     Dropped("fewer than two answers")),
+     Dropped("answer without a number")),
+    ("rank against score", {"prompt": "q", "responses": [
+        {"text": "a", "score": 2, "rank": 2}, {"text": "b", "score": 1, "rank": 1}]},
+     Fault("rank: is 2 and 1 where the scores are 2 and 1; say which is meant: data.rank_by=rank")),
+    ("verdict against scores", {**JUDGED, "winner": "a", "score_a": 1, "score_b": 2},
+     Fault("winner: is 'a', and score_a 1 and score_b 2 say the other; mend the row")),
+    ("verdict with scores", {**JUDGED, "winner": "a", "score_a": 3, "score_b": 2}, read(margin=1.0)),
+    ("verdict with a margin", {**JUDGED, "winner": "a", "margin": 2}, read(margin=2.0)),
+    ("decimal comma", {**JUDGED, "score_a": "3,5", "score_b": "2,5"},
+     Fault("score_a: is '3,5'; a number is needed; write 3.5")),
+    ("thousands", {**JUDGED, "score_a": "1,024", "score_b": "2"},
+     Fault("score_a: is '1,024'; a number is needed; write 1024")),
+    ("of ten", {**JUDGED, "score_a": "8/10", "score_b": "2/10"},
+     Fault("score_a: is '8/10'; a number is needed; write 8, and so")),
+    ("place of a picture", pair(prompt="<image>\nWhat is it?"),
+     Fault("content: holds <image>, and only text can be read")),
+    ("sound", pair(prompt="What is it? <|audio_1|>"), Fault("content: holds <|audio_1|>, and only text")),
+    ("markup about pictures", pair(prompt="<image>\n<url>u</url>\n</image>"), read("<image>\n<url>u</url>\n</image>")),
+    ("a tag in words", pair(prompt="What does <image> do?"), read("What does <image> do?")),
+    ("messages against text", {**pair(chosen=[ask("q"), say("yes")])}, read()),
+    ("messages against text without a prompt", {"chosen": [ask("q"), say("yes")], "rejected": "no"}, read()),
+    ("prompt at the head of both answers",
+     pair(prompt="What is the capital of France?", chosen="What is the capital of France? Paris.",
+          rejected="What is the capital of France?\nRome."),
+     read("What is the capital of France?", "Paris.", "Rome.")),
+    ("short prompt at the head of both answers", pair(prompt="Hi", chosen="Hi there", rejected="Hi!"),
+     read("Hi", "Hi there", "Hi!")),
+    ("stop marks at the end", pair(chosen="yes</s>", rejected="no<|im_end|>\n"), read()),
+    ("struck through", pair(chosen="<s>yes</s>"), read(chosen="<s>yes</s>")),
+    ("an answer that is a scene", pair(chosen="Customer: hi\nAgent: hello"), read(chosen="Customer: hi\nAgent: hello")),
+    ("answers that repeat the turns", pair(chosen="User: q\nBot: yes", rejected="User: q\nBot: no"), read()),
+    ("triplet of an embedding model", {"anchor": "q", "positive": "yes", "negative": "no"},
+     Fault("anchor: such rows teach an embedding model what is alike; if they are answers, say so: data.")),
+    ("passages of a retriever", {"query": "q", "pos": ["yes"], "neg": ["no", "not"]},
+     Fault("pos: such rows teach an embedding model what is relevant; if they are answers, say so: data.columns")),
+    ("half a pair", {"prompt": "q", "chosen": "yes"},
+     Fault("fields: found prompt (a string), chosen (a string), which no format")),
     ("a number that may mean anything", {"prompt": "q", "responses": [{"text": "a", "id": 1}, {"text": "b", "id": 2}]},
      Fault("score: is it id that says how good an answer is? name it: data.rank_by=")),
     ("a score is a boolean", {"prompt": "q", "responses": ["a", "b"], "scores": [1, True]},
@@ -383,6 +417,13 @@ def test_bad_rows(write: Write, kind: Kind, row: Any, expected: Expected) -> Non
     else:
         assert split.ledger["dropped"] == {}
         assert split.train[1] == replace(expected, where=f"{path}:2")
+
+
+def test_answers_without_a_number_are_told(write: Write) -> None:
+    row = {"prompt": "q", "responses": ["a", None, "b", "c"], "scores": [1, None, 0, None]}
+    split = load(config(write("x.jsonl", json.dumps(row))), "preferences")
+    assert [replace(one, where="") for one in split.train] == [read("q", "a", "b", margin=1.0)]
+    assert split.ledger["dropped"] == {"no answer": 1, "answer without a number": 1}
 
 
 def is_json(row: Any) -> bool:
@@ -654,7 +695,7 @@ TOKENS: list[tuple[str, str, dict[str, Any], int, str | None, int]] = [
     ("earlier turns over length", "chatml", pair(prompt=[ask("a" * 99), say("b"), ask("c")]), 60, None, 1),
     ("system message over length", "chatml", pair(prompt=[system("a" * 99), ask("c")]), 60, "too long", 0),
     ("answers that the template makes equal", LOWER, pair(chosen="Yes", rejected="yes"), 99, "identical", 0),
-    ("answer that is a stop token", "chatml", pair(chosen="<|im_end|>"), 99, "empty answer", 0),
+    ("answer that is a stop token", "chatml", pair(chosen="<|im_end|><|im_end|>"), 99, "empty answer", 0),
     ("tie", "chatml", {**JUDGED, "winner": "tie"}, 99, "tie", 0),
     ("zero byte", "chatml", pair(chosen="a\0b"), 99, None, 0),
 ]

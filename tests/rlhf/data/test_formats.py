@@ -91,8 +91,8 @@ DEMONSTRATIONS: list[tuple[str, dict[str, Any], list[Message]]] = [
         [sys("s"), ask("a"), say("b")],
     ),
     ("nemo", {"text": "a\n<extra_id_1>Assistant\nb"}, [ask("a"), say("b")]),
-    ("one_line", {"text": "Human: a Assistant: b Human: c"}, [ask("a"), say("b")]),
-    ("one_line", {"text": "prompter: a assistant: b"}, [ask("a"), say("b")]),
+    ("dialogue_text", {"text": "Human: a Assistant: b Human: c"}, [ask("a"), say("b")]),
+    ("dialogue_text", {"text": "prompter: a assistant: b"}, [ask("a"), say("b")]),
     ("speakers", {"text": "s USER: a ASSISTANT: b</s>USER: c"}, [sys("s"), ask("a"), say("b")]),
     ("transcript", {"text": "\n\nHuman: a\n\nAssistant: b"}, [ask("a"), say("b")]),
     ("prompted_text", {"prompt": "a", "text": "b"}, [ask("a"), say("b")]),
@@ -415,7 +415,7 @@ def test_every_format_has_an_example() -> None:
         ("prompts", {"text": " "}, "empty prompt"),
         ("preferences", {"prompt": "a", "completions": [{"text": "b", "score": 1}]}, "fewer than two answers"),
         ("scores", {"prompt": "a", "completions": []}, "no answers"),
-        ("scores", {"prompt": "a", "responses": ["b"], "scores": [None]}, "no answers"),
+        ("scores", {"prompt": "a", "responses": ["b"], "scores": [None]}, "answer without a number"),
     ],
 )
 def test_unusable_rows(kind: Kind, row: dict[str, Any], reason: str) -> None:

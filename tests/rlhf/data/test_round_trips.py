@@ -553,7 +553,7 @@ WAYS = [
     *(Way("demonstrations", write.__name__, demonstrations(asked(plain), plain),
           lambda r, write=write: write(r.messages))
       for write in (speakers, nemo, deepseek)),
-    Way("demonstrations", "one_line", demonstrations(asked(plain, heads=False), plain),
+    Way("demonstrations", "dialogue_text", demonstrations(asked(plain, heads=False), plain),
         lambda r: {"text": transcript(r.messages, " ")}),
     Way("demonstrations", "prompted_text", demonstrations(any_asked()),
         lambda r: {"prompt": r.messages[:-1], "text": content(r.messages[-1:])}),
@@ -581,7 +581,7 @@ WAYS = [
     *(Way("prompts", write.__name__, prompts(asked(plain)),
           lambda r, write=write: write([*r.messages, *turns("assistant", "")]) | right(r))
       for write in (speakers, nemo, deepseek)),
-    Way("prompts", "one_line", prompts(asked(plain, heads=False)),
+    Way("prompts", "dialogue_text", prompts(asked(plain, heads=False)),
         lambda r: {"text": transcript([*r.messages, *turns("assistant", "")], " ")} | right(r)),
     Way("prompts", "llama2", prompts(asked(plain)), lambda r: llama2(r.messages) | right(r)),
     Way("prompts", "guanaco", prompts(asked(plain, heads=False)),

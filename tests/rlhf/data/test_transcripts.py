@@ -1,7 +1,7 @@
 import pytest
 
 from rlhf.data.records import Message
-from rlhf.data.transcripts import asking, dialogue, transcript
+from rlhf.data.transcripts import asking, dialogue, questions, transcript
 from rlhf.errors import DataError
 
 
@@ -31,11 +31,30 @@ def test_transcript_needs_a_speaker(value: str) -> None:
         ("prompter: a assistant: b prompter: c", talk("a", "b", "c")),
         ("prompter: a", talk("a")),
         ("Some chat. USER: a ASSISTANT:", [{"role": "system", "content": "Some chat."}, *talk("a", "")]),
+        ("Human: a\n\nAI: b\n\nHuman: c\n\nAI: ", talk("a", "b", "c", "")),
+        ("Customer: a\nAgent:", talk("a", "")),
+        ("**User:** a\n\n**Assistant:**", talk("a", "")),
+        ("**User**: a\n**Bot**:", talk("a", "")),
+        ("[user]: a\n  [assistant]:", talk("a", "")),
+        ("### Human: a ### Assistant: b ### Human: c ### Assistant:", talk("a", "b", "c", "")),
+        ("### User:\na\n\n### Assistant:\n", talk("a", "")),
     ],
 )
 def test_dialogue(value: str, turns: list[Message]) -> None:
-    assert dialogue(value) == turns
+    assert dialogue(value) == questions(value) == turns
     assert asking(value) == ([m for m in turns if m["content"]] if turns[-1] != talk("", "c")[1] else None)
+
+
+@pytest.mark.parametrize(
+    "value", ["Q: a\nA: b", "Question: a\n\nAnswer: b", "### Instruction:\na\n\n### Response:\nb", "Q: a\nA: b\n"]
+)
+def test_questions_are_a_dialogue_only_where_they_are_looked_for(value: str) -> None:
+    assert questions(value) == talk("a", "b") and dialogue(value) is None and asking(value) is None
+
+
+def test_what_people_said_may_be_what_is_asked_about() -> None:
+    value = "Customer: a\nAgent: b\nCustomer: c"
+    assert dialogue(value) == talk("a", "b", "c") and asking(value) is None
 
 
 @pytest.mark.parametrize(
@@ -43,6 +62,7 @@ def test_dialogue(value: str, turns: list[Message]) -> None:
     [
         *("", "Human: a", "a Human: b Assistant: c", "Human: a Human: b Assistant: c", "Human: Assistant: b"),
         *("Human:a Assistant:b", "Human: a xAssistant: b", "User: a Assistant: b User:", "Bot: a USER: b"),
+        *("Customer: a Agent: b", "User: a\nnot Bot: b", "Human: a\nAI: b\nBot: c", "**User:** a\nAssistant: b"),
     ],
 )
 def test_what_may_be_anything_is_no_dialogue(value: str) -> None:

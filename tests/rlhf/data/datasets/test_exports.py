@@ -33,6 +33,10 @@ def gemini(role: str, text: str) -> dict[str, Any]:
     return {"role": role, "parts": parts(text)}
 
 
+def said_in_chatgpt(role: str, text: str) -> dict[str, Any]:
+    return {"author": {"role": role}, "content": {"content_type": "text", "parts": [text]}, "metadata": {}}
+
+
 SIDE = {"type": "pairwise", "from_name": "pw", "to_name": "p,q", "value": {"selected": "right"}}
 
 
@@ -44,6 +48,26 @@ BY_NUMBER = {
     "options": [{"id": i, "text": text} for i, text in enumerate("bcd", 1)],
     "accept": [2],
     "answer": "accept",
+}
+CHATGPT = {
+    "title": "t",
+    "create_time": 1.5,
+    "mapping": {
+        "root": {"id": "root", "message": None, "parent": None, "children": ["1"]},
+        "1": {"message": said_in_chatgpt("system", ""), "parent": "root", "children": ["2"]},
+        "2": {"message": said_in_chatgpt("user", "a"), "parent": "1", "children": ["3", "4"]},
+        "3": {"message": said_in_chatgpt("assistant", "c"), "parent": "2", "children": []},
+        "4": {"message": said_in_chatgpt("assistant", "b"), "parent": "2", "children": []},
+    },
+    "current_node": "4",
+}
+CLAUDE = {
+    "uuid": "u",
+    "name": "n",
+    "chat_messages": [
+        {"uuid": "1", "text": "a", "sender": "human", "attachments": [], "files": []},
+        {"uuid": "2", "text": "b", "sender": "assistant", "attachments": [], "files": []},
+    ],
 }
 CHOICE = {
     "prompt": "a",
@@ -57,6 +81,9 @@ CHOICE = {
 """Of Prodigy."""
 
 READ: Rows = [
+    ("chatgpt", D, CHATGPT, "u:a a:b"),
+    ("chatgpt", Q, CHATGPT, "u:a"),
+    ("claude", D, CLAUDE, "u:a a:b"),
     # ------------------------------------------------------------ tables and exports
     ("names in capitals", P, {"Prompt": "a", "CHOSEN": "b", " Rejected ": "c"}, "u:a | b > c"),
     ("messages in cells", P, {"prompt": "a", "chosen": json.dumps(GOOD), "rejected": json.dumps(BAD)}, "u:a | b > c"),

@@ -106,7 +106,7 @@ READ: Rows = [
         "distilabel: one failed",
         P,
         {"instruction": "a", "generations": ["b", None, "c"], "ratings": [4, None, 2], "generation_models": ["x", "y"]},
-        "u:a | b > c @2",
+        "u:a | b > c @2; no answer",
     ),
     (
         "nemo-rl",
