@@ -42,12 +42,12 @@ def dialogue(value: str) -> list[Message] | None:
     With other people and machines, such as `Customer:` and `Agent:`, or with `**User:**`, each turn begins a line. The
     last may be empty, an answer that is about to begin. None for a text that is anything else, or may be: each must
     speak in turn, and say something."""
-    return next(_talks(value, _PEOPLE), None)
+    return next(_talks(value, _PEOPLE), None) if _may_open(value) else None
 
 
 def questions(value: str) -> list[Message] | None:
     """As `dialogue`, also for `Q: … A: …`, `Question: … Answer: …` and the like, a line each."""
-    return dialogue(value) or next(_talks(value, _ORDERS), None)
+    return dialogue(value) or next(_talks(value, _ORDERS), None) if _may_open(value) else None
 
 
 def asking(value: str) -> list[Message] | None:
@@ -79,6 +79,11 @@ _ANYWHERE = {"Human": "Assistant", "User": "Assistant", "USER": "ASSISTANT", "pr
 _OPENS_ANYWHERE = re.compile(rf"\s*(?:{'|'.join(_ANYWHERE)}): ")
 _OPENS = re.compile(rf"\s*(\*\*|\#{{2,4}}\ |\[|<|)({'|'.join((*_PEOPLE, *_ORDERS))})(:\*\*|\*\*:|]:|>:|:)(?=\s)", re.I)
 """What stands before a name, the name, and what stands behind it."""
+
+
+def _may_open(value: str) -> bool:
+    """Whether a name may open the text, or an answer end it: most are told apart by that."""
+    return ":" in value[:64] or ":" in value[-64:]
 
 
 def _talks(value: str, known: dict[str, str]) -> Iterator[list[Message]]:

@@ -66,11 +66,13 @@ def _side(row: Row, name: str, before: list[Message]) -> list[Message]:
 
 def _alone(row: Row, sides: list[list[Message]]) -> list[list[Message]]:
     """Answers without the prompt that both texts begin with, where it is long enough to be no turn of phrase."""
+    texts = [side[0]["content"].strip() for side in sides if len(side) == 1]
+    if len(texts) < 2 or len(texts[0]) < _SENTENCE or texts[0][:_SENTENCE] != texts[1][:_SENTENCE]:
+        return sides
     prompt = row[named(row, PROMPT)]
     if not isinstance(prompt, str) or len(prompt := prompt.strip()) < _SENTENCE:
         return sides
-    texts = [side[0]["content"].strip() for side in sides if len(side) == 1]
-    if len(texts) < 2 or not all(one.startswith(prompt) and len(one) > len(prompt) for one in texts):
+    if not all(one.startswith(prompt) and len(one) > len(prompt) for one in texts):
         return sides
     return [[said("assistant", one[len(prompt) :].lstrip())] for one in texts]
 

@@ -22,7 +22,11 @@ MARKERS = (
 """What the chat templates of common families write around turns."""
 _ENDS = re.compile(r"\A\s*(<s>)|(</s>)\s*(?:\Z|<s>)")
 """`<s>` and `</s>` where a template puts them; elsewhere they are HTML that strikes text through."""
-_SPEAKER = re.compile(r"(?:\A\s*|\n\n)(?:Human|Assistant):(?=\s)|^### (?:Instruction|Response|Human|Assistant):", re.M)
+_SPEAKER = re.compile(
+    r"(?:\A\s*|\n\n)(?:\*\*)?(?:Human|Assistant|User|AI|Bot)(?:\*\*)?:(?=\s|\*\*)"
+    r"|^### (?:Instruction|Response|Human|User|Assistant):",
+    re.M,
+)
 _TRANSCRIPT = re.compile(r"\A\s*Human:\s.*\n\nAssistant:", re.S)
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _INVISIBLE = re.compile(r"[\u200b\u2060\ufeff\u202a-\u202e\u2066-\u2069]")

@@ -106,6 +106,7 @@ class _Sort:
                 yield match[0]
 
 
+_TWO_DIGITS = re.compile(r"\d\d")
 _DIGITS = re.compile(r"(?<![\d .-])[ .-]*+\d[\d .-]{2,}\d\d")
 """What every number that matters has somewhere; most texts have none. Looked for where such signs begin, and there
 alone, for a text of digits would be gone through from each of them."""
@@ -127,7 +128,7 @@ _UNNUMBERED = ("key", "e-mail address")
 
 def within(text: str, sorts: dict[str, _Sort]) -> Iterator[tuple[str, str]]:
     """Each sort of private data in a text, with what was found."""
-    numbered = _DIGITS.search(text) is not None
+    numbered = _TWO_DIGITS.search(text) is not None and _DIGITS.search(text) is not None
     for name, sort in sorts.items():
         if numbered or name in _UNNUMBERED:
             yield from ((name, found) for found in sort.within(text))
@@ -152,9 +153,11 @@ def excerpt(text: str, most: int = 160) -> str:
 
 def check(material: Material) -> Findings:
     """Secrets are warned of; personal data is told."""
+    found = {text: list(dict.fromkeys(within(text, SECRETS | PERSONAL))) for text in material.passages}
     return {
         "secrets": _found(
             material,
+            found,
             SECRETS,
             "secrets",
             "A model can learn to recite them. Take them out, and have what they open changed: whoever has this file "
@@ -162,6 +165,7 @@ def check(material: Material) -> Findings:
         ),
         "personal_data": _found(
             material,
+            found,
             PERSONAL,
             "personal_data",
             "Hints by pattern, so some are invented. A model can learn to recite the real ones: take them out, or "
@@ -170,8 +174,10 @@ def check(material: Material) -> Findings:
     }
 
 
-def _found(material: Material, sorts: dict[str, _Sort], name: str, says: str) -> Finding | None:
-    hits = {passage: found for passage in material.passages if (found := list(dict.fromkeys(within(passage, sorts))))}
+def _found(
+    material: Material, found: dict[str, list[tuple[str, str]]], sorts: dict[str, _Sort], name: str, says: str
+) -> Finding | None:
+    hits = {text: own for text, both in found.items() if (own := [one for one in both if one[0] in sorts])}
     if not hits:
         return None
     where = material.records_with(hits)

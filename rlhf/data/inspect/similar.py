@@ -1,10 +1,10 @@
 """Texts that are nearly the same.
 
 Two texts are when at least four fifths of their shingles, all runs of three words, are in both (Jaccard ≥ 0.8), case,
-punctuation and white space aside: a word in fifteen may differ. MinHash with locality-sensitive hashing (Broder 1997)
-finds candidates, and each is then compared exactly, so that none is named wrongly; at the threshold one in twenty is
-missed, above 0.85 fewer than one in a hundred. Texts under six words are not compared: `2 + 2` is no near-copy of
-`2 * 2`.
+punctuation and white space aside: a word in fifteen may differ. MinHash with locality-sensitive hashing (Broder 1997;
+of long texts by one order in many bins, Li et al. 2012) finds candidates, and each is then compared exactly, so that
+none is named wrongly; at the threshold one in twenty is missed, above 0.85 fewer than one in a hundred. Texts under six
+words are not compared: `2 + 2` is no near-copy of `2 * 2`.
 """
 
 import re
@@ -20,8 +20,9 @@ SHINGLE = 3
 THRESHOLD = 0.8
 LEAST_WORDS = 6
 _BANDS, _ROWS = 16, 8
-_BLOCK = 4096
-"""Shingles that are put in all orders at a time."""
+_LONG = 1024
+"""Shingles of a text from which on one order of them does: about eight then fall in each bin. Texts that are alike are
+at least four fifths as long as each other, and those about this long are looked for in both ways."""
 _MOST_CANDIDATES = 50
 """Texts that one is compared with: templates make thousands alike, of which the first few will do."""
 _WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
@@ -74,30 +75,45 @@ def jaccard(one: Shingles, other: Shingles) -> float:
     return both / union if union else 1.0
 
 
+Band = tuple[str, int, bytes]
+"""How texts are looked for, which part of a sketch it is, and what that holds."""
+_BINS = np.arange(0, 2**32, 2**32 // (_BANDS * _ROWS), dtype=np.uint32)
+
+
+def _bands(way: str, least: Shingles) -> list[Band]:
+    return [(way, i, band.tobytes()) for i, band in enumerate(least.reshape(_BANDS, _ROWS))]
+
+
 class Index:
     """Finds texts nearly like a new one; a text may have several parts, each of which must be alike."""
 
     def __init__(self) -> None:
         rng = np.random.default_rng(0)
         self._factors, self._terms = rng.integers(0, 2**32, (2, _BANDS * _ROWS), dtype=np.uint32) | np.uint32(1)
-        self._bands: list[dict[bytes, list[int]]] = [{} for _ in range(_BANDS)]
+        self._bands: dict[Band, list[int]] = {}
         self._parts: dict[int, Sequence[Shingles]] = {}
 
-    def sketch(self, parts: Sequence[Shingles]) -> list[bytes]:
-        """The MinHash of all parts together, in bands: the least shingle in each of many orders."""
-        found = np.concatenate(parts)[:, None]
-        blocks = (found[i : i + _BLOCK] for i in range(0, len(found), _BLOCK))
-        least = np.min([(block * self._factors + self._terms).min(axis=0) for block in blocks], axis=0)
-        return [band.tobytes() for band in least.reshape(_BANDS, _ROWS)]
+    def sketch(self, parts: Sequence[Shingles]) -> list[Band]:
+        """The MinHash of all parts together, in bands: the least shingle in each of many orders, or in each of as many
+        bins of one order."""
+        found = np.concatenate(parts)
+        sketch: list[Band] = []
+        if len(found) * THRESHOLD <= _LONG:
+            sketch += _bands("short", (found[:, None] * self._factors + self._terms).min(axis=0))
+        if len(found) >= _LONG * THRESHOLD:
+            ordered = np.sort(found * self._factors[0] + self._terms[0])
+            first = np.searchsorted(ordered, _BINS)  # an empty bin has what is next
+            sketch += _bands("long", ordered[first % len(ordered)])
+        return sketch
 
-    def add(self, key: int, parts: Sequence[Shingles], sketch: Sequence[bytes]) -> None:
+    def add(self, key: int, parts: Sequence[Shingles], sketch: Sequence[Band]) -> None:
         self._parts[key] = parts
-        for known, band in zip(self._bands, sketch, strict=True):
-            known.setdefault(band, []).append(key)
+        for band in sketch:
+            self._bands.setdefault(band, []).append(key)
 
-    def like(self, parts: Sequence[Shingles], sketch: Sequence[bytes]) -> int | None:
+    def like(self, parts: Sequence[Shingles], sketch: Sequence[Band]) -> int | None:
         """The first text that is nearly like this one."""
-        found = {key for known, band in zip(self._bands, sketch, strict=True) for key in known.get(band, ())}
+        found = {key for band in sketch for key in self._bands.get(band, ())}
         for key in sorted(found)[:_MOST_CANDIDATES]:
             if all(jaccard(mine, its) >= THRESHOLD for mine, its in zip(parts, self._parts[key], strict=True)):
                 return key

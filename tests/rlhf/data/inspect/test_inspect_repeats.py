@@ -40,6 +40,19 @@ def test_each_part_must_be_alike() -> None:
     assert index.like(parts[0], index.sketch(parts[0])) == 0
 
 
+@pytest.mark.parametrize("words", [900, 1000, 1100, 1300, 9000])
+def test_long_texts_that_are_alike_are_found_in_either_way(words: int) -> None:
+    shingler, index = Shingler(), Index()
+    whole = sentence("w", words).split()
+    long, cut, other = (
+        (shingles(shingler.words([" ".join(text)])), shingles(shingler.words(["Yes."])))
+        for text in (whole, whole[words // 10 :], sentence("x", words).split())
+    )
+    index.add(0, long, index.sketch(long))
+    assert index.like(cut, index.sketch(cut)) == 0
+    assert index.like(other, index.sketch(other)) is None
+
+
 def test_exact_duplicates(look: Look) -> None:
     rows = pairs(97)
     report = look([*rows, rows[3], {**rows[5], "prompt": f"  {rows[5]['prompt']}\n"}, rows[3]])
