@@ -157,7 +157,8 @@ def _refused(error: Exception) -> str | None:
     for code in _REFUSALS:
         if f"os error {code}" in str(error):  # safetensors'
             return os.strerror(code)
-    return "it is full, perhaps" if "inline_container" in str(error) else None  # torch's
+    told_by_torch = any(word in str(error) for word in ("inline_container", "iostream error"))
+    return "it is full, perhaps" if told_by_torch else None
 
 
 def commit(scratch: Path, home: Path) -> Artifact:

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import benchmarks.reliability.__main__ as everything
+from benchmarks.reliability.common import report
 from benchmarks.reliability.long import SAMPLES, Held, grown
 from benchmarks.reliability.trials import BACKENDS, STAGES, cells, forked
 
@@ -31,6 +32,24 @@ def test_nothing_is_lost(words: list[str], least: int) -> None:
     done = subprocess.run([sys.executable, "-m", f"benchmarks.reliability.{words[0]}", *words[1:]], capture_output=True)
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["tried"] >= least and found["failed"] == []
+
+
+def test_a_run_that_starts_over_is_found() -> None:
+    """It makes the same weights, and so is told by its first step alone."""
+    mutant = "from rlhf import checkpoint; checkpoint.newest = lambda *_: None; import runpy; "
+    mutant += "runpy.run_module('benchmarks.reliability.resumes', run_name='__main__')"
+    words = [sys.executable, "-c", mutant, "--stages", "sft", "--backends", "lora"]
+    done = subprocess.run(words, capture_output=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert done.returncode == 1 and found["survived"] == 0
+    assert "began at step 1, and a whole checkpoint lay there of step 3" in found["failed"][-1]
+
+
+def test_nothing_tried_is_a_failure(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        report(0, [])
+    assert left.value.code == 1
+    assert json.loads(capsys.readouterr().out)["failed"] == ["nothing was tried"]
 
 
 def test_all_suites_in_one_command() -> None:

@@ -26,10 +26,10 @@ class Suite(NamedTuple):
 
 SUITES = (
     Suite("canaries", "secrets paths"),
-    Suite("kills", "--stages ppo dpo sft --cells 3", "--full"),
+    Suite("kills", "--stages watched dpo sample --cells 3", "--full"),
     Suite("disk", "--stages reward ppo dpo --cells 3 --sizes 2"),
     Suite("long", "--stages sft ppo --cells 2 --steps 200 --rollouts 80", "--backends lora"),
-    Suite("resumes", "--stages reward ppo --cells 2"),
+    Suite("resumes", "--stages sample reward watched --cells 3"),
     Suite("determinism", "--stages dpo ppo --cells 2 --times 1", "--times 3"),
     Suite("models", "--every 8"),
     Suite("recipes", "--every 300"),

@@ -21,6 +21,8 @@ def internals(message: str) -> str:
 
 
 def report(tried: int, failed: Sequence[str]) -> None:
-    """The last line of a suite; exit code 1 where something failed."""
+    """The last line of a suite; exit code 1 where something failed, or nothing was tried."""
+    if not tried:
+        tried, failed = 1, ["nothing was tried"]
     print(json.dumps({"tried": tried, "survived": tried - len(failed), "failed": list(failed)}, ensure_ascii=False))
     sys.exit(1 if failed else 0)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import ROOT
-from benchmarks.reliability.trials import Bench, prepare, run_recipe, suite, weights_of
+from benchmarks.reliability.trials import Bench, made, prepare, run_recipe, suite
 
 _CHILD = "import sys; from benchmarks.reliability import determinism; determinism.child(*sys.argv[1:])"
 
@@ -46,7 +46,7 @@ def trials(one: Bench, given: argparse.Namespace) -> Iterator[tuple[str, str]]:
     for seed in range(1, given.times + 1):
         with one.copy() as runs:
             why = fresh(one.raw(), runs, seed)
-            same = weights_of(runs, one.stage) == one.expected
+            same = made(runs, one.stage) == one.expected
             yield f"PYTHONHASHSEED={seed}", why or ("" if same else "other weights")
 
 

@@ -1,25 +1,28 @@
-"""The disk is full, at 25 sizes from hardly more than what is there to just enough.
+"""The disk is full, at 25 sizes from hardly more than what is there to hardly less than enough.
 
 python -m benchmarks.reliability.disk [--sizes 25] [--stages sft ppo] [--backends lora]
 
-A trial survives when the run says that the disk is full (exit code 2) and keeps the checkpoints that it had, and, once
-there is room, the same command ends with the weights of a run that nothing happened to, bitwise. The disk is a small
-tmpfs where one can be mounted; elsewhere no file may grow beyond the size.
+A trial survives when the run says that the disk is full and keeps a checkpoint that it had, and, once there is room,
+the same command goes on from there and ends with the weights of a run that nothing happened to, bitwise. A run that had
+room enough was not tried. The disk is a small tmpfs where one can be mounted; elsewhere no file may grow beyond a size.
 """
 
 import argparse
+import os
 import resource
 import shutil
 import subprocess
 import tempfile
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.reliability.trials import STEPS, Bench, suite
-from rlhf import checkpoint
+from benchmarks.reliability.kills import at_events
+from benchmarks.reliability.trials import Bench, forked, newest_whole, run_recipe, suite
+from rlhf.errors import SaveError
 
+_FULL = 28
+"""Exit code of a child whose disk was full."""
 _PLENTY = 1 << 30
 
 
@@ -39,43 +42,80 @@ def resize(at: Path, size: int) -> None:
 
 
 def used(runs: Path) -> int:
-    return sum(path.stat().st_blocks * 512 for path in runs.rglob("*"))
+    return sum(_blocks(path) for path in runs.rglob("*"))
 
 
-def trial(one: Bench, part: float, codes: Counter[int]) -> str:
-    """What went wrong with a disk that holds so much of what the stage needs; empty where nothing did."""
+def _blocks(path: Path) -> int:
+    """Bytes that a file has on the disk; none where it has just gone."""
+    try:
+        return path.stat().st_blocks * 512
+    except FileNotFoundError:
+        return 0
+
+
+def needed(one: Bench) -> tuple[int, int]:
+    """Bytes that the stage has on the disk at most beyond what lay there, and bytes of its largest file."""
+    most = one.folder / "most"
+    with tempfile.TemporaryDirectory(dir=one.folder) as name, disk(Path(name)):
+        runs = Path(name) / "runs"
+        shutil.copytree(one.parents, runs)
+        known = {path.stat().st_ino for path in runs.rglob("*")}
+        before, room, largest = used(runs), 0, 0
+
+        def look(_: int) -> None:
+            nonlocal room, largest
+            room = max(room, used(runs) - before)
+            new = [path for path in runs.rglob("*") if path.is_file() and path.stat().st_ino not in known]
+            largest = max([largest, *(path.stat().st_size for path in new)])
+            with most.open("w") as file:
+                file.write(f"{room} {largest}")
+
+        one.run(runs, at_events(runs, look))
+    room, largest = map(int, most.read_text().split())
+    return room, largest
+
+
+def trial(one: Bench, part: float, most: tuple[int, int]) -> str | None:
+    """What went wrong with a disk that holds so much of what the stage needs; empty where nothing did, and None where
+    the disk had room enough."""
     with tempfile.TemporaryDirectory(dir=one.folder) as name, disk(Path(name)) as mounted:
         runs = Path(name) / "runs"
         shutil.copytree(one.parents, runs)
-        before = used(runs)
-        room = int(part * _NEEDS[one.kind])
+        room, largest = most
+        limit = (resource.RLIM_INFINITY if mounted else int(part * largest), resource.RLIM_INFINITY)
         if mounted:
-            resize(Path(name), before + room)
-            code = one.run(runs)
-        else:
-            limit = (room // (STEPS + 1), resource.RLIM_INFINITY)
-            code = one.run(runs, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
-        codes[code] += 1
-        if code not in (0, 2):
+            resize(Path(name), used(runs) + int(part * room))
+        code = forked(lambda: _filled(one, runs), lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
+        if code == 0:
+            return None
+        if code != _FULL:
             return f"exit code {code}"
-        kept = list(one.scratch(runs).glob("checkpoint/[0-9]*"))
-        if kept and checkpoint.newest(one.scratch(runs), lambda _: None) is None:
+        if list(one.scratch(runs).glob("checkpoint/[0-9]*")) and not newest_whole(one.scratch(runs)):
             return "no checkpoint is whole"
         if mounted:
             resize(Path(name), _PLENTY)
         return one.goes_on(runs)
 
 
-_NEEDS = {"full": 64 << 20, "lora": 14 << 20, "qlora": 14 << 20}
-"""Bytes that a stage has on the disk at most: three checkpoints, or two and the model."""
+def _filled(one: Bench, runs: Path) -> None:
+    """Run the stage in a child; leave with a code of its own where it says that the disk is full."""
+    try:
+        run_recipe(one.raw(), runs)
+    except SaveError:
+        os._exit(_FULL)
 
 
 def trials(one: Bench, given: argparse.Namespace) -> Iterator[tuple[str, str]]:
     """Every size of the disk, for a stage and a backend."""
-    codes = Counter[int]()
+    most, room_enough = needed(one), 0
     for i in range(1, given.sizes + 1):
-        yield f"{i}/{given.sizes}", trial(one, i / given.sizes, codes)
-    print(f"{one.stage} × {one.kind}: {codes[2]} runs were stopped by the disk, {codes[0]} had room enough")
+        why = trial(one, i / (given.sizes + 1), most)
+        if why is None:
+            room_enough += 1
+        else:
+            yield f"{i}/{given.sizes + 1}", why
+    print(f"{one.stage} × {one.kind}: needs {most[0]:,} bytes; {room_enough} of {given.sizes} runs had room enough")
+    yield "checkpoints to go on from", "" if one.went_on else "no trial had one"
 
 
 if __name__ == "__main__":

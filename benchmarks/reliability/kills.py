@@ -2,7 +2,8 @@
 
 python -m benchmarks.reliability.kills [--full] [--stages sft ppo] [--backends lora]
 
-A trial survives when the same command, run again, ends with the weights of a run that nothing happened to, bitwise.
+A trial survives when the same command, run again, goes on from the newest checkpoint that is whole, if there is one,
+and ends with the weights of a run that nothing happened to, bitwise. A run that ended before its time was not tried.
 Events are what Python does to files under the run folder: files opened to be written, renamed, linked, deleted, and
 folders made. A torn file is the one that was written last, cut in half.
 """
@@ -10,6 +11,7 @@ folders made. A torn file is the one that was written last, cut in half.
 import argparse
 import os
 import random
+import signal
 import sys
 import threading
 import time
@@ -70,7 +72,8 @@ def trials(one: Bench, given: argparse.Namespace) -> Iterator[tuple[str, str]]:
     """Every trial of a stage and a backend."""
     full, chance = given.full, random.Random(len(one.stage + one.kind))
     count, seconds = undisturbed(one)
-    numbers = range(1, count + 1) if full else sorted(chance.sample(range(1, count + 1), 3))
+    thirds = [range(count * i // 3 + 1, count * (i + 1) // 3 + 1) for i in range(3)]  # the later have checkpoints
+    numbers = range(1, count + 1) if full else [chance.choice(third) for third in thirds]
     times = RANDOM_TIMES if full else 1
     ways = [(f"event {n} of {count}", n, None) for n in numbers]
     ways += [(f"after {t:.2f} s", None, t) for t in sorted(chance.uniform(0, seconds) for _ in range(times))]
@@ -78,10 +81,13 @@ def trials(one: Bench, given: argparse.Namespace) -> Iterator[tuple[str, str]]:
         for torn in (False, True) if full else (chance.random() < 0.5,):
             with one.copy() as runs:
                 before = after(moment) if moment else at_events(runs, lambda n, k=number: kill() if n == k else None)
-                one.run(runs, before)
+                if (code := one.run(runs, before)) == 0:
+                    continue
                 if torn:
                     tear(runs)
-                yield f"{name}{', torn' * torn}", one.goes_on(runs)
+                wrong = one.goes_on(runs) if code == -signal.SIGKILL else f"exit code {code} before it was killed"
+                yield f"{name}{', torn' * torn}", wrong
+    yield "checkpoints to go on from", "" if one.went_on else "no trial had one"
 
 
 if __name__ == "__main__":

@@ -127,4 +127,10 @@ def trials(one: Bench, given: argparse.Namespace) -> Iterator[tuple[str, str]]:
 
 
 if __name__ == "__main__":
-    suite(__doc__, trials, steps={"type": int, "default": 10_000}, rollouts={"type": int, "default": 1000})
+    suite(
+        __doc__,
+        trials,
+        ("sft", "reward", "dpo", "ppo"),
+        steps={"type": int, "default": 10_000},
+        rollouts={"type": int, "default": 1000},
+    )

@@ -4,11 +4,12 @@ python -m benchmarks.reliability.resumes [--stages sft ppo] [--backends lora]
 """
 
 import argparse
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.reliability.trials import Bench, kill, suite
+from benchmarks.reliability.trials import STEPS, Bench, kill, newest_whole, suite
 from rlhf import checkpoint
 
 
@@ -28,11 +29,16 @@ def killed_after(step: int) -> Callable[[], None]:
 
 def trials(one: Bench, given: argparse.Namespace) -> Iterator[tuple[str, str]]:
     """Every checkpoint of a stage and a backend."""
-    for step in range(1, 100):
+    for step in range(1, STEPS + 1):
         with one.copy() as runs:
-            if one.run(runs, killed_after(step)) == 0:  # there is no such checkpoint
+            code = one.run(runs, killed_after(step))
+            if code == 0 and step == STEPS:  # ppo leaves none behind its last rollout
                 return
-            yield f"from step {step}", one.goes_on(runs)
+            there = newest_whole(one.scratch(runs))
+            if code != -signal.SIGKILL or there != step:
+                yield f"from step {step}", f"no such checkpoint: exit code {code}, the newest is of step {there}"
+            else:
+                yield f"from step {step}", one.goes_on(runs)
 
 
 if __name__ == "__main__":

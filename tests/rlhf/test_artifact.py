@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from rlhf import artifact as artifacts
 from rlhf.artifact import Artifact, Base, Text
-from rlhf.errors import ArtifactError
+from rlhf.errors import ArtifactError, SaveError
 
 MADE = Artifact(
     name="sft",
@@ -64,6 +65,12 @@ def test_an_edited_record_or_a_damaged_file_is_found_out(tmp_path: Path) -> None
     path.write_text(path.read_text().replace('"loss": 0.5', '"loss": 0.1'))
     with pytest.raises(ArtifactError, match="was changed after it was written"):
         artifacts.read(tmp_path)
+
+
+@pytest.mark.parametrize("size", [1, 100_000])
+def test_a_full_disk_is_told_whichever_way_torch_says_it(tmp_path: Path, size: int) -> None:
+    with pytest.raises(SaveError, match="full, perhaps"), artifacts.writing_to(tmp_path, "the checkpoint"):
+        torch.save(torch.zeros(size), "/dev/full")
 
 
 def test_digest_ignores_order_of_keys_and_sees_values() -> None:

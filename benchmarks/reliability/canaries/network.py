@@ -15,6 +15,8 @@ def network(folder: Path) -> Found:
     control = "import socket; s = socket.socket(); s.settimeout(1); s.connect_ex(('192.0.2.1', 9))"
     heard = process([sys.executable, "-c", control], folder)
     yield "a connection is noticed", "" if heard.asked else "the hook is deaf"
+    if not alone:
+        yield "without a network", "no namespace can be made (unshare -rn), and what is not Python's is not seen"
     if alone:
         yield (
             "a connection is noticed by the system",
@@ -37,8 +39,8 @@ def network(folder: Path) -> Found:
         if alone:
             told, count = _lonely([[*RLHF, *words]], folder)
             yield f"without a network: {name}", told.done or (f"{count} packets had no way out" if count else "")
-        else:
-            yield f"nothing is asked for: {name}", process([*RLHF, *words], folder).done
+        elif wrong := process([*RLHF, *words], folder).done:  # the hook's silence alone proves nothing
+            yield f"asked for: {name}", wrong
     telling = "from rlhf import cli, privacy; import sys; sys.argv = ['rlhf', 'doctor']; cli.main(); "
     telling += "from huggingface_hub import constants; from wandb import env; "
     telling += "assert constants.HF_HUB_DISABLE_TELEMETRY and not env.error_reporting_enabled()"
