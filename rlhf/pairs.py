@@ -47,6 +47,7 @@ class _OwnLoss(PairTrainer):
 
     def _compute_loss(self, model: Any, inputs: Mapping[str, Any], return_outputs: bool) -> Any:
         assert not return_outputs, "nothing here asks for logits"
+        self.count_tokens(inputs)
         said_BT = inputs["completion_mask"]
         labels_BT = inputs["input_ids"].masked_fill(said_BT == 0, -100)
         words = {name: inputs[name] for name in ("input_ids", "attention_mask")}

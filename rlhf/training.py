@@ -72,6 +72,10 @@ class Resumable(Trainer):
     """What all micro-batches of the step count."""
     _random: dict[str, Any]
     """The random state that the step began with."""
+    _total_train_tokens = 0
+    """Tokens of the steps so far, padding left out, as TRL's losses count them."""
+    _tokens = 0
+    """The same when the step began."""
 
     def weight_of(self, inputs: Mapping[str, Any]) -> int:
         """How much a micro-batch counts in the mean over its step: its rows, or what else its own loss is a mean of."""
@@ -80,6 +84,7 @@ class Resumable(Trainer):
     def get_batch_samples(self, *words: Any) -> tuple[list[Any], Any]:
         inputs, items = super().get_batch_samples(*words)
         self._weight, self._random = sum(map(self.weight_of, inputs)), checkpoint.random_state()
+        self._tokens = self._total_train_tokens
         return inputs, items
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
@@ -99,6 +104,7 @@ class Resumable(Trainer):
         """Make what was trained before this step the last checkpoint."""
         cast(nn.Module, self.model).zero_grad()
         checkpoint.set_random_state(self._random)
+        self._total_train_tokens = self._tokens
         made = checkpoint.made(Path(str(self.args.output_dir)).parent)
         if self.state.global_step and self.state.global_step not in made:
             self._save_checkpoint(cast(nn.Module, self.model), None)
@@ -125,7 +131,7 @@ class Resumable(Trainer):
             for path in inner.iterdir():
                 path.rename(folder / path.name)
             inner.rmdir()
-            (folder / _TOKENS).write_text(str(getattr(self, "_total_train_tokens", 0)), encoding="utf-8")
+            (folder / _TOKENS).write_text(str(self._total_train_tokens), encoding="utf-8")
 
     def _get_output_dir(self, trial: Any) -> str:
         return str(self._making or self.args.output_dir)
@@ -135,8 +141,7 @@ class Resumable(Trainer):
         trained = _trained(self.model)
         assert saved.keys() == trained.keys(), "a checkpoint of other parameters"
         checkpoint.copy_into(list(trained.values()), [saved[name] for name in trained])
-        if hasattr(self, "_total_train_tokens"):  # TRL counts from where it starts
-            self._total_train_tokens = int((Path(resume_from_checkpoint) / _TOKENS).read_text("utf-8"))
+        self._total_train_tokens = int((Path(resume_from_checkpoint) / _TOKENS).read_text("utf-8"))
 
 
 class OnTokens(Resumable):
@@ -147,6 +152,12 @@ class OnTokens(Resumable):
 
     def _precompute_ref_logps(self, dataset: Any, *_: Any) -> Any:
         return dataset
+
+    def count_tokens(self, inputs: Mapping[str, Tensor]) -> None:
+        """Of a micro-batch, for a loss of our own: what metrics are drawn over."""
+        if cast(nn.Module, self.model).training:
+            self._total_train_tokens += int(inputs["attention_mask"].sum())
+            cast(Any, self)._metrics["train"]["num_tokens"] = [self._total_train_tokens]
 
 
 _TOKENS = "tokens.txt"

@@ -4,8 +4,9 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from rlhf.measures import headline, trust
+from rlhf.measures import trust
 from rlhf.measures.frontier import Point, frontier, overoptimised
+from rlhf.measures.headline import JUDGES
 from rlhf.report.number import Name, Number, Words, words
 from rlhf.report.run import Run, StageRun
 
@@ -19,6 +20,20 @@ OFF_TARGET = 1.5
 """Times the KL that `rl.kl_target` asks for."""
 MEMORISED = 0.1
 """By how much a reward model's accuracy on what it trains on may be above that on held-out pairs."""
+LONGER = 0.25
+"""Share by which answers may change in length before it could be what the judges see."""
+ALIKE = 0.7
+"""Share of the distinct pairs of words before that answers may fall to."""
+COPIED = 0.05
+"""Share of answers with a verbatim copy of training data, beyond that before."""
+CUT = 0.1
+"""Share of answers that may be cut short."""
+FLIPS = 0.3
+"""Share of an LLM's verdicts that may turn with the order of the answers."""
+FORGOTTEN = 0.05
+"""Nats a token that may be lost of other text."""
+ERRORS = 2.0
+"""Standard errors beyond which a difference is told."""
 
 
 class Finding(NamedTuple):
@@ -58,7 +73,7 @@ def _below(number: Number | None, limit: float) -> bool:
 def _error(stage: StageRun, *names: str) -> float:
     """How far means may be apart by chance; infinite where nothing says how sure they are."""
     errors = [stage.last(f"{name}_stderr") for name in names]
-    return headline.ERRORS * math.hypot(*(error.value if error else math.inf for error in errors))
+    return ERRORS * math.hypot(*(error.value if error else math.inf for error in errors))
 
 
 # ------------------------------------------------------------------------------------------------ is it better?
@@ -110,89 +125,85 @@ def best_look(stage: StageRun) -> Point | None:
 
 
 def seen_by_the_reward_alone(run: Run) -> Iterator[Finding]:
-    if (stage := run.evaluation) is None:
-        return
-    lows = {judge: stage.last(f"{judge}_win_rate_low") for judge in headline.JUDGES}
-    mine = lows.pop("reward")
-    others = [judge for judge, low in lows.items() if low]
-    if _above(mine, 0.5) and others and not any(_above(lows[judge], 0.5) for judge in others):
-        yield Finding(
-            stage.name,
-            "Only the reward that it was trained on sees an improvement",
-            words(
-                headline.JUDGES["reward"],
-                " calls it better on ",
-                stage.last("reward_win_rate", "percent"),
-                " of prompts, ",
-                headline.JUDGES[others[0]],
-                " on ",
-                stage.last(f"{others[0]}_win_rate", "percent"),
-            ),
-            "That reward may have been gamed.",
-            "read the samples with the highest reward; raise rl.kl_coef; train the reward model on such answers",
-        )
-
-
-def not_better(run: Run) -> Iterator[Finding]:
-    if (stage := run.evaluation) is None:
-        return
-    for judge in headline.JUDGES:
-        low, high = (stage.last(f"{judge}_win_rate_{end}", "percent") for end in ("low", "high"))
-        if low is None or high is None or low.value > 0.5:
-            continue
-        worse = high.value < 0.5
-        yield Finding(
-            stage.name,
-            f"It is {'worse' if worse else 'not clearly better'} to {headline.JUDGES[judge]}",
-            words("the policy wins ", stage.last(f"{judge}_win_rate", "percent"), " (", low, " to ", high, ")"),
-            "Training made answers worse to this judge."
-            if worse
-            else "A coin could have decided: the interval has one half in it.",
-            "look at the samples sorted by score change; train an earlier or a weaker policy"
-            if worse
-            else "evaluate more prompts (max_prompts); train longer, or on more data",
-        )
-
-
-def prompting_does_as_well(run: Run) -> Iterator[Finding]:
-    if (stage := run.evaluation) is None:
-        return
-    for judge in headline.JUDGES:
-        if _below(stage.last(f"{judge}_win_rate_over_prompted_low"), 0.5):
+    for stage in run.evaluations:
+        lows = {judge: stage.last(f"{judge}_win_rate_low") for judge in JUDGES}
+        mine = lows.pop("reward")
+        others = [judge for judge, low in lows.items() if low]
+        if _above(mine, 0.5) and others and not any(_above(lows[judge], 0.5) for judge in others):
             yield Finding(
                 stage.name,
-                "A prompt does as well",
+                "Only the reward that it was trained on sees an improvement",
                 words(
-                    "to ",
-                    headline.JUDGES[judge],
-                    " the policy wins ",
-                    stage.last(f"{judge}_win_rate_over_prompted", "percent"),
-                    " against a model that was only told what to do",
+                    JUDGES["reward"],
+                    " calls it better on ",
+                    stage.last("reward_win_rate", "percent"),
+                    " of prompts, ",
+                    JUDGES[others[0]],
+                    " on ",
+                    stage.last(f"{others[0]}_win_rate", "percent"),
                 ),
-                "What was trained may be had without training.",
-                "ship the prompt; or train from the prompted model's answers (sample, then sft)",
+                "That reward may have been gamed.",
+                "read the samples with the highest reward; raise rl.kl_coef; train the reward model on such answers",
             )
 
 
+def not_better(run: Run) -> Iterator[Finding]:
+    for stage in run.evaluations:
+        for judge in JUDGES:
+            low, high = (stage.last(f"{judge}_win_rate_{end}", "percent") for end in ("low", "high"))
+            if low is None or high is None or low.value > 0.5:
+                continue
+            worse = high.value < 0.5
+            yield Finding(
+                stage.name,
+                f"It is {'worse' if worse else 'not clearly better'} to {JUDGES[judge]}",
+                words("the policy wins ", stage.last(f"{judge}_win_rate", "percent"), " (", low, " to ", high, ")"),
+                "Training made answers worse to this judge."
+                if worse
+                else "A coin could have decided: the interval has one half in it.",
+                "look at the samples sorted by score change; train an earlier or a weaker policy"
+                if worse
+                else "evaluate more prompts (max_prompts); train longer, or on more data",
+            )
+
+
+def prompting_does_as_well(run: Run) -> Iterator[Finding]:
+    for stage in run.evaluations:
+        for judge in JUDGES:
+            if _below(stage.last(f"{judge}_win_rate_over_prompted_low"), 0.5):
+                yield Finding(
+                    stage.name,
+                    "A prompt does as well",
+                    words(
+                        "to ",
+                        JUDGES[judge],
+                        " the policy wins ",
+                        stage.last(f"{judge}_win_rate_over_prompted", "percent"),
+                        " against a model that was only told what to do",
+                    ),
+                    "What was trained may be had without training.",
+                    "ship the prompt; or train from the prompted model's answers (sample, then sft)",
+                )
+
+
 def llm_is_unsure(run: Run) -> Iterator[Finding]:
-    if (stage := run.evaluation) is None:
-        return
-    if _above(flips := stage.last("llm_flips", "percent"), headline.FLIPS):
-        yield Finding(
-            stage.name,
-            "The LLM's verdict turns with the order of the answers",
-            words("in ", flips, " of the pairs"),
-            "It sees little between them; such pairs count as ties.",
-            "ask a stronger llm_judge.model, or say in llm_judge.prompt what better means",
-        )
-    if _above(unread := stage.last("llm_unread", "percent"), 0.0):
-        yield Finding(
-            stage.name,
-            "Verdicts of the LLM cannot be read",
-            words(unread, " of them, which count as ties"),
-            "It does not end with [[A]], [[B]] or [[C]].",
-            "say so in llm_judge.prompt, or ask a stronger llm_judge.model",
-        )
+    for stage in run.evaluations:
+        if _above(flips := stage.last("llm_flips", "percent"), FLIPS):
+            yield Finding(
+                stage.name,
+                "The LLM's verdict turns with the order of the answers",
+                words("in ", flips, " of the pairs"),
+                "It sees little between them; such pairs count as ties.",
+                "ask a stronger llm_judge.model, or say in llm_judge.prompt what better means",
+            )
+        if _above(unread := stage.last("llm_unread", "percent"), 0.0):
+            yield Finding(
+                stage.name,
+                "Verdicts of the LLM cannot be read",
+                words(unread, " of them, which count as ties"),
+                "It does not end with [[A]], [[B]] or [[C]].",
+                "say so in llm_judge.prompt, or ask a stronger llm_judge.model",
+            )
 
 
 # ------------------------------------------------------------------------------------------------ the policy
@@ -234,20 +245,17 @@ def _now(stage: StageRun, key: str) -> str:
 def length_drifts(run: Run) -> Iterator[Finding]:
     means = "Length may be what the judges see, and not quality."
     do = "compare answers of one length; add a reward for length, or raise rl.kl_coef; for DPO, losses: sigmoid_norm"
-    stage = run.evaluation
-    drift = stage.last("length_drift", "percent") if stage else None
-    if stage and drift:
-        if abs(drift.value) > headline.LONGER:
+    compared = [(stage, drift) for stage in run.evaluations if (drift := stage.last("length_drift"))]
+    for stage, drift in compared:
+        if abs(drift.value) > LONGER:
             before, after = (stage.last(f"{side}_tokens") for side in ("baseline", "policy"))
-            yield Finding(
-                stage.name, "Answers change in length", words("from ", before, " tokens to ", after), means, do
-            )
-        return
-    for one in run.kinds("ppo"):
-        length = one.series("response_length")
-        if len(length.lines) > 1 and abs(length.ys[-1] / length.ys[0] - 1) > headline.LONGER:
+            seen = words("from ", before, " tokens to ", after)
+            yield Finding(stage.name, "Answers change in length", seen, means, do)
+    for stage in run.kinds("ppo") if not compared else ():
+        length = stage.series("response_length")
+        if len(length.lines) > 1 and abs(length.ys[-1] / length.ys[0] - 1) > LONGER:
             seen = words("from ", length.number(0), " tokens to ", length.number(-1))
-            yield Finding(one.name, "Answers change in length", seen, means, do)
+            yield Finding(stage.name, "Answers change in length", seen, means, do)
 
 
 def finishes_less(run: Run) -> Iterator[Finding]:
@@ -262,15 +270,15 @@ def finishes_less(run: Run) -> Iterator[Finding]:
                 "The policy has learned to go on until it is cut.",
                 do,
             )
-    stage = run.evaluation
-    if stage and _below(finished := stage.last("policy_finished", "percent"), 1 - headline.CUT):
-        yield Finding(
-            stage.name,
-            "Answers are cut short",
-            words("only ", finished, " end within max_new_tokens"),
-            "Judges see half an answer.",
-            do,
-        )
+    for stage in run.evaluations:
+        if _below(finished := stage.last("policy_finished", "percent"), 1 - CUT):
+            yield Finding(
+                stage.name,
+                "Answers are cut short",
+                words("only ", finished, " end within max_new_tokens"),
+                "Judges see half an answer.",
+                do,
+            )
 
 
 def entropy_collapses(run: Run) -> Iterator[Finding]:
@@ -304,27 +312,25 @@ def kl_passes(run: Run) -> Iterator[Finding]:
 
 
 def alike(run: Run) -> Iterator[Finding]:
-    stage = run.evaluation
-    if stage is None:
-        return
-    now, before = (stage.last(f"{side}_distinct_2", "percent") for side in ("policy", "baseline"))
-    if now and before and now.value < headline.ALIKE * before.value:
-        yield Finding(
-            stage.name,
-            "Answers are more alike than before",
-            words("distinct pairs of words fall from ", before, " to ", now),
-            "The policy has found a phrase that pays.",
-            "raise rl.kl_coef or rl.entropy_coef; train on more prompts",
-        )
-    copied, was = (stage.last(f"{side}_copied", "percent") for side in ("policy", "baseline"))
-    if copied and copied.value > headline.COPIED + (was.value if was else 0):
-        yield Finding(
-            stage.name,
-            "Answers repeat training data word for word",
-            words(copied, " of the answers do"),
-            "It has memorised examples, which may hold what should not be told.",
-            "train fewer epochs; drop duplicates (data.duplicates: drop)",
-        )
+    for stage in run.evaluations:
+        now, before = (stage.last(f"{side}_distinct_2", "percent") for side in ("policy", "baseline"))
+        if now and before and now.value < ALIKE * before.value:
+            yield Finding(
+                stage.name,
+                "Answers are more alike than before",
+                words("distinct pairs of words fall from ", before, " to ", now),
+                "The policy has found a phrase that pays.",
+                "raise rl.kl_coef or rl.entropy_coef; train on more prompts",
+            )
+        copied, was = (stage.last(f"{side}_copied", "percent") for side in ("policy", "baseline"))
+        if copied and copied.value > COPIED + (was.value if was else 0):
+            yield Finding(
+                stage.name,
+                "Answers repeat training data word for word",
+                words(copied, " of the answers do"),
+                "It has memorised examples, which may hold what should not be told.",
+                "train fewer epochs; drop duplicates (data.duplicates: drop)",
+            )
 
 
 def refuses_otherwise(run: Run) -> Iterator[Finding]:
@@ -397,7 +403,7 @@ def memorises(run: Run) -> Iterator[Finding]:
         seen, unseen = stage.last("accuracy", "percent"), stage.told("metrics", "accuracy", style="percent")
         error = stage.told("metrics", "accuracy_stderr")
         gap = seen.value - unseen.value if seen and unseen else 0
-        if error and gap > max(MEMORISED, headline.ERRORS * error.value):
+        if error and gap > max(MEMORISED, ERRORS * error.value):
             yield Finding(
                 stage.name,
                 "The reward model memorises its pairs",
@@ -451,7 +457,7 @@ def forgets(run: Run) -> Iterator[Finding]:
             if not key.startswith("forgetting/") or key.endswith("_stderr"):
                 continue
             lost, error = stage.last(key, "signed"), stage.last(f"{key}_stderr")
-            if lost and error and lost.value > max(headline.FORGOTTEN, headline.ERRORS * error.value):
+            if lost and error and lost.value > max(FORGOTTEN, ERRORS * error.value):
                 what = key.removeprefix("forgetting/").replace("_", " ")
                 yield Finding(
                     stage.name,

@@ -141,9 +141,14 @@ class Run:
         return (stage for stage in self.stages if stage.kind in kinds and stage.lines)
 
     @property
+    def evaluations(self) -> list[StageRun]:
+        """Those that compare a policy's answers with another's."""
+        return [stage for stage in self.kinds("evaluate") if "prompts" in stage.lines[-1].values]
+
+    @property
     def evaluation(self) -> StageRun | None:
-        """The last evaluation that compares a policy with another."""
-        found = [stage for stage in self.kinds("evaluate") if "prompts" in stage.lines[-1].values]
+        """The last of them."""
+        found = self.evaluations
         return found[-1] if found else None
 
     @property

@@ -20,7 +20,7 @@ from rlhf.data.records import Preference, Prompt
 from rlhf.errors import DataError, RecipeError
 from rlhf.evaluate import pair_rows
 from rlhf.measures import losses, pairs, policies
-from rlhf.measures.headline import headline, warnings
+from rlhf.measures.headline import headline
 from rlhf.reward_model import RewardModel
 from rlhf.tracking import Tracker
 from rlhf.weights import Weights
@@ -67,8 +67,6 @@ def run(config: EvaluateConfig, inputs: Mapping[str, Weights], out: Path, tracke
     called = [sides[name].called if name in sides else "" for name in ("policy", "baseline", "prompted")]
     for line in headline(metrics, *called):
         tracker.screen.say(f"  {line}")
-    for line in warnings(metrics):
-        tracker.screen.say(f"  warning: {line}")
     return Artifact(config.name, config.stage, config.makes, "", data=data, metrics=metrics)
 
 

@@ -177,6 +177,7 @@ class _Trainer(training.OnTokens, RewardTrainer):
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         assert not return_outputs, "nothing here asks for outputs"
+        self.count_tokens(inputs)
         words = {name: inputs[name] for name in ("input_ids", "attention_mask")}
         said_BK = model(**words, use_cache=False).logits.float()
         if "said" in inputs:

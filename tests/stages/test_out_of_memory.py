@@ -76,6 +76,7 @@ def same(one: Artifact, other: Artifact) -> None:
     for left, right in zip(metrics_of(one.folder), metrics_of(other.folder), strict=True):
         for name in {"loss", "grad_norm", "policy_loss", "kl", "score"} & left.keys():
             assert left[name] == pytest.approx(right[name], rel=1e-3, abs=1e-5), (left["step"], name)
+        assert left.get("num_tokens") == right.get("num_tokens")
     mine, theirs = (load_file(made.model / artifacts.ADAPTER) for made in (one, other))
     for name, value in mine.items():
         apart = (value - theirs[name]).abs()

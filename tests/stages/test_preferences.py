@@ -99,13 +99,17 @@ def test_without_a_reference_there_is_no_guard(tmp_path: Path) -> None:
 
 
 def test_orpo_simpo_and_cpo_start_at_the_losses_by_hand(tmp_path: Path) -> None:
-    """Before the first step, from the log-probabilities they log; one row in a batch, so that means are that row's."""
+    """Before the first step, from the log-probabilities they log; one row in a batch, so that means are that
+    row's. Each counts the same tokens of the same rows."""
     train = {"batch_size": 1, "max_steps": 2, "lr": 1e-3, "log_every": 1}
     raw = small_recipe(tmp_path, "lora")
     pairs = {**raw["stages"]["dpo"], "train": train}
-    stages = {name: {**pairs, "stage": name} for name in ("orpo", "simpo", "cpo")}
+    stages = {name: {**pairs, "stage": name} for name in ("orpo", "simpo", "cpo", "dpo", "reward")}
     raw["stages"] = {"sft": raw["stages"]["sft"], **stages}
     made = run(parse(raw), tmp_path, Screen(quiet=True))
+    tokens = {name: [line.get("num_tokens") for line in metrics_of(made[name].folder)[:2]] for name in stages}
+    assert 0 < tokens["dpo"][0] < tokens["dpo"][1]  # which TRL counts
+    assert tokens == dict.fromkeys(stages, tokens["dpo"])
     line = {name: metrics_of(made[name].folder)[0] for name in ("orpo", "simpo", "cpo")}
     said = line["orpo"]
     mean = {side: said[f"logps_per_token/{side}"] for side in ("chosen", "rejected")}

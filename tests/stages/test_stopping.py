@@ -14,7 +14,7 @@ from rlhf.console import Screen
 from rlhf.recipe import parse
 from rlhf.runner import run
 from rlhf.tracking import Tracker
-from tests.conftest import small_recipe
+from tests.conftest import metrics_of, small_recipe
 
 
 def stopped_at(folder: Path, stage: str) -> dict[str, Any]:
@@ -59,6 +59,7 @@ def test_a_stopped_stage_goes_on_where_it_was(
 ) -> None:
     raw = stopped_at(tmp_path, stage)
     whole = run(parse(json.loads(json.dumps(raw))), tmp_path, Screen(quiet=True))[stage]
+    counted = [line.get("num_tokens") for line in metrics_of(whole.folder)]
     shutil.rmtree(whole.folder)  # what it starts from stays
     signalled(monkeypatch, stage, number)
     with pytest.raises(KeyboardInterrupt):
@@ -71,6 +72,7 @@ def test_a_stopped_stage_goes_on_where_it_was(
     again = run(parse(raw), tmp_path, Screen())[stage]
     assert "going on after" in capsys.readouterr().out or stage == "sample"
     assert again.hashes == whole.hashes
+    assert {line.get("num_tokens") for line in metrics_of(again.folder)} == set(counted)
 
 
 @pytest.mark.parametrize("stage", ["sft", "ppo"])

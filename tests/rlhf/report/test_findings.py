@@ -76,6 +76,7 @@ EVALUATIONS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         {"low": 0.6, "reward_win_rate": 0.9, "reward_win_rate_low": 0.8, "reward_win_rate_high": 0.95},
     ),
     ("Answers change in length", {"length_drift": -0.3}, {"length_drift": 0.2}),
+    ("Answers change in length", {"length_drift": 0.3}, {"length_drift": -0.2}),
     ("Answers are cut short", {"policy_finished": 0.8}, {"policy_finished": 0.95}),
     (
         "Answers are more alike than before",
@@ -87,6 +88,12 @@ EVALUATIONS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         "It refuses safe prompts more often than before",
         {"policy_over_refusal": 0.4, "baseline_over_refusal": 0.1, "policy_over_refusal_stderr": 0.05} | NO_ERROR,
         {"policy_over_refusal": 0.4, "baseline_over_refusal": 0.1, "policy_over_refusal_stderr": 0.2} | NO_ERROR,
+    ),
+    (
+        "It answers unsafe prompts more often than before",
+        {"policy_under_refusal": 0.4, "policy_under_refusal_stderr": 0.05}
+        | {"baseline_under_refusal": 0.1, "baseline_under_refusal_stderr": 0.05},
+        {"policy_under_refusal": 0.4, "baseline_under_refusal": 0.1},  # nothing says how sure that is
     ),
     (
         "It over-fits",
@@ -168,3 +175,12 @@ def test_lost_rows_and_tokens(tmp_path: Path, lost: int) -> None:
 def test_a_sound_run_has_no_warning(tmp_path: Path) -> None:
     quiet = runs.only(tmp_path / "run", "sft", [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.5}])
     assert findings(read(quiet)) == []
+
+
+def test_an_evaluation_that_is_not_the_last_is_warned_of_too(tmp_path: Path) -> None:
+    bad, good = ({"step": 0, "prompts": 9, "policy_finished": share} for share in (0.5, 1.0))
+    made = {
+        name: runs.stage(tmp_path / "run", name, "evaluate", [line], makes="evaluation", base=None)
+        for name, line in (("evaluate", bad), ("look", good))
+    }
+    assert [one.stage for one in findings(read(runs.recipe(tmp_path / "run", made)))] == ["evaluate"]
