@@ -108,7 +108,7 @@ def _artifacts(folder: Path) -> Found:
     from rlhf.weights import identity
 
     known = json.loads((home / "artifact.json").read_text())["base"]
-    trusted = known | {"location": str(base), "identity": identity(base), "trust_remote_code": True}
+    trusted = known | {"location": str(base), "identity": identity(base, trusted=True), "trust_remote_code": True}
     forge({}, base=trusted)
     yield tried("a base whose code its record trusts", *chat)
     yield tried("a base whose code its record trusts", *export)
