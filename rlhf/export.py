@@ -224,14 +224,16 @@ def _read(weights: Weights, out: Path) -> Any:
     """What transformers makes of an exported folder. Raises GuardError where it makes none, or fills in what lacks."""
     more = {"dtype": torch.float32, "output_loading_info": True, "trust_remote_code": weights.trust_remote_code}
     try:
+        loaded: Any
         if weights.scores:
-            read, told = AutoModelForSequenceClassification.from_pretrained(out, num_labels=1, **more)
+            loaded = AutoModelForSequenceClassification.from_pretrained(out, num_labels=1, **more)
         else:
-            read, told = AutoModelForCausalLM.from_pretrained(out, **more)
+            loaded = AutoModelForCausalLM.from_pretrained(out, **more)
     except Exception as error:  # whatever its files make the library stumble over
         if ran_out(error):
             raise
         raise GuardError(f"the exported model cannot be read back: {first_line(error)}") from None
+    read, told = loaded
     if told["missing_keys"]:
         raise GuardError(f"the exported model, read back from disk, lacks {min(told['missing_keys'])}")
     return read.eval()

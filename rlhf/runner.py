@@ -26,7 +26,7 @@ from rlhf.data import files
 from rlhf.determinism import deterministic
 from rlhf.errors import ArtifactError, FitError, RecipeError
 from rlhf.memory import OutOfMemory, begin_peak, peak, release, spent_on
-from rlhf.privacy import masked, no_telemetry
+from rlhf.privacy import masked, no_unasked_traffic
 from rlhf.recipe import Recipe
 from rlhf.resources import code_hash
 from rlhf.tracking import Tracker
@@ -42,7 +42,7 @@ def run(
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise RecipeError("recipes run on one process so far; start without torchrun or accelerate launch")
-    no_telemetry()
+    no_unasked_traffic()
     folder = out / recipe.name
     try:
         _check_contained(folder)
