@@ -131,8 +131,8 @@ class FullBackend(Backend):
             save_file({"weight": score.weight.detach().float().cpu().contiguous()}, out / "head.safetensors")
 
     def base_of(self, weights: Weights, out: Path) -> Base:
-        name = f"{weights.name.removesuffix(TRAINED_WHOLE)}{TRAINED_WHOLE}"
-        return Base("model", name, identity(out), "", weights.trust_remote_code, weights.revision)
+        name, trusted = f"{weights.name.removesuffix(TRAINED_WHOLE)}{TRAINED_WHOLE}", weights.trust_remote_code
+        return Base("model", name, identity(out, trusted), "", trusted, weights.revision)
 
     def takes(self, weights: Weights, beside: Weights) -> bool:
         return True

@@ -50,9 +50,9 @@ class Precision(StrEnum):
 def main() -> None:
     """Entry point: what a user caused is one clear line and exit code 2 (4 when a guard stopped the run)."""
     from rlhf.errors import RLHFError
-    from rlhf.privacy import masked, no_telemetry
+    from rlhf.privacy import masked, no_unasked_traffic
 
-    no_telemetry()
+    no_unasked_traffic()
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # what a terminal cannot show stands there as its number
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # how a scheduler stops a job: as Ctrl-C does

@@ -1,26 +1,29 @@
 """A stage's output for others: merged into plain weights, or the adapter alone, compared with the live model on text.
 
 Whoever loads an export needs nothing of ours. What it computes is read back from disk by the libraries that others
-would use, and its difference to the live model is written beside it.
+would use, must be what was to be written, and its difference to the live model is written beside it.
 """
 
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from rlhf import adapters, card, loading, probe, text
 from rlhf.artifact import ADAPTER
 from rlhf.backends import for_weights
 from rlhf.data.chat import ChatFormat
 from rlhf.errors import ArtifactError, GuardError
+from rlhf.intact import first_line
+from rlhf.memory import ran_out
 from rlhf.probe import Row
 from rlhf.registry import hub_name
 from rlhf.roles import standalone
@@ -33,6 +36,8 @@ _TOKENS = 256
 """Most tokens of a text that is compared."""
 _APART = 0.02
 """Nats (or score) that a merge in float32 may be off at any token; beyond it, something else was merged."""
+_WRITTEN = 1e-3
+"""The same for what is read back of weights that were rounded already: memory that begins elsewhere sums otherwise."""
 
 
 def export(weights: Weights, out: Path, precision: str = "bf16", texts: Path | None = None) -> dict[str, Any]:
@@ -52,15 +57,19 @@ def _export(weights: Weights, out: Path, precision: str, texts: Path | None) -> 
     model = loading.merged(weights, chat, weights.head_kind).eval()
     whole = _gap(live, [_plain(model, row, weights.scores) for row in rows])
     _check(whole, "merged model")
-    model.to({"fp32": torch.float32, "bf16": torch.bfloat16}[precision])  # type: ignore[arg-type]
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+    rounded = loading.in_precision(loading.in_precision(model, dtype), torch.float32)
+    to_write = [_plain(rounded, row, weights.scores) for row in rows]
+    model.to(dtype)  # type: ignore[arg-type]
     model.save_pretrained(out)
     if weights.scores:  # read by others, a conversation must end as it did in training: with the stop token
         chat.tokenizer.chat_template = ENDS_AT_STOP.format(template=chat.template_text)
     text.save(chat, out)
-    read = _load(weights)(out, dtype=torch.float32).eval()
-    found = _compared(
-        weights, rows, texts, merged=whole, exported=_gap(live, [_plain(read, row, weights.scores) for row in rows])
-    )
+    read = _read(weights, out)
+    written = [_plain(read, row, weights.scores) for row in rows]
+    _check(_gap(to_write, written), "export, read back from disk,", "model that was to be written", _WRITTEN)
+    _check_tokenizer(weights, chat, out)
+    found = _compared(weights, rows, texts, merged=whole, exported=_gap(live, written))
     return _finish(weights, out, found | {"precision": precision}, _serve)
 
 
@@ -90,13 +99,25 @@ def _export_adapter(weights: Weights, out: Path, texts: Path | None) -> dict[str
     text.save(chat, out)
     exported = _gap(live, _read_back(weights, chat, out, rows))
     _check(exported, "exported adapter, on its base,")
+    _check_tokenizer(weights, chat, out)
     found = _compared(weights, rows, texts, exported=exported)
     return _finish(weights, out, found, _use_adapter)
 
 
-def _check(gap: dict[str, float], what: str) -> None:
-    if not gap["largest"] <= _APART:
-        raise GuardError(f"the {what} is {gap['largest']:.2g} from the live model at a token: it is another model")
+def _check(gap: dict[str, float], what: str, other: str = "live model", most: float = _APART) -> None:
+    if not gap["largest"] <= most:
+        raise GuardError(f"the {what} is {gap['largest']:.2g} from the {other} at a token: it is another model")
+
+
+def _check_tokenizer(weights: Weights, chat: ChatFormat, out: Path) -> None:
+    """Raise GuardError where the tokenizer in an export makes other tokens of text, or another chat of it."""
+    try:
+        read = AutoTokenizer.from_pretrained(out, trust_remote_code=weights.trust_remote_code)
+    except Exception as error:  # whatever its files make the library stumble over
+        raise GuardError(f"the exported tokenizer cannot be read back: {first_line(error)}") from None
+    saved = replace(chat, template_text=str(chat.tokenizer.chat_template))
+    if not text.same(saved, replace(chat, tokenizer=read, template_text=str(read.chat_template))):
+        raise GuardError("the exported tokenizer, read back from disk, makes other tokens or another chat of a text")
 
 
 # ------------------------------------------------------------------------------------------------ writing
@@ -199,10 +220,23 @@ def _plain(model: Any, row: Row, scores: bool) -> Tensor:
     return logits[:-1].log_softmax(-1).gather(1, ids_BT[0, 1:, None].cpu())[:, 0]
 
 
-def _load(weights: Weights) -> Any:
-    if weights.scores:
-        return lambda folder, **more: AutoModelForSequenceClassification.from_pretrained(folder, num_labels=1, **more)
-    return AutoModelForCausalLM.from_pretrained
+def _read(weights: Weights, out: Path) -> Any:
+    """What transformers makes of an exported folder. Raises GuardError where it makes none, or fills in what lacks."""
+    more = {"dtype": torch.float32, "output_loading_info": True, "trust_remote_code": weights.trust_remote_code}
+    try:
+        loaded: Any
+        if weights.scores:
+            loaded = AutoModelForSequenceClassification.from_pretrained(out, num_labels=1, **more)
+        else:
+            loaded = AutoModelForCausalLM.from_pretrained(out, **more)
+    except Exception as error:  # whatever its files make the library stumble over
+        if ran_out(error):
+            raise
+        raise GuardError(f"the exported model cannot be read back: {first_line(error)}") from None
+    read, told = loaded
+    if told["missing_keys"]:
+        raise GuardError(f"the exported model, read back from disk, lacks {min(told['missing_keys'])}")
+    return read.eval()
 
 
 def _read_back(weights: Weights, chat: ChatFormat, out: Path, rows: Sequence[Row]) -> list[Tensor]:

@@ -14,7 +14,8 @@ _LONGEST_HEADER = 100_000_000
 
 
 def check(folder: Path) -> None:
-    """Raise ArtifactError, which names the file, where settings, weights or their index are broken or torn."""
+    """Raise ArtifactError, which names the file, where settings, weights or their index are broken or torn, or an
+    adapter lies among them."""
     config = read_json(folder / "config.json")
     if not isinstance(config.get("model_type"), str):
         raise ArtifactError(f"{folder / 'config.json'}: names no `model_type`, so nothing is known of the architecture")
@@ -23,6 +24,16 @@ def check(folder: Path) -> None:
     held = {path.name: set(_tensors(path)) for path in sorted(folder.glob("*.safetensors"))}
     for path in folder.glob("*.safetensors.index.json"):
         _check_index(path, held)
+    check_bare(folder)
+
+
+def check_bare(folder: Path) -> None:
+    """Raise ArtifactError where an adapter lies beside whole weights: transformers applies it without a word."""
+    if (beside := folder / "adapter_config.json").exists():
+        raise ArtifactError(
+            f"{beside}: an adapter among the files of a whole model, which would change what the model computes; move "
+            "its adapter_config.json and adapter_model.* out of there, or merge it into the weights and save those"
+        )
 
 
 def read_json(path: Path) -> dict[str, Any]:

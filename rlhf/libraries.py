@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from rlhf import __version__
 from rlhf.memory import keep_few_kernels
-from rlhf.privacy import no_telemetry
+from rlhf.privacy import no_unasked_traffic
 
 NAMES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "accelerate", "wandb")
 
@@ -26,7 +26,7 @@ def versions() -> dict[str, str]:
 
 def prepare() -> None:
     """Libraries' notices about what we do on purpose stay off the user's screen, and what they keep within bounds."""
-    no_telemetry()
+    no_unasked_traffic()
     keep_few_kernels()
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")

@@ -1,4 +1,4 @@
-"""What stays on this machine: secrets in what is written down or said, and what libraries would tell their makers.
+"""What stays on this machine: secrets in what is written down or said, and what libraries would tell or ask others.
 
 A recipe takes a secret best by the name of an environment variable (`token_env`). One that stands in a URL is used as
 it is, and masked wherever the URL is written: recipe.lock.yaml, artifact.json, messages, model cards, trackers.
@@ -6,8 +6,9 @@ it is, and masked wherever the URL is written: recipe.lock.yaml, artifact.json, 
 
 import os
 import re
+import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 MASK = "***"
 _SILENT = {
@@ -25,9 +26,10 @@ _SHORTEST = 12
 """Characters of a variable's value below which it may be a common word, such as `dummy`."""
 
 
-def no_telemetry() -> None:
-    """Have libraries report nothing to their makers, unless the environment says otherwise. Before they are imported:
-    most read it then."""
+def no_unasked_traffic() -> None:
+    """Have libraries report nothing to their makers, unless the environment says otherwise, and fetch no code that runs
+    natively from the hub. Before they are imported: most look then."""
+    sys.modules["kernels"] = cast(Any, None)  # as if it were not installed: who imports it asks the hub for binaries
     for name, value in _SILENT.items():
         os.environ.setdefault(name, value)
 

@@ -26,11 +26,11 @@ from rlhf.data import files
 from rlhf.determinism import deterministic
 from rlhf.errors import ArtifactError, FitError, RecipeError
 from rlhf.memory import OutOfMemory, begin_peak, peak, release, spent_on
-from rlhf.privacy import masked, no_telemetry
+from rlhf.privacy import masked, no_unasked_traffic
 from rlhf.recipe import Recipe
 from rlhf.resources import code_hash
 from rlhf.tracking import Tracker
-from rlhf.weights import Weights, find
+from rlhf.weights import Weights, find, is_whole
 
 
 def run(
@@ -42,7 +42,7 @@ def run(
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise RecipeError("recipes run on one process so far; start without torchrun or accelerate launch")
-    no_telemetry()
+    no_unasked_traffic()
     folder = out / recipe.name
     try:
         _check_contained(folder)
@@ -149,15 +149,21 @@ def _unchanged(home: Path, key: str, fresh: bool, trusted: bool) -> Artifact | N
     if fresh:
         return None
     for folder in (home, progress.scratch(home)):
-        made = artifacts.finished(folder)
+        made = _finished(folder)
         if made and made.hash == key and (made.base is None or trusted or not made.base.trust_remote_code):
             return made if folder == home else artifacts.commit(folder, home)
     return None
 
 
+def _finished(folder: Path) -> Artifact | None:
+    """What a stage left that finished whole, all of it as it was written."""
+    made = artifacts.finished(folder)
+    return made if made and is_whole(made) else None
+
+
 def _why_again(home: Path, key: str) -> str:
     """What is lost of an earlier run of a stage that runs again; empty where nothing is."""
-    if (home / artifacts.FILE).exists() and artifacts.finished(home) is None:
+    if (home / artifacts.FILE).exists() and _finished(home) is None:
         return f"{home} is not what the stage wrote there: it runs again"
     scratch = progress.scratch(home)
     if (scratch / artifacts.CHECKPOINT).is_dir() and not _interrupted(scratch, key):

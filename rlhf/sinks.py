@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from rlhf.artifact import Artifact
 from rlhf.config import TrackingConfig, WandB
-from rlhf.privacy import masked, no_telemetry
+from rlhf.privacy import masked, no_unasked_traffic
 
 AXES = ("episodes", "num_tokens")
 """What metrics are drawn over, once a stage has logged it; else over its steps."""
@@ -82,7 +82,7 @@ class WandBSink:
     name = "W&B"
 
     def __init__(self, config: WandB, at: Started) -> None:
-        no_telemetry()
+        no_unasked_traffic()
         import wandb
 
         mode = config.mode
@@ -214,7 +214,7 @@ class AccelerateSink:
     left = ""
 
     def __init__(self, name: str, at: Started) -> None:
-        no_telemetry()
+        no_unasked_traffic()
         from accelerate import PartialState, tracking
 
         PartialState()

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -20,10 +20,12 @@ BELOW = "below"
 """Folder in `model/` of the adapters under the stage's own, numbered from the base up."""
 HEADS = "heads.safetensors"
 """Holds `weight` (K, D) and `bias` (K,) of several heads and, as metadata, the attributes' names."""
-_HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
+_SETTINGS = ["*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken"]
+"""Of a model, its tokenizer, its chat templates and how it answers."""
+_HUB_FILES = ["*.safetensors", *_SETTINGS]
 _HUB_COPIES = ["*/*", "consolidated*.safetensors"]
 """The same weights in other layouts, which some repositories keep beside them."""
-_TEXT_FILES = ["tokenizer*", "*.jinja", "special_tokens_map.json", "vocab.*", "merges.txt"]
+_TEMPLATES = "additional_chat_templates/*.jinja"
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,11 @@ class Weights:
         base = artifact.base_folder
         if not (base / "config.json").is_file():
             raise ArtifactError(f"{artifact.folder}: its base model '{artifact.base.name}' is no longer at {base}")
-        if (found := identity(base)) != artifact.base.identity:
+        intact.check_bare(base)
+        found = identity(base, artifact.base.trust_remote_code)
+        if found != artifact.base.identity and not artifact.adapter:
+            raise ArtifactError(f"{base}: its weights are not what the stage wrote; run the stage again")
+        if found != artifact.base.identity:
             raise ArtifactError(
                 f"{artifact.folder}: its adapter was trained on '{artifact.base.name}' with weights "
                 f"{artifact.base.identity[:12]}, but {base} now holds {found[:12]}; an adapter fits no other base"
@@ -129,7 +135,7 @@ def find(ref: ModelRef, stages: Mapping[str, Artifact], folder: Path | None = No
         made = Weights.of(artifacts.read(Path(source.location)))
         return replace(made, called=str(ref.name), trust_remote_code=made.trust_remote_code and ref.trust_remote_code)
     base = Path(source.location) if source.is_local else _fetch(source)
-    known = identity(base)
+    known = identity(base, source.trust_remote_code)
     intact.check(base)
     return Weights(
         base=base,
@@ -140,7 +146,7 @@ def find(ref: ModelRef, stages: Mapping[str, Artifact], folder: Path | None = No
         called=str(ref.name),
         trust_remote_code=source.trust_remote_code,
         revision=source.revision,
-        lineage=artifacts.digest([known, _text_hash(base)]),
+        lineage=artifacts.digest([known, _settings_hash(base)]),
     )
 
 
@@ -155,8 +161,9 @@ def _has_head(base: Path) -> bool:
     return True
 
 
-def identity(folder: Path) -> str:
-    """sha256 over the weights and the config of a model folder; the same wherever the folder stands."""
+def identity(folder: Path, trusted: bool = False) -> str:
+    """sha256 over the weights and the config of a model folder, and over the code in it where that is `trusted` to run;
+    the same wherever the folder stands."""
     files = sorted([*folder.glob("*.safetensors"), folder / "config.json"])
     if len(files) < 2 or not files[-1].parent.is_dir():
         pickles = [path.name for path in folder.glob("*.bin")]
@@ -171,15 +178,38 @@ def identity(folder: Path) -> str:
             total.update(_file_hash(os.fspath(file), stat.st_size, stat.st_mtime_ns).encode())
         else:
             total.update(file.read_bytes())
+    if trusted:
+        _add_files(total, folder, sorted(folder.rglob("*.py")))
     return total.hexdigest()
 
 
-def _text_hash(folder: Path) -> str:
-    """sha256 over what makes tokens of text: tokenizer and chat template."""
+def is_whole(artifact: Artifact) -> bool:
+    """Whether the whole weights that a stage left, if it left any, are those that it wrote.
+
+    They are read once a run: gigabytes take seconds, a model trained from torn ones would take the run.
+    """
+    if artifact.base is None or artifact.adapter:
+        return True
+    try:
+        return identity(artifact.base_folder, artifact.base.trust_remote_code) == artifact.base.identity
+    except (ArtifactError, OSError):
+        return False
+
+
+def _settings_hash(folder: Path) -> str:
+    """sha256 over what makes tokens of text and answers of a model: tokenizer, chat templates, settings of generation.
+
+    Of any name that such files have: one too many makes a child run again, one too few keeps it on what has changed.
+    """
     total = hashlib.sha256()
-    for file in sorted(path for pattern in _TEXT_FILES for path in folder.glob(pattern) if path.is_file()):
-        total.update(f"\n{file.name}\n".encode() + file.read_bytes())
+    _add_files(total, folder, sorted(path for pattern in [*_SETTINGS, _TEMPLATES] for path in folder.glob(pattern)))
     return total.hexdigest()
+
+
+def _add_files(total: "hashlib._Hash", folder: Path, paths: Sequence[Path]) -> None:
+    for path in paths:
+        if path.is_file():
+            total.update(f"\n{path.relative_to(folder)}\n".encode() + path.read_bytes())
 
 
 @cache

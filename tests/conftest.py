@@ -15,6 +15,9 @@ from typing import Any
 
 import pytest
 
+from rlhf.privacy import no_unasked_traffic
+
+no_unasked_traffic()  # before what tests import
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach for the network
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # bits are compared on a CPU; `make matrix` and benchmarks/gpu use the GPU

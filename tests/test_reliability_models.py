@@ -10,6 +10,8 @@ SHORT = (
     "weights cut in the middle",
     "a shard missing",
     "an index that names no file",
+    "an adapter among the weights",
+    "an adapter in the base of a stage",
     "nan in the weights",
     "more layers in the config than in the weights",
     "fewer layers in the config than in the weights",

@@ -292,6 +292,12 @@ CASES = [
     Case("no weights", "policy", _remove(WEIGHTS), "no *.safetensors"),
     Case("weights linked in a circle", "policy", _weights_in_a_circle, "model.safetensors"),
     Case("weights that are a folder", "policy", _weights_are_a_folder, "model.safetensors"),
+    Case("an adapter among the weights", "policy", lambda folder: _adapter_beside(folder),
+         "an adapter among the files"),
+    Case("an adapter among the weights of a reward model", "reward", lambda folder: _adapter_beside(folder),
+         "an adapter among the files"),
+    Case("an adapter in the base of a stage", "stage", lambda stage: _adapter_beside(_base_of(stage)),
+         "an adapter among the files"),
     # what the weights hold
     Case("nan in the weights", "policy", _spoil(float("nan")), "up_proj"),
     Case("infinity in the weights", "policy", _spoil(float("inf")), "up_proj"),
@@ -403,6 +409,20 @@ def _as_reward(folder: Path) -> None:
 
     _tensors(add)(folder)
     _edit("config.json", architectures=["LlamaForSequenceClassification"], id2label={"0": "L0"})(folder)
+
+
+def _adapter_beside(folder: Path) -> None:
+    """An adapter for these very weights, saved into their folder by mistake; none of its tensors is 0."""
+    import peft
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    adapted = peft.get_peft_model(model, peft.LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM"))
+    for name, parameter in adapted.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(parameter)
+    adapted.save_pretrained(folder)
 
 
 def _stories(folder: Path) -> None:

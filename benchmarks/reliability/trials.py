@@ -25,6 +25,7 @@ import xxhash
 
 from benchmarks.common import ROOT
 from benchmarks.reliability.common import report
+from rlhf.privacy import no_unasked_traffic
 
 SHOP = ROOT / "data_samples" / "corner_shop"
 STAGES = ("sft", "reward", "dpo", "ppo", "sample", "watched")
@@ -200,6 +201,7 @@ def prepare() -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     import importlib
 
+    no_unasked_traffic()  # before what stages import
     renew_threads()
     for stage in set(STAGES) - {"watched"}:
         importlib.import_module(f"stages.{stage}.run")

@@ -1,13 +1,15 @@
 """What others are given: it loads without us, computes the same, says where it came from, and goes to the hub."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
 import peft
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from rlhf import export as exporting
 from rlhf import text
@@ -48,6 +50,68 @@ def test_another_model_than_the_live_one_is_not_exported(finished, tmp_path: Pat
     monkeypatch.setattr(exporting.loading, "merged", lambda *_: given.pop() if given else other)
     with pytest.raises(GuardError, match="it is another model"):
         export(weights, tmp_path / "out", "fp32")
+
+
+def _spoil(path: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path, {"format": "pt"})
+
+
+def _another_embedding(tensors: dict[str, torch.Tensor]) -> None:
+    tensors["model.embed_tokens.weight"][9:40] *= 1.5
+
+
+SPOILT: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "another number": ("it is another model", lambda path: _spoil(path, _another_embedding)),
+    "a tensor gone": ("lacks model.norm.weight", lambda path: _spoil(path, lambda t: t.pop("model.norm.weight"))),
+    "torn": ("cannot be read back", lambda path: path.write_bytes(path.read_bytes()[:90_000])),
+}
+
+
+@pytest.mark.parametrize("how", SPOILT)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_an_export_that_is_wrong_on_disk_is_none(how: str, precision: str, tmp_path: Path, monkeypatch) -> None:
+    whole, (message, spoil) = PreTrainedModel.save_pretrained, SPOILT[how]
+
+    def mutilated(self: PreTrainedModel, out: Path) -> None:
+        whole(self, out)
+        spoil(out / "model.safetensors")
+
+    monkeypatch.setattr(PreTrainedModel, "save_pretrained", mutilated)
+    with pytest.raises(GuardError, match=message) as told:
+        export(weights_of(TINY), tmp_path / "out", precision)
+    assert told.value.exit_code == 4 and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "chat_template.jinja"])
+def test_an_exported_tokenizer_that_is_wrong_on_disk_is_none(name: str, tmp_path: Path, monkeypatch) -> None:
+    save = text.save
+
+    def mutilated(chat: Any, out: Path) -> None:
+        save(chat, out)
+        (out / name).write_text((out / name).read_text("utf-8").replace("<|im_end|>", "<|the_end|>"), "utf-8")
+
+    monkeypatch.setattr(exporting.text, "save", mutilated)
+    with pytest.raises(GuardError, match="the exported tokenizer"):
+        export(weights_of(TINY), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_exported_adapter_that_is_wrong_on_disk_is_none(tmp_path: Path, monkeypatch) -> None:
+    weights, how = weights_of(TINY), backend(KINDS["lora"])
+    model = how.load(weights, text.load(weights))
+    train_a_little(model)
+    made, save = saved(tmp_path / "made", model, how, weights), exporting.adapters.save
+
+    def mutilated(model: Any, name: str, out: Path) -> None:
+        save(model, name, out)
+        _spoil(out / "adapter_model.safetensors", lambda t: [tensor.mul_(9) for tensor in t.values()])
+
+    monkeypatch.setattr(exporting.adapters, "save", mutilated)
+    with pytest.raises(GuardError, match=r"exported adapter, on its base, is .* it is another model"):
+        export_adapter(made, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("stage", ["dpo", "reward"])

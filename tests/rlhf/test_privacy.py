@@ -1,10 +1,12 @@
 """Secrets are masked, and nothing but secrets; libraries report nothing."""
 
+import importlib.util
 import os
+import sys
 
 import pytest
 
-from rlhf.privacy import masked, no_telemetry
+from rlhf.privacy import masked, no_unasked_traffic
 
 
 @pytest.mark.parametrize(
@@ -50,9 +52,20 @@ def test_secrets_of_the_environment_are_masked(monkeypatch: pytest.MonkeyPatch, 
     assert masked(text) == f"*** dummy {tmp_path} false-or-whatever"
 
 
+def test_native_code_of_the_hub_is_not_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    (tmp_path / "kernels.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "kernels")
+    assert importlib.util.find_spec("kernels") is not None
+    no_unasked_traffic()
+    assert importlib.util.find_spec("kernels") is None
+    with pytest.raises(ImportError):
+        importlib.import_module("kernels")
+
+
 def test_telemetry_is_off_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_HUB_DISABLE_TELEMETRY", raising=False)
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "true")
-    no_telemetry()
+    no_unasked_traffic()
     assert os.environ["HF_HUB_DISABLE_TELEMETRY"] == "1"
     assert os.environ["WANDB_ERROR_REPORTING"] == "true"

@@ -57,6 +57,19 @@ def test_a_torn_stage_is_run_again(tmp_path: Path) -> None:
     assert written(again["reward"]) == written(first["reward"])
 
 
+def test_a_whole_model_that_was_damaged_is_made_again(tmp_path: Path) -> None:
+    """Of the same size, and of bytes that are numbers as well."""
+    raw = short(tmp_path)
+    raw["backend"], raw["stages"] = {"kind": "full"}, {"sft": raw["stages"]["sft"]}
+    made = run(parse(raw), tmp_path, Screen(quiet=True))["sft"]
+    weights = made.model / "model.safetensors"
+    whole, blob = weights.read_bytes(), bytearray(weights.read_bytes())
+    blob[-1] ^= 1
+    weights.write_bytes(blob)
+    again = run(parse(raw), tmp_path, Screen(quiet=True))["sft"]
+    assert again.base == made.base and weights.read_bytes() == whole
+
+
 def test_a_record_that_trusts_code_that_the_recipe_does_not_is_no_record(tmp_path: Path) -> None:
     made = go(tmp_path, only="sft")["sft"]
     assert made.base is not None

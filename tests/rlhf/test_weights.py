@@ -16,7 +16,7 @@ from rlhf.artifact import Artifact, Base, Text
 from rlhf.config import ModelRef
 from rlhf.errors import ArtifactError
 from rlhf.resources import resource
-from rlhf.weights import Weights, find, identity
+from rlhf.weights import Weights, find, identity, is_whole
 
 TINY = resource("data_samples/tiny_base")
 BASE = Base(str(TINY), "tiny", identity(TINY))
@@ -31,16 +31,43 @@ def test_identity_follows_content_and_not_the_place(tmp_path: Path) -> None:
     assert identity(copy) != identity(TINY)
 
 
+def test_code_counts_where_it_is_trusted(tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(TINY, tmp_path / "tiny"))
+    refs = [ModelRef(name=str(copy), trust_remote_code=trusted) for trusted in (True, False)]
+    trusted, bare = (find(ref, {}) for ref in refs)
+    (copy / "inner").mkdir()
+    (copy / "inner" / "modeling_mine.py").write_text("layers = 4")
+    trusted_now, bare_now = (find(ref, {}) for ref in refs)
+    assert trusted_now.identity != trusted.identity and trusted_now.lineage != trusted.lineage
+    assert (bare_now.identity, bare_now.lineage) == (bare.identity, bare.lineage)
+
+
 def test_a_name_of_the_registry_is_found() -> None:
     weights = find(ModelRef(name="tiny"), {})
     assert weights.base == TINY and weights.adapter is None and weights.identity == identity(TINY)
 
 
-def test_a_changed_tokenizer_makes_other_children(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        "chat_template.jinja",
+        "additional_chat_templates/default.jinja",
+        "chat_template.json",
+        "tokenizer_config.json",
+        "added_tokens.json",
+        "generation_config.json",
+        "preprocessor_config.json",
+        "spiece.model",
+        "vocab.txt",
+        "qwen.tiktoken",
+    ],
+)
+def test_changed_settings_make_other_children(name: str, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(TINY, tmp_path / "tiny"))
     before = find(ModelRef(name=str(copy)), {})
     assert before.lineage == find(ModelRef(name="tiny"), {}).lineage
-    (copy / "chat_template.jinja").write_text("{{ messages }}")
+    (copy / name).parent.mkdir(exist_ok=True)
+    (copy / name).write_text("{}")
     after = find(ModelRef(name=str(copy)), {})
     assert after.identity == before.identity and after.lineage != before.lineage
 
@@ -74,6 +101,28 @@ def test_an_adapter_fits_no_other_base(tmp_path: Path) -> None:
     shutil.rmtree(base)
     with pytest.raises(ArtifactError, match="no longer at"):
         Weights.of(made)
+
+
+def test_whole_weights_that_are_not_what_their_stage_wrote_are_refused(tmp_path: Path) -> None:
+    """Of the same size, and still readable: only their bytes tell."""
+    model = Path(shutil.copytree(TINY, tmp_path / "model"))
+    base = Base("model", "tiny (full)", identity(model))
+    made = artifacts.write(Artifact("sft", "sft", "policy", "h", base=base), tmp_path)
+    assert is_whole(made) and Weights.of(made).base == model
+    blob = bytearray((model / "model.safetensors").read_bytes())
+    blob[-1] ^= 1
+    (model / "model.safetensors").write_bytes(blob)
+    assert not is_whole(made)
+    with pytest.raises(ArtifactError, match="its weights are not what the stage wrote; run the stage again"):
+        Weights.of(made)
+
+
+def test_an_adapter_beside_whole_weights_is_refused(tmp_path: Path) -> None:
+    """transformers would apply it to them."""
+    copy = Path(shutil.copytree(TINY, tmp_path / "tiny"))
+    (copy / "adapter_config.json").write_text("{}")
+    with pytest.raises(ArtifactError, match=r"adapter_config.json: an adapter among the files of a whole model"):
+        find(ModelRef(name=str(copy)), {})
 
 
 def test_an_evaluation_has_no_weights(tmp_path: Path) -> None:

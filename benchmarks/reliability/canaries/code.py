@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.common import ROOT
 from benchmarks.reliability.canaries.children import (
     RLHF,
     SHOP,
@@ -41,6 +42,7 @@ def code(folder: Path) -> Found:
     yield from _checkpoints(folder)
     yield from data_folders(folder / "data")
     yield from _working_directory(folder)
+    yield from native(folder / "native")
 
 
 def heard(folder: Path) -> str:
@@ -108,7 +110,7 @@ def _artifacts(folder: Path) -> Found:
     from rlhf.weights import identity
 
     known = json.loads((home / "artifact.json").read_text())["base"]
-    trusted = known | {"location": str(base), "identity": identity(base), "trust_remote_code": True}
+    trusted = known | {"location": str(base), "identity": identity(base, trusted=True), "trust_remote_code": True}
     forge({}, base=trusted)
     yield tried("a base whose code its record trusts", *chat)
     yield tried("a base whose code its record trusts", *export)
@@ -217,6 +219,34 @@ def data_folders(folder: Path) -> Found:
     for name, words in tries.items():
         told = command(*words, cwd=folder)
         yield f"data: {name}", "the canary sang" if mark.exists() else told.wrong
+        mark.unlink(missing_ok=True)
+
+
+def native(folder: Path) -> Found:
+    """The package `kernels`, by which libraries fetch native code from the hub: installed, and never asked."""
+    mark, site = folder / "sang", folder / "site"
+    about = site / "kernels-0.18.2.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: kernels\nVersion: 0.18.2\n")
+    (site / "kernels.py").write_text(python(mark))
+    recipe = written(one_stage(folder, backend={"kind": "qlora"}), folder / "r.yaml")
+    path = {"PYTHONPATH": f"{site}:{folder / 'watch'}:{ROOT}"}
+    asked = "from transformers.integrations import hub_kernels"
+    process([sys.executable, "-c", asked], folder, env=path)
+    yield "kernels: the canary sings", "" if mark.exists() else "nothing asks for it, even where nothing is blocked"
+    mark.unlink(missing_ok=True)
+    stage = str(folder / "runs" / "small" / "stages" / "sft")
+    tests = "import tests.conftest, transformers, peft, bitsandbytes; from transformers.integrations import hub_kernels"
+    tries = {
+        "run": [*RLHF, "run", recipe, "--out", "runs"],
+        "chat": [*RLHF, "chat", stage, "--prompt", "Late?", "--max-new-tokens", "4"],
+        "export": [*RLHF, "export", stage, "--out", "exported"],
+        "tests": [sys.executable, "-c", tests],
+        "trials": [sys.executable, "-c", "from benchmarks.reliability.trials import prepare; prepare()"],
+    }
+    for name, words in tries.items():
+        told = process(words, folder, env=path)
+        yield f"kernels: {name}", "the canary sang" if mark.exists() else told.done
         mark.unlink(missing_ok=True)
 
 
