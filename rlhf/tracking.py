@@ -73,7 +73,8 @@ class Tracker:
             self.path.with_name(STEPS).write_text(f"{steps}\n", encoding="utf-8")
         if steps:
             self.screen.progress(step, steps, values)
-        self._tell(lambda sink: sink.log(values, step))
+        if values:
+            self._tell(lambda sink: sink.log(values, step))
 
     def rewind(self, step: int) -> None:
         """Forget what was logged after `step`: an interrupted stage goes on from there."""
