@@ -17,6 +17,7 @@ _SHOWN = {
     "kto": ("loss", "rewards/margins", "kl"),
     **dict.fromkeys(("orpo", "simpo", "cpo"), ("loss", "accuracies", "nll")),
     "ppo": ("score", "kl", "response_length", "finished"),
+    "evaluate": ("gold_win_rate", "held_out_win_rate", "llm_win_rate", "reward_win_rate", "kl", "reward_accuracy"),
 }
 """The few numbers of each kind of stage that belong on the screen; metrics.jsonl has all."""
 _LINES = 200

@@ -14,6 +14,7 @@ MASK = "***"
 _SILENT = {
     "HF_HUB_DISABLE_TELEMETRY": "1",  # TRL reports every trainer that is made
     "DO_NOT_TRACK": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
     "WANDB_ERROR_REPORTING": "false",  # W&B's telemetry, which it sends even of runs that are offline
 }
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/{1,2}[^\s'\"<>`]+")  # one slash is left where it was read as a path

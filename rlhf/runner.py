@@ -29,6 +29,7 @@ from rlhf.memory import OutOfMemory, begin_peak, peak, release, spent_on
 from rlhf.privacy import masked, no_unasked_traffic
 from rlhf.recipe import Recipe
 from rlhf.resources import code_hash
+from rlhf.sinks import Ending
 from rlhf.tracking import Tracker
 from rlhf.weights import Weights, find, is_whole
 
@@ -57,7 +58,8 @@ def _check_contained(folder: Path) -> None:
     """Raise RecipeError where something in a run folder would have a run write outside of it, or wait for ever: a link,
     or what is neither file nor folder. What W&B keeps has links of its own, which it replaces."""
     stages = folder / "stages"
-    written = [folder, folder / progress.LOCK, folder / progress.SETTINGS, stages]
+    stores = [folder / name for name in ("mlflow.db", "mlflow", "trackio")]
+    written = [folder, folder / progress.LOCK, folder / progress.SETTINGS, *stores, stages]
     if stages.is_dir() and not stages.is_symlink():
         homes = list(stages.iterdir())
         written += homes
@@ -201,6 +203,7 @@ def _run_stage(
         scratch, screen, recipe.config.tracking, recipe=recipe.name, stage=stage.name, settings=settings, home=home
     )
     metrics: Mapping[str, Any] = {}
+    ending: Ending = "failed"
     begin_peak()
     try:
         with deterministic(stage.deterministic):
@@ -210,14 +213,18 @@ def _run_stage(
         made = replace(made, hash=key, parents=parents, config=settings, versions=libraries.versions(), spent=spent)
         made = artifacts.write(made, scratch)
         metrics = made.metrics
-        tracker.made(made, [weights.folder for weights in inputs.values() if weights.folder])
+        tracker.made(made, list(inputs.values()), _examples(stage))
+        ending = "finished"
+    except KeyboardInterrupt:
+        ending = "interrupted"
+        raise
     except UnpicklingError:
         raise ArtifactError(
             f"{scratch / artifacts.CHECKPOINT}: holds more than numbers, which no stage wrote and nothing here runs; "
             "run with --fresh to start this stage again"
         ) from None
     finally:
-        tracker.close(metrics)
+        tracker.close(metrics, ending)
         screen.stop()
     made = artifacts.commit(scratch, home)
     for line in _rows_lost(made):
@@ -319,6 +326,13 @@ def _with_examples(stage: StageConfig, done: Mapping[str, Artifact]) -> StageCon
         for name, block in stage.data_blocks().items()
     }
     return stage.model_copy(update=blocks)
+
+
+def _examples(stage: StageConfig) -> list[Path]:
+    """Folders of the stages whose examples a stage reads, of this run or another."""
+    files = [source.path for block in stage.data_blocks().values() for source in block.sources.values()]
+    made = [file.parent for file in files if file is not None and file.name == EXAMPLES]
+    return [folder for folder in made if (folder / artifacts.FILE).is_file()]
 
 
 def _check_parents_ran(stage: StageConfig, done: Mapping[str, Artifact], recipe: Recipe) -> None:

@@ -4,20 +4,27 @@ A sink is told the stage's settings and metrics, not how the command was called,
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+import re
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 from urllib.parse import quote
 
-from rlhf.artifact import Artifact
+from rlhf.artifact import EXAMPLES, Artifact
 from rlhf.config import TrackingConfig, WandB
 from rlhf.privacy import masked, no_unasked_traffic
+from rlhf.weights import Weights
 
 AXES = ("episodes", "num_tokens")
 """What metrics are drawn over, once a stage has logged it; else over its steps."""
+Ending = Literal["finished", "interrupted", "failed"]
+"""How a stage ends; one that was interrupted goes on."""
 
 
 class Sink(Protocol):
@@ -43,11 +50,11 @@ class Sink(Protocol):
         """A line through points."""
         ...
 
-    def made(self, artifact: Artifact, parents: Sequence[Artifact]) -> None:
-        """What the stage has made, of what, and from which data."""
+    def made(self, artifact: Artifact, parents: Sequence[Artifact], outside: Sequence[Weights]) -> None:
+        """What the stage has made, of which stages' models and examples, and of which models from outside."""
         ...
 
-    def close(self, summary: Mapping[str, Any]) -> None:
+    def close(self, summary: Mapping[str, Any], ending: Ending) -> None:
         """The stage is over."""
         ...
 
@@ -63,6 +70,11 @@ class Started:
     recipe: str
     stage: str
     settings: Mapping[str, Any]
+
+    @property
+    def run(self) -> Path:
+        """The run's folder, which stages of one recipe share."""
+        return self.home.parent.parent
 
 
 def wanted(config: TrackingConfig, at: Started) -> dict[str, Callable[[], Sink]]:
@@ -148,9 +160,8 @@ class WandBSink:
         table = wandb.Table(columns=list(axes), data=[list(point) for point in points])
         self._run.log({name: wandb.plot.line(table, *axes, title=name), "step": step})
 
-    def made(self, artifact: Artifact, parents: Sequence[Artifact]) -> None:
-        sources = artifact.data.get("file", {}).get("sources", ())
-        for used in (*map(_data, sources), *map(_output, parents)):
+    def made(self, artifact: Artifact, parents: Sequence[Artifact], outside: Sequence[Weights]) -> None:
+        for used in (*map(_data, _read(artifact, parents)), *map(_output, parents), *map(_model, outside)):
             # what `use_artifact` does with what is new; offline it refuses, though the file has a place for it
             self._run._log_artifact(used, is_user_created=True, use_after_commit=True)
         output = _output(artifact)
@@ -158,9 +169,21 @@ class WandBSink:
             output.add_dir(str(artifact.model))
         self._run.log_artifact(output)
 
-    def close(self, summary: Mapping[str, Any]) -> None:
+    def close(self, summary: Mapping[str, Any], ending: Ending) -> None:
         self._run.summary.update({k: v for k, v in summary.items() if isinstance(v, int | float)})
-        self._run.finish()
+        if ending == "interrupted":
+            self._run.mark_preempting()  # ended from outside, and to go on: "preempted", not "failed"
+        self._run.finish(exit_code=int(ending != "finished"))
+
+
+def _read(artifact: Artifact, parents: Sequence[Artifact]) -> Iterator[Mapping[str, Any]]:
+    """Each file of rows that a stage has read, but those that its parents have made."""
+    seen = {made.hashes.get(EXAMPLES) for made in parents}
+    for block in (artifact.data, *artifact.data.values()):
+        for source in block.get("file", {}).get("sources", ()) if isinstance(block, Mapping) else ():
+            if source.get("sha256") not in seen or source.get("sha256") is None:
+                seen.add(source.get("sha256"))
+                yield source
 
 
 def _same_run(folder: Path) -> str:
@@ -175,6 +198,13 @@ def _data(source: Mapping[str, Any]) -> Any:
     """A file of rows, by its content."""
     name = str(source["name"])
     return _known_by_hash(_named(name), "dataset", dict(source), {name: str(source.get("sha256", ""))})
+
+
+def _model(weights: Weights) -> Any:
+    """A model from outside, by its content; of a folder no more than its own name."""
+    name = Path(weights.name).name if Path(weights.name).is_absolute() else weights.name
+    about = {"name": name, "revision": weights.revision}
+    return _known_by_hash(_named(name), "model", about, {"weights": weights.identity})
 
 
 def _output(made: Artifact) -> Any:
@@ -208,32 +238,76 @@ def _named(name: str) -> str:
 
 
 class AccelerateSink:
-    """TensorBoard, trackio or MLflow as accelerate calls them: numbers and settings, kept in the stage's folder unless
-    the library's own environment variables say otherwise."""
+    """TensorBoard, trackio or MLflow as accelerate calls them: numbers and settings. TensorBoard's are kept in the
+    stage's folder; the others' in the run's, where a recipe is a project and a stage one of its runs, unless the
+    library's own environment variables say otherwise."""
 
     left = ""
 
     def __init__(self, name: str, at: Started) -> None:
         no_unasked_traffic()
-        from accelerate import PartialState, tracking
+        from accelerate import PartialState
 
         PartialState()
-        folder, called = at.folder / name, f"{at.recipe}-{at.stage}"
         self.name = name
-        match name:
-            case "tensorboard":
-                self._tracker: Any = tracking.TensorBoardTracker(called, folder)
-            case "mlflow":
-                os.environ.setdefault("MLFLOW_TRACKING_URI", folder.resolve().as_uri())
-                self._tracker = tracking.MLflowTracker(at.recipe, folder, run_name=called)
-            case _:
-                os.environ.setdefault("TRACKIO_DIR", str(folder.resolve()))
-                self._tracker = tracking.TrackioTracker(_named(at.recipe), name=called)
-        self._tracker.start()
-        self._tracker.store_init_configuration(_flat(masked(dict(at.settings))))
+        start = {"tensorboard": self._tensorboard, "mlflow": self._mlflow, "trackio": self._trackio}[name]
+        self._tracker: Any = start(at, f"{at.recipe}-{at.stage}")
+        with redirect_stdout(sys.stderr):  # what trackio says is no result
+            self._tracker.start()
+            self._tracker.store_init_configuration(_flat(masked(dict(at.settings))))
+        if name == "mlflow":
+            (at.folder / _MLFLOW_RUN).write_text(self._tracker.tracker.info.run_id, encoding="utf-8")
+
+    def _tensorboard(self, at: Started, called: str) -> Any:
+        from accelerate.tracking import TensorBoardTracker
+
+        return TensorBoardTracker(called, at.folder / self.name)
+
+    def _mlflow(self, at: Started, called: str) -> Any:
+        import mlflow  # type: ignore[import-not-found]
+        from accelerate.tracking import MLflowTracker
+
+        if "MLFLOW_TRACKING_URI" not in os.environ:
+            file = (at.run / "mlflow.db").resolve()  # it refuses folders of files by now
+            self._tell(file, f"mlflow ui --backend-store-uri {shlex.quote(f'sqlite:///{file}')}")
+            mlflow.set_tracking_uri(f"sqlite:///{file}")
+            os.environ.pop("MLFLOW_TRACKING_URI", None)  # which it sets, and another run in this process would obey
+        begun = at.folder / _MLFLOW_RUN
+        told = {"mlflow.user": "", "mlflow.source.name": "rlhf"}  # and not who ran which command, or in which checkout
+        told |= {f"mlflow.source.git.{what}": "" for what in ("commit", "branch", "repoURL")}
+        place = (at.run / "mlflow").resolve().as_uri()
+        run_id = begun.read_text("utf-8").strip() if begun.is_file() else None
+        return MLflowTracker(at.recipe, place, run_id=run_id, run_name=called, tags=told)
+
+    def _trackio(self, at: Started, called: str) -> Any:
+        from accelerate.tracking import TrackioTracker
+
+        folder = (at.run / "trackio").resolve()
+        told = "TRACKIO_DIR" in os.environ
+        os.environ.setdefault("TRACKIO_DIR", str(folder))
+        from trackio import utils  # type: ignore[import-not-found]
+
+        if not told:
+            del os.environ["TRACKIO_DIR"]  # which it reads once, when it is imported
+            if Path(utils.TRACKIO_DIR) != folder:
+                raise RuntimeError(f"it keeps {utils.TRACKIO_DIR} in this process; run one recipe a process")
+            project = shlex.quote(_named(at.recipe))
+            self._tell(folder, f"TRACKIO_DIR={shlex.quote(str(folder))} trackio show --project {project}")
+        begun = at.folder / "trackio.begun"
+        resume = "allow" if begun.is_file() else "never"
+        begun.touch()
+        quiet = {"auto_log_cpu": False, "auto_log_gpu": False, "embed": False}
+        return TrackioTracker(_named(at.recipe), name=called, resume=resume, **quiet)
+
+    def _tell(self, store: Path, command: str) -> None:
+        """How to look at what is kept, once a run."""
+        self.left = "" if store.exists() else f"{self.name}: look at it with: {command}"
 
     def log(self, values: Mapping[str, Any], step: int) -> None:
-        self._tracker.log({name: value for name, value in values.items() if isinstance(value, int | float)}, step=step)
+        numbers = {name: value for name, value in values.items() if isinstance(value, int | float)}
+        if self.name == "mlflow":
+            numbers = {re.sub(r"[^\w.\-/: ]", "-", name): value for name, value in numbers.items()}
+        self._tracker.log(numbers, step=step)
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], step: int) -> None:
         """The stage keeps its own file."""
@@ -247,11 +321,24 @@ class AccelerateSink:
     def curve(self, name: str, axes: tuple[str, str], points: Sequence[tuple[float, float]], step: int) -> None:
         """The report draws it."""
 
-    def made(self, artifact: Artifact, parents: Sequence[Artifact]) -> None:
+    def made(self, artifact: Artifact, parents: Sequence[Artifact], outside: Sequence[Weights]) -> None:
         """Its artifact.json has the lineage."""
 
-    def close(self, summary: Mapping[str, Any]) -> None:
-        self._tracker.finish()
+    def close(self, summary: Mapping[str, Any], ending: Ending) -> None:
+        if self.name == "mlflow" and ending != "finished":
+            import mlflow  # type: ignore[import-not-found]
+
+            mlflow.end_run("KILLED" if ending == "interrupted" else "FAILED")
+        with redirect_stdout(sys.stderr):
+            if self.name == "trackio":
+                import trackio  # type: ignore[import-not-found]
+
+                trackio.finish()  # its run's own, which accelerate calls, would be called again at exit
+            else:
+                self._tracker.finish()
+
+
+_MLFLOW_RUN = "mlflow.id"
 
 
 def _flat(settings: Mapping[str, Any], before: str = "") -> dict[str, Any]:

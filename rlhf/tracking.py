@@ -14,7 +14,8 @@ from rlhf.config import TrackingConfig
 from rlhf.console import Screen
 from rlhf.privacy import masked
 from rlhf.progress import STEPS
-from rlhf.sinks import Sink, Started, wanted
+from rlhf.sinks import Ending, Sink, Started, wanted
+from rlhf.weights import Weights
 
 _ROWS = 1000
 """Most rows of a table that grows; the oldest go."""
@@ -72,7 +73,8 @@ class Tracker:
             self.path.with_name(STEPS).write_text(f"{steps}\n", encoding="utf-8")
         if steps:
             self.screen.progress(step, steps, values)
-        self._tell(lambda sink: sink.log(values, step))
+        if values:
+            self._tell(lambda sink: sink.log(values, step))
 
     def rewind(self, step: int) -> None:
         """Forget what was logged after `step`: an interrupted stage goes on from there."""
@@ -104,13 +106,15 @@ class Tracker:
         """A line through points, such as a reliability diagram's."""
         self._tell(lambda sink: sink.curve(name, axes, points, self._step))
 
-    def made(self, artifact: Artifact, parents: Sequence[Path]) -> None:
-        """What the stage has made, and the folders of the stages that it started from."""
-        self._tell(lambda sink: sink.made(artifact, [artifacts.read(folder) for folder in parents]))
+    def made(self, artifact: Artifact, models: Sequence[Weights], examples: Sequence[Path] = ()) -> None:
+        """What the stage has made, of which models, and of the examples of which stages, in their folders."""
+        folders = dict.fromkeys([*(model.folder for model in models if model.folder), *examples])
+        outside = list({model.identity: model for model in models if model.folder is None}.values())
+        self._tell(lambda sink: sink.made(artifact, [artifacts.read(folder) for folder in folders], outside))
 
-    def close(self, summary: Mapping[str, Any] | None = None) -> None:
-        """Finish; `summary` are the numbers that the stage comes to."""
-        self._tell(lambda sink: sink.close(summary or {}))
+    def close(self, summary: Mapping[str, Any] | None = None, ending: Ending = "finished") -> None:
+        """The stage is over; `summary` are the numbers that it comes to."""
+        self._tell(lambda sink: sink.close(summary or {}, ending))
         self._sinks.clear()
         self._file.close()
 
@@ -129,7 +133,7 @@ class Tracker:
             if sink is not None:
                 self._sinks.remove(sink)
                 with suppress(Exception):
-                    sink.close({})
+                    sink.close({}, "failed")
 
 
 def _cut(path: Path, step: int) -> dict[str, Any]:

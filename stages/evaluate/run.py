@@ -6,6 +6,7 @@ Numbers are computed by `rlhf.measures` from raw rows, which are written beside 
 import json
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,37 @@ from stages.evaluate.sides import Lineage, Side, base_of
 Row = dict[str, Any]
 
 
+@dataclass
+class _Measures:
+    """What is found, logged as it is: each measure of a model is a step, so that who follows the run sees it move."""
+
+    tracker: Tracker
+    steps: int
+    step: int = 0
+    found: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, config: EvaluateConfig, judges: int, tracker: Tracker) -> "_Measures":
+        answering = [side for side in (config.policy, config.baseline, config.prompted) if side is not None]
+        parts = (config.demonstrations, config.refusals, config.harness, config.general_text or config.forgetting)
+        of_policy = (len(answering) + 1) * (config.prompts is not None) + sum(map(bool, parts))
+        return cls(tracker, judges * (config.preferences is not None) + of_policy * (config.policy is not None) + 1)
+
+    def add(self, metrics: Mapping[str, Any] | None = None) -> None:
+        """A step is done, and has shown this if it shows something by itself."""
+        self.step += 1
+        self.found |= metrics or {}
+        self.tracker.log(metrics or {}, self.step, self.steps)
+
+    def end(self) -> None:
+        """Everything in one line, which is the last."""
+        self.step = self.steps - 1
+        self.add(self.found)
+
+
 def run(config: EvaluateConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tracker) -> Artifact:
     """Measure everything whose inputs are named. Raw rows go to pairs.jsonl, samples.jsonl, refusals.jsonl,
     harness.jsonl and losses.jsonl under `out`."""
-    metrics: dict[str, Any] = {}
     data: dict[str, Any] = {}
     fields = {"reward": "reward_model", "held_out": "held_out_reward"}
     given = {name: inputs[field] for name, field in fields.items() if field in inputs}
@@ -45,6 +73,8 @@ def run(config: EvaluateConfig, inputs: Mapping[str, Weights], out: Path, tracke
         rules.load(config.rule) if config.rule else None,
     )
 
+    measures = _Measures.of(config, len(judges.models), tracker)
+
     # 1. reward models on pairs they have not seen
     if config.preferences:
         split = load(config.preferences, "preferences", out)
@@ -54,20 +84,20 @@ def run(config: EvaluateConfig, inputs: Mapping[str, Weights], out: Path, tracke
             found, ledger = _judged(config, config.preferences, judge, name, split.held_out, sources)
             data["preferences"] = {"file": split.ledger, "held_out": ledger}
             numbers = pairs.metrics(found) | pairs.sliced(found)
-            metrics |= {f"{name}_{key}": value for key, value in numbers.items()}
+            measures.add({f"{name}_{key}": value for key, value in numbers.items()})
             rows += found
         _write(out / "pairs.jsonl", rows)
 
     sides: dict[str, Side] = {}
     if config.policy is not None:
-        sides = _measure_policy(config, inputs, judges, out, tracker, metrics, data)
-    if not metrics:
+        sides = _measure_policy(config, inputs, judges, out, measures, data)
+    if not measures.found:
         raise DataError(f"stage '{config.name}': there is nothing to measure: name `prompts`, `demonstrations`, …")
-    tracker.log(metrics, 0)
+    measures.end()
     called = [sides[name].called if name in sides else "" for name in ("policy", "baseline", "prompted")]
-    for line in headline(metrics, *called):
+    for line in headline(measures.found, *called):
         tracker.screen.say(f"  {line}")
-    return Artifact(config.name, config.stage, config.makes, "", data=data, metrics=metrics)
+    return Artifact(config.name, config.stage, config.makes, "", data=data, metrics=measures.found)
 
 
 def _measure_policy(
@@ -75,12 +105,11 @@ def _measure_policy(
     inputs: Mapping[str, Weights],
     judges: answers.Judges,
     out: Path,
-    tracker: Tracker,
-    metrics: dict[str, Any],
+    measures: _Measures,
     data: dict[str, Any],
 ) -> dict[str, Side]:
-    """Add what is found of the policy to metrics and data. Everyone who was compared."""
-    say = tracker.screen.say
+    """Add what is found of the policy to measures and data. Everyone who was compared."""
+    say = measures.tracker.screen.say
     sides = {name: Side.load(config, inputs[name]) for name in ("policy", "baseline") if name in inputs}
     lineage = Lineage.of(inputs["policy"])
     seen = texts.studied(lineage.stages, say) if config.prompts or config.forgetting else []
@@ -92,23 +121,24 @@ def _measure_policy(
         lost, ledger = texts.demonstrated(config, config.demonstrations, split, sides)
         _some(config, "demonstrations", [row for row in lost if row["split"] == "held_out"])
         data["demonstrations"] = {"file": split.ledger, "held_out": ledger}
+        measures.add(losses.metrics(lost))
 
     # 3. everyone's answers to prompts they have not seen, before the judges
     if config.prompts:
         prompts, data["prompts"] = _prompts(config, config.prompts, inputs, sides["policy"], out)
         reference = answers.reference_of(config, sides)
-        said = {
-            name: answers.answered(config, prompts, side, judges, reference if name == "policy" else None)
-            for name, side in sides.items()
-        }
         if config.prompted:
             sides["prompted"] = _prompted(config, inputs)
-            said["prompted"] = answers.answered(config, prompts, sides["prompted"], judges, None)
+        said = {}
+        for name, side in sides.items():
+            known = reference if name == "policy" else None
+            said[name] = answers.answered(config, prompts, side, judges, known)
+            measures.add()
         said = {name: said[name] for name in policies.SIDES if name in said}
         rows = answers.compared(config, prompts, said, texts.answers_of(seen))
-        metrics |= policies.metrics(rows)
+        measures.add(policies.metrics(rows))
         _write(out / "samples.jsonl", rows)
-        _show(config, rows, tracker)
+        _show(config, rows, measures.tracker)
 
     # 4. whether they refuse what they should, and nothing else
     if config.refusals:
@@ -116,14 +146,14 @@ def _measure_policy(
             sides["prompted"] = _prompted(config, inputs)
         prompts, safe, data["refusals"] = _labelled(config, config.refusals, inputs, sides["policy"], out)
         rows = answers.refused(config, prompts, safe, sides)
-        metrics |= policies.refusals(rows)
+        measures.add(policies.refusals(rows))
         _write(out / "refusals.jsonl", rows)
 
     # 5. public benchmarks
     if config.harness:
         trained = {name: side for name, side in sides.items() if name != "prompted"}
         rows = list(harness.benchmarked(config.harness, trained, config.batch_size, config.seed))
-        metrics |= harness.metrics(rows)
+        measures.add(harness.metrics(rows))
         _write(out / "harness.jsonl", rows)
 
     # 6. what every model on the way to the policy knows of text that it is no longer trained on
@@ -135,7 +165,7 @@ def _measure_policy(
             general = config.general_text, split.held_out
             data["general_text"] = {"file": split.ledger}
         lost += texts.remembered(config, lineage, seen, sides, general, say)
-    metrics |= losses.metrics(lost)
+        measures.add(losses.metrics(lost))
     _write(out / "losses.jsonl", lost)
     return sides
 

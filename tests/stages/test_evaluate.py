@@ -15,7 +15,7 @@ from rlhf.recipe import parse
 from rlhf.reward_model import RewardModel
 from rlhf.runner import run
 from rlhf.weights import Weights
-from tests.conftest import SHOP, ChatServer, head
+from tests.conftest import SHOP, ChatServer, head, metrics_of
 
 lora = pytest.mark.parametrize("finished", ["lora"], indirect=True)
 
@@ -80,6 +80,11 @@ def test_numbers_follow_from_the_rows_beside_them(
     found |= policies.metrics(rows_of(made, "samples.jsonl")) | policies.refusals(rows_of(made, "refusals.jsonl"))
     assert metrics == found | losses.metrics(rows_of(made, "losses.jsonl"))
     assert all(math.isfinite(value) for name, value in metrics.items() if not name.endswith("_stderr"))
+
+    # a step a measure: two judges, demonstrations, three sides and how they compare, refusals, memory, all at once
+    lines = metrics_of(made.folder)
+    assert [line["step"] for line in lines] == list(range(1, 11)) and (made.folder / "steps").read_text() == "10\n"
+    assert {**metrics, "step": 10, "time": lines[-1]["time"]} == lines[-1]
 
     # where each pair comes from, and what the reward model says of it by itself
     rows = rows_of(made, "pairs.jsonl")
