@@ -20,9 +20,17 @@ _SILENT = {
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/{1,2}[^\s'\"<>`]+")  # one slash is left where it was read as a path
 _USER = re.compile(r"(:/{1,2})[^/?#]*@")
 _ASKED = re.compile(r"([?&;#])([^=&;#]*=)?[^&;#]*?(?=[&;#]|[:,.)\]}]*$)")
-_NAMED_SO = re.compile(
-    r"(^|_)(TOKENS?|KEYS?|SECRETS?|PASSWORD|PASSWD|PASSPHRASE|PASS|PAT|CREDENTIALS?)$", re.IGNORECASE
+_WORDS = (
+    r"(?:PASSWORD|PASSWD|PASSPHRASE|(?:API|ACCESS)_?KEY|SECRETS?|CREDENTIALS?|WEBHOOK(?:_?URL)?|CONN(?:ECTION)?_?STR(?:ING)?"
+    r"|(?<![A-Z])(?:DSN|AUTH|AUTHORIZATION)|_PWD)"
 )
+"""Names end so that are of secrets and of nothing else."""
+_NAMED_SO = re.compile(rf"{_WORDS}$|(?:^|_)(?:TOKENS?|KEYS?|PASS|PAT)$", re.IGNORECASE)
+_OF_A_SECRET = re.compile(rf"{_WORDS}$", re.IGNORECASE)
+_GIVEN = re.compile(
+    rf"((?<![\w.-])[\w.-]*{_WORDS}=[\"']?|[\"'][\w.-]*{_WORDS}[\"']\s*:\s*[\"']?)([^\s'\"&;,\])}}]+)", re.IGNORECASE
+)
+"""A name and its value, as an override, a connection string or JSON has them."""
 _SHORTEST = 12
 """Characters of a variable's value below which it may be a common word, such as `dummy`."""
 
@@ -36,23 +44,26 @@ def no_unasked_traffic() -> None:
 
 
 def masked(value: Any, secrets: Iterable[str] = ()) -> Any:
-    """Plain values with `***` in place of secrets: of names, passwords and queries in URLs, of `secrets`, and of what
-    the environment's variables of tokens, keys and passwords hold."""
+    """Plain values with `***` in place of secrets: of names, passwords and queries in URLs, of `secrets`, of what
+    the environment's variables of tokens, keys and passwords hold, and of values that are given such names."""
     hidden = sorted({*secrets, *_of_environment()} - {""}, key=len, reverse=True)
     return _masked(value, hidden)
 
 
 def _masked(value: Any, hidden: list[str]) -> Any:
     if isinstance(value, dict):
-        return {key: _masked(item, hidden) for key, item in value.items()}
+        return {
+            key: MASK if item and isinstance(item, str) and _OF_A_SECRET.search(str(key)) else _masked(item, hidden)
+            for key, item in value.items()
+        }
     if isinstance(value, list | tuple):
         return [_masked(item, hidden) for item in value]
     if not isinstance(value, str):
         return value
-    text = _URL.sub(_without_secrets, value)
-    for secret in hidden:
+    text = value
+    for secret in hidden:  # before what they hold is masked in part, as where one is a URL
         text = text.replace(secret, MASK)
-    return text
+    return _GIVEN.sub(rf"\1{MASK}", _URL.sub(_without_secrets, text))
 
 
 def _without_secrets(url: re.Match[str]) -> str:

@@ -53,10 +53,11 @@ def _blocks(path: Path) -> int:
         return 0
 
 
-def needed(one: Bench) -> tuple[int, int]:
-    """Bytes that the stage has on the disk at most beyond what lay there, and bytes of its largest file."""
+def needed(one: Bench) -> tuple[int, int, bool]:
+    """Bytes that the stage has on the disk at most beyond what lay there, bytes of its largest file, and whether a disk
+    can be mounted."""
     most = one.folder / "most"
-    with tempfile.TemporaryDirectory(dir=one.folder) as name, disk(Path(name)):
+    with tempfile.TemporaryDirectory(dir=one.folder) as name, disk(Path(name)) as mounted:
         runs = Path(name) / "runs"
         shutil.copytree(one.parents, runs)
         known = {path.stat().st_ino for path in runs.rglob("*")}
@@ -72,16 +73,15 @@ def needed(one: Bench) -> tuple[int, int]:
 
         one.run(runs, at_events(runs, look))
     room, largest = map(int, most.read_text().split())
-    return room, largest
+    return room, largest, mounted
 
 
-def trial(one: Bench, part: float, most: tuple[int, int]) -> str | None:
+def trial(one: Bench, part: float, room: int, largest: int) -> str | None:
     """What went wrong with a disk that holds so much of what the stage needs; empty where nothing did, and None where
     the disk had room enough."""
     with tempfile.TemporaryDirectory(dir=one.folder) as name, disk(Path(name)) as mounted:
         runs = Path(name) / "runs"
         shutil.copytree(one.parents, runs)
-        room, largest = most
         limit = (resource.RLIM_INFINITY if mounted else int(part * largest), resource.RLIM_INFINITY)
         if mounted:
             resize(Path(name), used(runs) + int(part * room))
@@ -107,15 +107,16 @@ def _filled(one: Bench, runs: Path) -> None:
 
 def trials(one: Bench, given: argparse.Namespace) -> Iterator[tuple[str, str]]:
     """Every size of the disk, for a stage and a backend."""
-    most, room_enough = needed(one), 0
+    (room, largest, mounted), room_enough = needed(one), 0
     for i in range(1, given.sizes + 1):
-        why = trial(one, i / (given.sizes + 1), most)
+        why = trial(one, i / (given.sizes + 1), room, largest)
         if why is None:
             room_enough += 1
         else:
             yield f"{i}/{given.sizes + 1}", why
-    print(f"{one.stage} × {one.kind}: needs {most[0]:,} bytes; {room_enough} of {given.sizes} runs had room enough")
-    yield "checkpoints to go on from", "" if one.went_on else "no trial had one"
+    print(f"{one.stage} × {one.kind}: needs {room:,} bytes; {room_enough} of {given.sizes} runs had room enough")
+    if mounted:  # elsewhere the first checkpoint is as large as the last, and so is none
+        yield "checkpoints to go on from", "" if one.went_on else "no trial had one"
 
 
 if __name__ == "__main__":

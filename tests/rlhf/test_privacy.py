@@ -52,6 +52,44 @@ def test_secrets_of_the_environment_are_masked(monkeypatch: pytest.MonkeyPatch, 
     assert masked(text) == f"*** dummy {tmp_path} false-or-whatever"
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "PGPASSWORD",
+        "SENTRY_DSN",
+        "DSN",
+        "APIKEY",
+        "OPENAI_APIKEY",
+        "SLACK_WEBHOOK",
+        "WEBHOOK_URL",
+        "REGISTRY_AUTH",
+        "AUTH",
+        "MYSQL_PWD",
+        "AZURE_STORAGE_CONNECTION_STRING",
+        "DB_CONN_STRING",
+        "CREDENTIALS",
+    ],
+)
+def test_names_of_secrets(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the environment, as an override or a part of one, and as a key."""
+    secret = "https://hooks.host/services/T0/a-secret?x=1"
+    monkeypatch.setenv(name, secret)
+    assert masked(f"posted to {secret}: no") == "posted to ***: no"
+    monkeypatch.delenv(name)
+    assert masked(f"override 'a.{name.lower()}=s3cret' is wrong") == f"override 'a.{name.lower()}=***' is wrong"
+    assert masked(f'rewards={{"{name}": "s3cret", "weight": 1}}') == f'rewards={{"{name}": "***", "weight": 1}}'
+    assert masked({name: "s3cret", "weight": 1}) == {name: "***", "weight": 1}
+
+
+def test_what_is_called_like_a_secret_and_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PWD", "OLDPWD", "AUTHOR", "SSH_AUTH_SOCK", "PATH_OF_PASSAGES"):
+        monkeypatch.setenv(name, "no-secret-at-all")
+    settings = {"pad_token": "<|pad|>", "stop_tokens": ["<|end|>"], "token_env": "MY_TOKEN", "author": "me"}
+    assert masked(settings) == settings
+    for text in ("no-secret-at-all", "PWD=/here", "stages.ppo.password: no such setting", "author=me"):
+        assert masked(text) == text
+
+
 def test_native_code_of_the_hub_is_not_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
     (tmp_path / "kernels.py").write_text("")
     monkeypatch.syspath_prepend(tmp_path)

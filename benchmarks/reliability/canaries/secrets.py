@@ -108,7 +108,43 @@ def secrets(folder: Path) -> Found:
     yield "masks do not keep finished stages from being skipped", second.done or ("" if skipped else "stages ran again")
     locked = process([*RLHF, "check", str(run / "recipe.lock.yaml")], folder, env=env)
     yield "a mask is no secret", locked.refused or ("" if "token_env" in locked.text else "nothing says what to do")
+    yield from _of_many_names(folder)
     yield from _in_messages(folder, raw, server)
+
+
+_NAMES = [
+    "PGPASSWORD",
+    "SENTRY_DSN",
+    "SOME_APIKEY",
+    "SLACK_WEBHOOK",
+    "SLACK_WEBHOOK_URL",
+    "REGISTRY_AUTH",
+    "MYSQL_PWD",
+    "DB_CONN_STRING",
+    "AZURE_CONNECTION_STRING",
+    "CLOUD_CREDENTIALS",
+]
+"""Variables as others call theirs."""
+
+
+def _of_many_names(folder: Path) -> Found:
+    """Secrets of the environment under many names, and values that an override or a recipe gives such names."""
+    env = {name: word("NAMED") for name in _NAMES} | {"SLACK_WEBHOOK_URL": f"https://host/services/{word('HOOK')}?x=1"}
+    given = {name: word("GIVEN") for name in _NAMES}
+    user = word("USER")
+    told = {
+        "of the environment": " ".join(env.values()),
+        "given to a name": " ".join(f"{name}={value}" for name, value in given.items()),
+        "in JSON": json.dumps(given),
+        "of a database's address": f"postgresql+psycopg://me:{user}@host:5432/db",
+    }
+    for how, description in told.items():
+        recipe = written({**one_stage(folder), "description": description}, folder / "names.yaml")
+        said = [process([*RLHF, "check", recipe, "--json"], folder, env=env).text]
+        said += [process([*RLHF, "check", "quickstart", f"no.such={description}"], folder, env=env).text]
+        found = [secret for secret in (*env.values(), *given.values(), user) if _in_text("\n".join(said), secret)]
+        works = "small" in said[0] and "no.such" in said[1]
+        yield f"many names, {how}", f"{len(found)} are told" if found else "" if works else "the commands do not run"
 
 
 def found_again(folder: Path) -> str:
