@@ -29,7 +29,9 @@ def chatgpt(row: Row, kind: Kind | None) -> Row:
         if isinstance(message := node.get("message"), dict) and _was_seen(message):
             talk.append({"role": _author(message), "content": _parts(message.get("content"))})
         name = node.get("parent")
-    return _kept(row, ("mapping", "current_node", "title"), talk[::-1])
+    aside = sum(len(node.get("children") or ()) > 1 for node in nodes.values() if isinstance(node, dict))
+    found = _kept(row, ("mapping", "current_node", "title"), talk[::-1])
+    return found | ({"mapping.other_branches": aside} if aside else {})
 
 
 def _was_seen(message: Row) -> bool:
@@ -61,13 +63,17 @@ def is_claude(row: Row, kind: Kind | None) -> bool:
 
 def claude(row: Row, kind: Kind | None) -> Row:
     """{uuid, name, chat_messages: [{sender, text, attachments, files}]}"""
-    talk = []
+    talk: list[Row] = []
+    more: Row = {}
     for i, message in enumerate(objects(row["chat_messages"], "chat_messages", "{sender, text}")):
         for name in ("attachments", "files"):
             if message.get(name):
                 raise DataError(f"chat_messages[{i}].{name}: only text can be read; leave such conversations out")
+        parts = message.get("content")
+        kinds = {part.get("type") for part in parts if isinstance(part, dict)} if isinstance(parts, list) else set()
+        more |= {f"chat_messages.content.{kind}": True for kind in kinds - {"text"}}
         talk.append({"role": message.get("sender"), "content": message.get("text")})
-    return _kept(row, ("chat_messages", "name", "uuid"), talk)
+    return more | _kept(row, ("chat_messages", "name", "uuid"), talk)
 
 
 def _kept(row: Row, read: tuple[str, ...], talk: list[Row]) -> Row:

@@ -14,7 +14,7 @@ from itertools import chain, dropwhile, islice
 from typing import Any
 
 from rlhf.config.data import Source
-from rlhf.data import annotated, apps, logs, nested, together
+from rlhf.data import annotated, apps, logs, nested, several, together
 from rlhf.data.formats.asking import PROMPT, RESPONSE, RIGHT
 from rlhf.data.formats.reader import FORMATS, fits
 from rlhf.data.formats.table import Row, named
@@ -250,11 +250,19 @@ def _is_templated(row: Row, kind: Kind | None) -> bool:
 
 def _untemplated(row: Row, kind: Kind | None) -> Row:
     """Texts that a chat template made as messages, and answers without its mark at their end."""
-    return {name: _unmarked(name, value) if isinstance(value, str) else value for name, value in row.items()}
+    prompt = row.get(named(row, PROMPT))
+    plain = isinstance(prompt, str) and not templated(prompt)  # whose answer may be about a template
+    return {
+        name: _unmarked(value, name == "text" or (plain and name in _ANSWERS)) if isinstance(value, str) else value
+        for name, value in row.items()
+    }
 
 
-def _unmarked(name: str, value: str) -> str | list[Message]:
-    return (name != "text" and templated(value)) or without_end(value)
+def _unmarked(value: str, whole: bool) -> str | list[Message]:
+    return (not whole and templated(value)) or without_end(value)
+
+
+_ANSWERS = frozenset(RESPONSE.split("|"))
 
 
 ARRANGEMENTS: tuple[Bare | Each | Together, ...] = (
@@ -271,6 +279,7 @@ ARRANGEMENTS: tuple[Bare | Each | Together, ...] = (
     Each(nested.has_parts, nested.without_parts, harmless=True),
     Each(logs.is_logged, logs.logged),
     Each(nested.is_nested, nested.flat),
+    Each(several.is_several, several.several),
     Together(together.is_turn, together.conversations),
     Each(_asks_in_text, _text_as_prompt),
     Each(_is_templated, _untemplated, harmless=True),

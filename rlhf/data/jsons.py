@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from rlhf.data.lines import Rows, decoded, lines, not_utf8, opened, raw_lines, short
-from rlhf.data.wrapped import unwrapped
+from rlhf.data.wrapped import WRAPPERS, unwrapped
 from rlhf.errors import DataError
 
 
@@ -117,8 +117,9 @@ def _rows(path: Path, content: str) -> Rows:
     if not isinstance(value, dict):
         yield from _not_one(path, content, value)
         return
+    alone = ".jsonl" in path.name and "\n" not in content.strip()  # one line of rows, and no file that holds them
     try:
-        rows = unwrapped(value)
+        rows = None if alone and not WRAPPERS & value.keys() else unwrapped(value)
     except DataError as error:
         raise DataError(f"{short(path)}: {error}") from None
     yield from rows or [("1", value)]

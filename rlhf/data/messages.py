@@ -112,6 +112,7 @@ _UNREAD = {
     "function_call": "tool calls",
     "reasoning_content": "thoughts beside the answer",
     "reasoning": "thoughts beside the answer",
+    "thinking": "thoughts beside the answer",
 }
 """Fields of a message that say more than its text does."""
 
@@ -134,7 +135,7 @@ def _message(item: Mapping[str, Any], field: str) -> Message:
     return {"role": ROLES[role.lower()], "content": _words(item.get(said), f"{field}.{said}")}
 
 
-_MASKS = ("weight", "loss", "train", "trainable")
+_MASKS = ("weight", "loss", "train", "trainable", "training")
 """Fields of a message that say whether it is to be learned."""
 
 

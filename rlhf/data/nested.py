@@ -93,6 +93,8 @@ def _joined(parts: Any, field: str) -> str:
             type_ = part.get("type") if isinstance(part, dict) else None
             what = f"part of type '{type_}'" if type_ else "part that is no text"
             raise DataError(f"{field}: holds a {what}; only text can be read")
+        if part.get("thought"):
+            raise DataError(f"{field}: holds a thought; write it as text, or leave it out")
     return "".join(part["text"] for part in parts)
 
 

@@ -80,7 +80,7 @@ def compared(rows: Rows, kind: Kind | None) -> Rows:
             yield where, row
             continue
         try:
-            prompt, judged = json.dumps(asked(row)), _judged(row)
+            prompt, judged = json.dumps([asked(row), _of(row)], default=str), _judged(row)
         except (DataError, UnusableError) as reason:
             yield where, reason
         else:

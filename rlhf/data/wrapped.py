@@ -8,15 +8,15 @@ from rlhf.errors import DataError
 Placed = list[tuple[str, Any]]
 """Rows, and where each stands in the object."""
 
-_WRAPPERS = (
+WRAPPERS = {
     *("data", "rows", "examples", "records", "items", "instances", "samples", "entries", "dataset"),
     *("train", "training", "validation", "valid", "dev", "eval", "test"),
-)
+}
 """Names that lists of rows go by."""
 _TEXTS = ("prompts", "texts")
 """Names that lists of texts go by."""
 _OF_MESSAGES = {"role", "from", "speaker", "author", "human"}
-_TALKS = ("messages", "conversations", "conversation", "dialogue", "dialog", "turns", "chat")
+_TALKS = ("messages", "conversations", "conversation", "dialogue", "dialog", "turns", "chat", "segments")
 _ASKS = {"prompt", "instruction", "question", "query", "problem"}
 """Fields of a row, beside which a list is one of its fields."""
 
@@ -29,7 +29,7 @@ def unwrapped(value: Mapping[str, Any]) -> Placed | None:
         return table
     if any(isinstance(value.get(name), str) for name in _ASKS):
         return None
-    lists = [name for name, one in value.items() if (name in _WRAPPERS or len(value) == 1) and _is_rows(name, one)]
+    lists = [name for name, one in value.items() if (name in WRAPPERS or len(value) == 1) and _is_rows(name, one)]
     if len(lists) > 1:
         found = ", ".join(lists)
         raise DataError(f"holds several lists of rows ({found}); write the one to learn from into a file of its own")
@@ -39,8 +39,12 @@ def unwrapped(value: Mapping[str, Any]) -> Placed | None:
 
 
 def _inner(row: Any) -> Any:
-    """A row of the hub's viewer is one level deeper."""
-    return row["row"] if isinstance(row, dict) and row.keys() >= {"row", "row_idx"} else row
+    """A row of the hub's viewer is one level deeper; a row that it cut is a fault."""
+    if not isinstance(row, dict) or not row.keys() >= {"row", "row_idx"}:
+        return row
+    if cut := row.get("truncated_cells"):
+        return DataError(f"{', '.join(map(str, cut))}: was cut by the hub's viewer; load the data set itself")
+    return row["row"]
 
 
 def _is_rows(name: str, value: Any) -> bool:

@@ -4,11 +4,11 @@ import json
 from itertools import chain
 from typing import Any
 
-from rlhf.data.formats.table import Row, named
+from rlhf.data.formats.table import Row, named, peek
 from rlhf.data.formats.values import listed, objects
 from rlhf.data.messages import UnusableError, conversation, kind_of, text, turns, whole
 from rlhf.data.records import Message
-from rlhf.data.transcripts import asking, is_transcript, transcript
+from rlhf.data.transcripts import asking, dialogue, is_transcript, transcript
 from rlhf.errors import DataError
 
 PROMPT = (
@@ -52,8 +52,8 @@ def asked(row: Row, names: str = PROMPT) -> list[Message]:
         return [*system(row), said("user", text(value, inner, f"{name}.{inner}"))]
     if not isinstance(value, str):
         return opened(row, turns(row, name, "user"))
-    if name != "history" and isinstance(row.get("history"), list):
-        return [*system(row), *_earlier(row), said("user", value)]
+    if name not in _HISTORY and (before := _earlier(row)):
+        return [*system(row), *before, said("user", value)]
     if is_transcript(value):
         talk = transcript(value, name)
         return [*system(row), *(talk[:-1] if not talk[-1]["content"] else talk)]
@@ -61,8 +61,11 @@ def asked(row: Row, names: str = PROMPT) -> list[Message]:
         return opened(row, talk)
     if _BESIDE.isdisjoint(row):
         return [*system(row), said("user", value)]
-    before = row.get(named(row, _BEFORE[name])) if name in _BEFORE else None
-    if isinstance(before, list) and all(isinstance(one, str) for one in before):
+    above = named(row, _BEFORE[name]) if name in _BEFORE else ""
+    before = row[above] if isinstance(peek(row, above), str | list) else None
+    if isinstance(before, list):
+        if not all(isinstance(one, str) for one in before):
+            raise DataError(f"{above}: is a list of other than texts; a text, or a list of texts, is needed")
         before = "\n\n".join(before)
     if isinstance(before, str) and before and not _is_whole(name, value, before):
         value = f"{before}\n\n{value}"
@@ -82,9 +85,9 @@ def right_answer(row: Row) -> str | None:
     found = (whole(str(value), name) for name, value in said if isinstance(value, str | int | float))
     if (first := next(found, None)) is not None:
         return first if first.strip() else next((one for one in found if one.strip()), first)
-    label = row.get("label")
+    label = peek(row, "label")
     alone = isinstance(label, str | int | float) and "prompt" in row and named(row, RESPONSE) not in row
-    return whole(str(label), "label") if alone and str(label).lower() not in ("true", "false") else None
+    return whole(str(row["label"]), "label") if alone and str(label).lower() not in ("true", "false") else None
 
 
 RIGHT = dict.fromkeys(
@@ -131,15 +134,31 @@ def _is_whole(name: str, value: str, beside: str) -> bool:
 
 def _earlier(row: Row) -> list[Message]:
     """What was asked and answered before, as LLaMA-Factory and ms-swift have it; messages are fine."""
+    name = next((name for name in _HISTORY if peek(row, name)), None)
+    if name is None:
+        return []
+    history = row[name]
+    if isinstance(history, str):
+        if not history.strip():
+            return []
+        if talk := dialogue(history):
+            return talk
+        try:
+            history = json.loads(history)
+        except (ValueError, RecursionError):
+            raise DataError(f"{name}: is text; a list of messages, or of [question, answer], is needed") from None
+    if listed(history, name, "[question, answer]", least=0) and isinstance(history[0], dict):
+        return conversation(history, name)
     before: list[Message] = []
-    history = listed(row.get("history") or [], "history", "[question, answer]", least=0)
-    if history and isinstance(history[0], dict):
-        return conversation(history, "history")
     for i, pair in enumerate(history):
         if not isinstance(pair, list) or [type(one) for one in pair] != [str, str]:
-            raise DataError(f"history[{i}]: is no [question, answer]; a list of two texts is needed")
+            raise DataError(f"{name}[{i}]: is no [question, answer]; a list of two texts is needed")
         before += [said(role, one) for role, one in zip(_ROLES, pair, strict=True)]
     return before
+
+
+_HISTORY = ("history", "chat_history", "conversation_history", "previous_messages", "dialogue_history")
+"""Fields with what was said before."""
 
 
 def system(row: Row) -> list[Message]:

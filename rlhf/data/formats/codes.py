@@ -12,7 +12,20 @@ Verdict = Literal["first", "second", "tie"]
 
 _TIES = frozenset(
     (
-        *("tie", "tied", "tie bothbad", "tie both bad", "both", "equal", "same", "draw", "neither", "a=b", "b=a"),
+        *(
+            "tie",
+            "tied",
+            "tie inconsistent",
+            "tie bothbad",
+            "tie both bad",
+            "both",
+            "equal",
+            "same",
+            "draw",
+            "neither",
+            "a=b",
+            "b=a",
+        ),
         *("bothbad", "both bad", "both are bad", "equally bad", "bothgood", "both good", "both are good"),
         *("equally good", "no preference", "about the same"),
     )
@@ -75,6 +88,10 @@ _NUMBERS: Mapping[Sides, Mapping[int, Verdict]] = {
 # ------------------------------------------------------------------------------------------------ whole columns
 
 
+_STRENGTHS = ("preference_strength", "overall_preference")
+"""Columns of numbers of which those below 0 are for the first answer; none below it may be the answers' own."""
+
+
 @lru_cache(4096)
 def code(value: str, sides: Sides) -> int | None:
     """The number that a verdict is, alone or after a noun; None for the name of a field, and for other words."""
@@ -86,8 +103,10 @@ def doubt(column: Column, codes: Collection[int]) -> str | None:
     """Why the numbers of a column cannot be told apart: 0 and 1 are a tie and the first answer to some, the first and
     the second to others. None where they have one meaning, by the names of the answers or by a 2 among them."""
     ends, held = ends_of(column.sides), set(codes)
+    if column.name in _STRENGTHS and (min(held) <= 0 or len(held) == 1):
+        return None  # from -3 to 3
     by_name = ends == ("0", "1") or (ends == ("1", "2") and held == {1} and not column.name.startswith("label"))
-    if held <= _NUMBERS.get(ends, _COUNTED).keys() and (by_name or 2 in held):
+    if column.name not in _STRENGTHS and held <= _NUMBERS.get(ends, _COUNTED).keys() and (by_name or 2 in held):
         return None
     *others, last = map(str, sorted(held))
     numbers = f"{', '.join(others)} and {last}" if others else last

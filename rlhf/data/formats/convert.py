@@ -60,9 +60,10 @@ def _pairs(rated: Rated, pairs: Pairs, rank_by: str | None) -> list[Record | Unu
     if rank_by is None and all("rank" in numbers for _, numbers in rated.answers):
         _check_ranks(scores, [numbers["rank"] for _, numbers in rated.answers])
     best, worst = scores.index(max(scores)), scores.index(min(scores))
-    if best == worst:  # all alike: two that differ in their words, if there are any
-        words = [[message["content"].strip() for message in answer] for answer, _ in rated.answers]
-        worst = next((i for i, said in enumerate(words) if said != words[best]), 1)
+    words = [[message["content"].strip() for message in answer] for answer, _ in rated.answers]
+    if words[best] == words[worst]:  # all alike, or judged twice: the worst of those in other words, if there are any
+        others = [i for i, said in enumerate(words) if said != words[best]]
+        worst = min(others, key=scores.__getitem__, default=1 - min(best, 1))
     if pairs == "best_worst" or scores[best] == scores[worst]:
         return [_pair(rated, best, worst, scores)]
     order = sorted(range(len(scores)), key=lambda i: -scores[i])
@@ -105,11 +106,12 @@ def rank(numbers: dict[str, float], rank_by: str | None = None) -> float:
     """The number that says how good an answer is; a rank counts from the best. Raises DataError where that is not
     clear."""
     if rank_by is not None:
-        if rank_by not in numbers:
-            raise DataError(f"data.rank_by: no number '{rank_by}' (numbers found: {', '.join(numbers)})")
-        return -numbers["rank"] if rank_by == "rank" else numbers[rank_by]
+        if (name := rank_by.removeprefix("-")) not in numbers:
+            raise DataError(f"data.rank_by: no number '{name}' (numbers found: {', '.join(numbers)})")
+        return -numbers[name] if rank_by.startswith("-") != (name == "rank") else numbers[name]
     name = next((name for name in RANKING if name in numbers), None)
     if name is None:
         found = " or ".join(numbers)
-        raise DataError(f"score: is it {found} that says how good an answer is? name it: data.rank_by=…")
+        told = f"name it: data.rank_by={next(iter(numbers))}, or =-{next(iter(numbers))} where less is better"
+        raise DataError(f"score: is it {found} that says how good an answer is? {told}")
     return numbers[name]

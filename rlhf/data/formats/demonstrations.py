@@ -16,9 +16,13 @@ from rlhf.errors import DataError
 
 TALK = "messages|conversations|conversation|dialogue|dialog|chat|turns|data|items"
 _PROMPT = f"{PROMPT}|article|document|INSTRUCTION"
-_EXPECTED = "expected_output|expectedOutput|expected|ideal"
+_EXPECTED = (
+    "expected_output|expectedOutput|expected|ideal|corrected_response|corrected_output|corrected_answer|correction|"
+    "revised_response|revised_output|revised_answer|edited_response|edited_output|edited_answer"
+)
 _ANSWER = f"{_EXPECTED}|{RESPONSE}"
-"""A file of evaluations has what should have been answered beside what was (OpenAI's evals, Langfuse, Braintrust)."""
+"""A file of evaluations has what should have been answered beside what was (OpenAI's evals, Langfuse, Braintrust); one
+of corrections, what was made of it."""
 
 
 Reads = Callable[[Row, str], Demonstration]
@@ -42,7 +46,7 @@ def talk(row: Row) -> list[Message]:
     (MT-Bench, Arena-Hard), of which those after the first wait for an answer."""
     name = named(row, TALK)
     value = row[name]
-    if name == "turns" and isinstance(value, list) and value and _roleless(value[0]):
+    if name == "turns" and isinstance(value, list) and value and roleless(value[0]):
         first = value[0]["content"] if isinstance(value[0], dict) else value[0]
         value = [said("user", text({"turns[0]": first}, "turns[0]"))]
     elif isinstance(value, list) and value and all(isinstance(one, str) for one in value):
@@ -50,7 +54,8 @@ def talk(row: Row) -> list[Message]:
     return opened(row, conversation(value, name))
 
 
-def _roleless(turn: Any) -> bool:
+def roleless(turn: Any) -> bool:
+    """Whether a turn does not say whose it is."""
     return isinstance(turn, str) or (isinstance(turn, dict) and turn.keys() == {"content"})
 
 

@@ -82,7 +82,7 @@ def _split_wrongly(row: Row) -> Iterator[str]:
         if len(row) == 1 and (sign := re.search(r"\w *([;\t|,]) *\w", name)):
             what = {"\t": "a tab", ",": "a comma"}.get(sign[1], f"'{sign[1]}'")
             yield f"its one column's name holds {what}: save a .csv with commas or a .tsv with tabs; "
-        elif len(name) > 60 or name.endswith(("?", ".", "!")):
+        elif len(name) > 60 or all(name.endswith(("?", ".", "!")) or len(name) > 30 for name in row):
             yield "a column's name looks like a row: put the columns' names on the file's first line; "
 
 

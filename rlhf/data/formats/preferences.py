@@ -19,12 +19,14 @@ def _names(alone: str, adjectives: str) -> str:
 
 
 CHOSEN = _names(
-    "chosen preferred accepted better positive good winner win winning pos y_w response_chosen answer_winning",
-    "chosen preferred accepted better best good winning positive correct good_edited edited",
+    "chosen preferred accept accepted better positive good winner win winning pos y_w response_w response_chosen "
+    "answer_winning pos_resp correct",
+    "chosen preferred accepted better best good winning positive correct safe good_edited edited",
 )
 REJECTED = _names(
-    "rejected dispreferred declined worse negative bad loser lose losing neg y_l response_rejected answer_losing",
-    "rejected dispreferred non_preferred declined worse worst bad losing negative incorrect bad_edited original",
+    "rejected reject dispreferred declined worse negative bad loser lose losing neg y_l response_l response_rejected "
+    "answer_losing neg_resp incorrect",
+    "rejected dispreferred non_preferred declined worse worst bad losing negative incorrect unsafe bad_edited original",
 )
 _BESIDE = _names("rejected", "rejected")
 
@@ -97,7 +99,7 @@ def _after(before: list[Message], side: list[Message]) -> list[Message]:
 
 _SCORES = {
     better.format(name): worse.format(name)
-    for name in ("score", "rating", "avg_rating")
+    for name in ("score", "rating", "avg_rating", "reward")
     for better, worse in (
         ("{}_chosen", "{}_rejected"),
         ("chosen_{}", "rejected_{}"),

@@ -4,16 +4,20 @@ from collections.abc import Iterator
 
 from rlhf.data import messages as m
 from rlhf.data.formats.asking import asked, instructed, replies_to
-from rlhf.data.formats.demonstrations import TALK, talk
+from rlhf.data.formats.demonstrations import TALK, roleless, talk
 from rlhf.data.formats.table import TURNS, Format, Read, Row, named
 from rlhf.data.formats.texts import PROMPT_TEXTS
-from rlhf.data.messages import conversation
+from rlhf.data.messages import UnusableError, conversation
 from rlhf.data.records import Message, Prompt
 
 
-def prompt_messages(row: Row, where: str) -> Prompt:
-    """{messages}, also called conversations and the like: answers at the end are taken off."""
-    return m.prompt(talk(row), where, named(row, TALK))
+def prompt_messages(row: Row, where: str) -> Prompt | list[Prompt | UnusableError]:
+    """{messages}, also called conversations and the like: answers at the end are taken off. Of several questions
+    without answers (MT-Bench) the first can be asked; the others are told of."""
+    name = named(row, TALK)
+    found = m.prompt(talk(row), where, name)
+    later = len(row[name]) - 1 if name == "turns" and roleless(row[name][0]) else 0
+    return [found, *(UnusableError("follows an answer that is not there") for _ in range(later))] if later else found
 
 
 def instruction(row: Row, where: str) -> Prompt:

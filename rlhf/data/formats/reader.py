@@ -6,7 +6,7 @@ file as prompts.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
@@ -75,8 +75,10 @@ class _Reading:
 
     name: str
     format: Format
-    unread: tuple[str, ...] | None = None
-    """Fields that it leaves unread; None until a row was read."""
+    nests: bool
+    """Whether they hold lists or objects."""
+    unread: dict[Hashable, tuple[str, ...]] = field(default_factory=dict)
+    """Fields that it leaves unread, by the names in those lists and objects."""
 
 
 @dataclass
@@ -111,24 +113,25 @@ class Reader:
         Raises UnusableError for a row that teaches nothing at all, DataError for one that someone must mend.
         """
         reading = self._reading_of(row)
-        if reading.unread is None:
+        inside = _inside(row) if reading.nests else ()
+        if inside not in reading.unread:
             row = Watched(row)
         if reading.format.code is not None and (found := reading.format.code(row)) is not None:
             self.codes.setdefault(found[0], set()).add(found[1])
         try:
             found = self._records(reading.format.read(row, where), row)
         except UnusableError:
-            self._count(reading)
+            self._count(reading, inside)
             raise
         if isinstance(row, Watched):
-            reading.unread = row.unread()
-        self._count(reading)
+            reading.unread[inside] = row.unread()
+        self._count(reading, inside)
         return found
 
-    def _count(self, reading: _Reading) -> None:
+    def _count(self, reading: _Reading, inside: Hashable) -> None:
         self.seen[reading.name] += 1
-        if reading.unread:
-            self._unread[reading.unread] += 1
+        if unread := reading.unread.get(inside):
+            self._unread[unread] += 1
 
     @property
     def unread(self) -> Counter[str]:
@@ -164,7 +167,8 @@ class Reader:
         fitting = self._fitting.get(shape)
         if fitting is None:
             tried = formats if name == "auto" else {name: formats[name]}
-            fitting = [_Reading(name, one) for name, one in tried.items() if one.has_types(row)]
+            nests = any(isinstance(value, list | dict) for value in row.values())
+            fitting = [_Reading(name, one, nests) for name, one in tried.items() if one.has_types(row)]
             if len(self._fitting) < _SHAPES:
                 self._fitting[shape] = fitting
         for one in fitting:
@@ -190,6 +194,15 @@ class Reader:
             if len(self._unknown) < _SHAPES:
                 self._unknown[shape] = str(error)
             raise
+
+
+def _inside(row: Row) -> Hashable:
+    """The names in a row's objects, and in those that it has lists of."""
+    return tuple(
+        tuple(value) if type(value) is dict else frozenset(tuple(one) for one in value if type(one) is dict)
+        for value in row.values()
+        if type(value) in (dict, list)
+    )
 
 
 def kind_of_row(row: Row) -> Kind | None:
@@ -233,9 +246,9 @@ def fits(row: Row, kind: Kind | None) -> bool:
 
 @lru_cache(_SHAPES)
 def _of_shape(kind: Kind, names: tuple[str, ...], types: tuple[type, ...]) -> list[Format]:
-    """The formats of a kind that ask for no other fields and types than a row has."""
+    """The formats of a kind that read rows, and ask for no other fields and types than a row has."""
     shape = dict(zip(names, types, strict=True))
-    return [one for one in FORMATS[kind].values() if one.takes(shape)]
+    return [one for name, one in FORMATS[kind].items() if name not in REFUSED and one.takes(shape)]
 
 
 def like_none(row: Row) -> DataError:

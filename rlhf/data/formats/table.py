@@ -109,6 +109,11 @@ def _watched(value: Any) -> Any:
     return Watched(value) if type(value) is dict and "replies" not in value else value
 
 
+def peek(row: Mapping[str, Any], name: str) -> Any:
+    """What a field holds, without a sign that anybody read it; None where the row has none."""
+    return dict.get(row, name) if isinstance(row, dict) else row.get(name)
+
+
 def named(row: Row, names: str, types: Types | None = None) -> str:
     """Which of the names `a|b|c` the row has, the first that is not null and of the types; without one, of any; the
     first of all where the row has none."""

@@ -79,20 +79,36 @@ def marked(header: str, end: str) -> Callable[[str], Talk]:
         if found and _BEGINS.sub("", value[: found[0].start()]).strip():
             raise DataError(f"text: has words before its first turn, {found[0][0].strip()}; turns alone are needed")
         for one, after in zip(found, [*found[1:], None], strict=False):  # none where a header is not whole
-            role = one[1].strip()
+            role = one[1].strip().lower()
             if role not in ROLES:
                 raise DataError(f"text: {one[0].strip()}; user, assistant, system or tool is needed")
             content = value[one.end() : after.start() if after else None]
-            talk.append(said(ROLES[role], ends.split(content, maxsplit=1)[0].strip()))
+            talk.append(said(ROLES[role], _until(ends, content)))
         return talk
 
     return parse
 
 
+def _until(ends: re.Pattern[str], content: str) -> str:
+    """What stands before the end of a turn. Raises DataError where words come after it, which nobody says."""
+    before, *after = ends.split(content, maxsplit=1)
+    if after and (rest := ends.sub("", _BEGINS.sub("", after[0])).strip()):
+        raise DataError(f"text: has words after the end of a turn, {rest[:40]!r}; turns alone are needed")
+    return before.strip()
+
+
 def llama2(value: str) -> Talk:
-    """`<s>[INST] <<SYS>> … <</SYS>> … [/INST] … </s><s>[INST] …`, as Llama 2's template writes it."""
-    talk: Talk = []
-    for part in value.split("[INST]")[1:]:
+    """`<s>[INST] <<SYS>> … <</SYS>> … [/INST] … </s><s>[INST] …`, as Llama 2's template writes it, or Mistral's with
+    `[SYSTEM_PROMPT] … [/SYSTEM_PROMPT]`."""
+    if tool := _MISTRAL_TOOLS.search(value):
+        raise DataError(f"text: holds {tool[0]}; tool calls cannot be read: leave such rows out")
+    before, *parts = value.split("[INST]")
+    before = _BEGINS.sub("", before).strip()
+    head = _MISTRAL_SYSTEM.fullmatch(before)
+    if before and not head:
+        raise DataError(f"text: has words before its first turn, {before[:40]!r}; turns alone are needed")
+    talk: Talk = [said("system", head[1].strip())] if head else []
+    for part in parts:
         question, _, answer = part.partition("[/INST]")
         if "<</SYS>>" in question:
             system, _, question = question.partition("<</SYS>>")
@@ -104,6 +120,8 @@ def llama2(value: str) -> Talk:
 
 
 _MARK = re.compile(r"</?s>")
+_MISTRAL_SYSTEM = re.compile(r"\[SYSTEM_PROMPT\](.*)\[/SYSTEM_PROMPT\]", re.S)
+_MISTRAL_TOOLS = re.compile(r"\[(?:AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\]")
 
 
 def nemo(value: str) -> Talk:
@@ -124,20 +142,23 @@ def deepseek(value: str) -> Talk:
     before, *parts = re.split("<｜(User|Assistant)｜>", value.strip().removeprefix("<｜begin▁of▁sentence｜>"))
     talk: Talk = [said("system", before.strip())] if before.strip() else []
     for role, content in zip(parts[::2], parts[1::2], strict=True):
-        talk.append(said(role.lower(), content.partition("<｜end▁of▁sentence｜>")[0].strip()))
+        talk.append(said(role.lower(), _until(_DEEPSEEK_END, content)))
     return talk
 
 
-def rendered(parse: Callable[[str], Talk]) -> Read:
-    """Reads a text that holds turns. What follows the last answer is left out."""
+_DEEPSEEK_END = re.compile("<｜end▁of▁sentence｜>")
 
-    def read(row: Row, where: str) -> Demonstration:
+
+def rendered(parse: Callable[[str], Talk]) -> Read:
+    """Reads a text that holds turns. What is said after the last answer waits for one, and is told of."""
+
+    def read(row: Row, where: str) -> list[Demonstration | UnusableError]:
         talk = parsed(row, parse)
-        while talk and talk[-1]["role"] != "assistant":
-            talk.pop()
-        if not talk:
+        last = max((i for i, message in enumerate(talk) if message["role"] == "assistant"), default=-1)
+        if last < 0:
             raise UnusableError("no answer at the end")
-        return m.demonstration(talk, where, "text")
+        waiting = [UnusableError("turn without an answer")] if last < len(talk) - 1 else []
+        return [m.demonstration(talk[: last + 1], where, "text"), *waiting]
 
     return read
 
@@ -179,9 +200,24 @@ _CHAT: dict[str, tuple[Callable[[str], Talk], str]] = {
     ),
     "gemma": (marked(r"<start_of_turn>(\w+)", r"<end_of_turn>"), "<start_of_turn>model"),
     "zephyr": (
-        marked(r"<\|(system|user|assistant)\|>", r"</s>|<\|end\|>|<\|endoftext\|>|<\|im_end\|>"),
+        marked(r"<\|(system|user|assistant|tool|observation)\|>", r"</s>|<\|end\|>|<\|endoftext\|>|<\|im_end\|>"),
         "<|assistant|>",
     ),
+    "llama4": (marked(r"<\|header_start\|>(\w+)<\|header_end\|>", r"<\|eot\|>"), "<|header_start|>assistant"),
+    "granite": (
+        marked(r"<\|start_of_role\|>(\w+)<\|end_of_role\|>", r"<\|end_of_text\|>"),
+        "<|start_of_role|>assistant",
+    ),
+    "command_r": (
+        marked(r"<\|START_OF_TURN_TOKEN\|><\|(\w+)_TOKEN\|>", r"<\|END_OF_TURN_TOKEN\|>"),
+        "<|CHATBOT_TOKEN|>",
+    ),
+    "harmony": (
+        marked(r"<\|start\|>(\w+)(?:<\|channel\|>final)?<\|message\|>", r"<\|end\|>|<\|return\|>"),
+        "<|message|>",
+    ),
+    "exaone": (marked(r"\[\|(system|user|assistant)\|\]", r"\[\|endofturn\|\]"), "[|assistant|]"),
+    "kimi": (marked(r"<\|im_\w+\|>(\w+)<\|im_middle\|>", r"<\|im_end\|>"), "<|im_middle|>"),
     "llama2": (llama2, "[/INST]"),
 }
 """Templates with marks of their own: how each is parsed, and what it is known by. Phi's is Zephyr's with other ends."""

@@ -5,7 +5,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from rlhf.data.formats.table import Types
+from rlhf.data.formats.table import Types, peek
 from rlhf.data.messages import ROLES, kind_of
 from rlhf.errors import DataError
 
@@ -61,11 +61,14 @@ _BAD = (
 )
 _TRUTHS = {str(word): 1.0 for word in _GOOD.split()} | {str(word): 0.0 for word in _BAD.split()}
 _SURE = "label|kto_tag|desirable|is_desirable|is_safe|is_correct|thumbs_up|thumbs|liked|is_chosen|is_accepted|is_good"
-_FAULTS = "thumbs_down|disliked|is_bad|is_toxic|is_unsafe|is_harmful|is_incorrect|is_rejected|flagged"
+_FAULTS = (
+    "thumbs_down|disliked|is_bad|is_toxic|is_unsafe|is_harmful|is_incorrect|is_rejected|flagged|unsafe|harmful|toxic|"
+    "incorrect|hallucination|hallucinated|is_hallucination"
+)
 """Fields of which true says that the answer is bad."""
 _FLAGS: Mapping[str, Collection[str]] = {
     **dict.fromkeys(_FAULTS.split("|"), ("0", "1")),
-    **dict.fromkeys(("accepted", "approved", "chosen"), ("0", "1")),
+    **dict.fromkeys(("accepted", "approved", "chosen", "correct"), ("0", "1")),
     **dict.fromkeys(("feedback", "user_feedback", "human_feedback", "vote"), ("-1", "1")),
     "rating": (),
 }
@@ -106,8 +109,10 @@ def is_bad(row: Mapping[str, Any]) -> bool:
     """Whether the row says that its answer is bad; also inside a field that may say so, or beside what the assistant
     says in a conversation, of which every answer is learned from."""
     name = label_of(row)
-    said = name is not None and _said(row[name], name) == 0
-    return said or any(map(is_bad, _judged_inside(row)))
+    said = None if name is None else _said(peek(row, name), name)
+    if said is not None and name:
+        row[name]  # which says so
+    return said == 0 or any(map(is_bad, _judged_inside(row)))
 
 
 def _judged_inside(row: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -130,7 +135,7 @@ def says_tie(row: Mapping[str, Any]) -> bool:
     for name in ("tie", "is_tie"):
         if row.get(name) not in (None, "") and truth(row[name], name) == 1:
             return True
-    return row.get("status") == "tie"
+    return peek(row, "status") == "tie" and row["status"] == "tie"
 
 
 def numbers(row: Mapping[str, Any], apart_from: Collection[str] = ()) -> dict[str, float]:

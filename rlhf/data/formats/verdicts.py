@@ -14,6 +14,7 @@ from rlhf.data.messages import UnusableError, text, turns
 from rlhf.data.records import Message, Preference
 from rlhf.errors import DataError
 
+_PLACES = (("left", "right"), ("first", "second"))
 SIDES = [
     *[
         (f"{name}{join}{a}", f"{name}{join}{b}")
@@ -22,11 +23,11 @@ SIDES = [
             *("candidate", "messages", "generation", "reply"),
         )
         for join in ("_", "", " ", "-")
-        for a, b in (("a", "b"), ("A", "B"), ("0", "1"), ("1", "2"), ("left", "right"), ("first", "second"))
+        for a, b in (("a", "b"), ("A", "B"), ("0", "1"), ("1", "2"), *_PLACES)
     ],
     ("human_ref_A", "human_ref_B"),
-    ("left", "right"),
-    ("first", "second"),
+    *((f"{a}_{name}", f"{b}_{name}") for name in ("response", "answer", "output") for a, b in _PLACES),
+    *_PLACES,
     ("a", "b"),
     ("A", "B"),
 ]
@@ -157,6 +158,17 @@ def preference_strength(row: Row, where: str) -> Preference:
         raise DataError(f"{name}: is {row[name]}; {told}")
     said = "first" if strength < 0 else "second" if strength > 0 else "tie"
     return _decided(row, sides, said, where, margin=abs(strength))
+
+
+def strength_code(row: Row) -> tuple[Column, int] | None:
+    """The strength that a row's verdict is, where it may as well be the number of an answer."""
+    name = named(row, "preference_strength|overall_preference")
+    try:
+        strength = number(row.get(name), name)
+    except DataError:
+        return None
+    sides = ("response_1", "response_2") if "response_1" in row else ("response1", "response2")
+    return Column(name, sides), min(int(strength), 3)
 
 
 def _is_strength(row: Row) -> bool:
@@ -298,6 +310,7 @@ VERDICTS = {
         {PROMPT: TURNS, "response_1|response1": TURNS, "response_2|response2": TURNS,
          "preference_strength|overall_preference": _JUDGED},
         _is_strength,
+        code=strength_code,
     ),
     "shp": Format(
         coded(("human_ref_A", "human_ref_B"), "labels", {"1": "first", "0": "second"}),

@@ -75,10 +75,55 @@ DEMONSTRATIONS: list[tuple[str, dict[str, Any], list[Message]]] = [
     ("text_response", {"text": "a", "summary": "b"}, [ask("a"), say("b")]),
     ("exchanged", {"message_1": "a", "message_2": "b"}, [ask("a"), say("b")]),
     ("chatml", {"text": "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nb<|im_end|>"}, [ask("a"), say("b")]),
-    ("llama2", {"text": "<s>[INST] a [/INST] b </s><s>[INST] c [/INST]"}, [ask("a"), say("b")]),
+    ("llama2", {"text": "<s>[INST] a [/INST] b </s>"}, [ask("a"), say("b")]),
+    ("llama2", {"text": "<s>[SYSTEM_PROMPT]s[/SYSTEM_PROMPT][INST]a[/INST]b</s>"}, [sys("s"), ask("a"), say("b")]),
     ("llama3", {"chat": "<|start_header_id|>assistant<|end_header_id|>\n\nb<|eot_id|>"}, [say("b")]),
     ("gemma", {"text": "<start_of_turn>user\na<end_of_turn>\n<start_of_turn>model\nb"}, [ask("a"), say("b")]),
     ("zephyr", {"text": "<|user|>\na</s>\n<|assistant|>\nb<|end|>"}, [ask("a"), say("b")]),
+    (
+        "zephyr",
+        {"text": "<|user|>a<|end|><|assistant|>b<|end|><|tool|>c<|end|><|assistant|>d<|end|>"},
+        [ask("a"), say("b"), {"role": "tool", "content": "c"}, say("d")],
+    ),
+    (
+        "llama4",
+        {
+            "text": "<|begin_of_text|><|header_start|>user<|header_end|>\n\na<|eot|><|header_start|>assistant"
+            "<|header_end|>\n\nb<|eot|>"
+        },
+        [ask("a"), say("b")],
+    ),
+    (
+        "granite",
+        {
+            "text": "<|start_of_role|>user<|end_of_role|>a<|end_of_text|>\n<|start_of_role|>assistant"
+            "<|end_of_role|>b<|end_of_text|>"
+        },
+        [ask("a"), say("b")],
+    ),
+    (
+        "command_r",
+        {
+            "text": "<|START_OF_TURN_TOKEN|><|USER_TOKEN|>a<|END_OF_TURN_TOKEN|><|START_OF_TURN_TOKEN|>"
+            "<|CHATBOT_TOKEN|>b<|END_OF_TURN_TOKEN|>"
+        },
+        [ask("a"), say("b")],
+    ),
+    (
+        "harmony",
+        {"text": "<|start|>user<|message|>a<|end|><|start|>assistant<|channel|>final<|message|>b<|return|>"},
+        [ask("a"), say("b")],
+    ),
+    (
+        "exaone",
+        {"text": "[|system|]s[|endofturn|]\n[|user|]a\n[|assistant|]b[|endofturn|]"},
+        [sys("s"), ask("a"), say("b")],
+    ),
+    (
+        "kimi",
+        {"text": "<|im_user|>user<|im_middle|>a<|im_end|><|im_assistant|>assistant<|im_middle|>b<|im_end|>"},
+        [ask("a"), say("b")],
+    ),
     ("alpaca_text", {"text": "s\n### Instruction:\na\n### Response:\nb</s>"}, [sys("s"), ask("a"), say("b")]),
     (
         "deepseek",
@@ -91,9 +136,9 @@ DEMONSTRATIONS: list[tuple[str, dict[str, Any], list[Message]]] = [
         [sys("s"), ask("a"), say("b")],
     ),
     ("nemo", {"text": "a\n<extra_id_1>Assistant\nb"}, [ask("a"), say("b")]),
-    ("dialogue_text", {"text": "Human: a Assistant: b Human: c"}, [ask("a"), say("b")]),
+    ("dialogue_text", {"text": "Human: a Assistant: b"}, [ask("a"), say("b")]),
     ("dialogue_text", {"text": "prompter: a assistant: b"}, [ask("a"), say("b")]),
-    ("speakers", {"text": "s USER: a ASSISTANT: b</s>USER: c"}, [sys("s"), ask("a"), say("b")]),
+    ("speakers", {"text": "s USER: a ASSISTANT: b</s>"}, [sys("s"), ask("a"), say("b")]),
     ("transcript", {"text": "\n\nHuman: a\n\nAssistant: b"}, [ask("a"), say("b")]),
     ("prompted_text", {"prompt": "a", "text": "b"}, [ask("a"), say("b")]),
 ]
@@ -341,6 +386,42 @@ def one(records: list[Any]) -> Any:
 @pytest.mark.parametrize(("name", "row", "messages"), DEMONSTRATIONS)
 def test_demonstrations(name: str, row: dict[str, Any], messages: list[Message]) -> None:
     assert auto("demonstrations", row) == (name, Demonstration(messages, "f:1"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Human: a Assistant: b Human: c",
+        "USER: a ASSISTANT: b</s>USER: c",
+        "<s>[INST] a [/INST] b </s><s>[INST] c [/INST]",
+        "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nb<|im_end|>\n<|im_start|>user\nc<|im_end|>",
+    ],
+)
+def test_a_turn_that_nobody_answers_is_told(text: str) -> None:
+    found, reason = Reader("demonstrations").read({"text": text}, "f:1")
+    assert found == Demonstration([ask("a"), say("b")], "f:1") and str(reason) == "turn without an answer"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("<s> You are a pirate. [INST] a [/INST] b </s>", "has words before its first turn, 'You are a pirate.'"),
+        ("<s>[AVAILABLE_TOOLS][][/AVAILABLE_TOOLS][INST] a [/INST] b", r"holds \[AVAILABLE_TOOLS\]; tool calls"),
+        (
+            "<|im_start|>user\na<|im_end|>x\n<|im_start|>assistant\nb<|im_end|>",
+            "has words after the end of a turn, 'x'",
+        ),
+        ("<｜User｜>a<｜Assistant｜>b<｜end▁of▁sentence｜>c", "has words after the end of a turn, 'c'"),
+        (
+            "<|start|>user<|message|>a<|end|><|start|>assistant<|channel|>analysis<|message|>x<|end|>"
+            "<|start|>assistant<|channel|>final<|message|>b",
+            "has words after the end of a turn",
+        ),
+    ],
+)
+def test_words_outside_of_turns_are_a_fault(text: str, says: str) -> None:
+    with pytest.raises(DataError, match=f"^text: {says}"):
+        Reader("demonstrations").read({"text": text}, "f:1")
 
 
 @pytest.mark.parametrize(("name", "row", "parts"), PREFERENCES)

@@ -31,7 +31,7 @@ def parse(text: str) -> None:
 LOOKS: dict[str, Callable[[str], Any]] = {
     "private data": lambda text: list(private.within(text, private.SECRETS | private.PERSONAL)),
     "turns": lambda text: parse(f"<extra_id_1>User\n### Response: USER: q ASSISTANT: {text}"),
-    "turns, if any": lambda text: (texts.is_rendered(text), texts.templated(text)),
+    "turns, if any": lambda text: (texts.is_rendered(text), parse(text)),
     "mark at the end": texts.without_end,
     "transcript": lambda text: transcripts.transcript(f"Human: {text}", "text"),
     "printed messages": arrange._PRINTED.match,

@@ -28,6 +28,15 @@ def source(write: Write, row: dict[str, Any]) -> DataConfig:
         ({"prompt": "q", "first": "good one", "second": "bad one", "better": "first"}, "preferences"),
         ({"prompt": "q", "answer_left": "good one", "answer_right": "bad one", "winner": "left"}, "preferences"),
         ({"prompt": "q", "answers": {"a": "good one", "b": "bad one"}, "winner": "a"}, "preferences"),
+        ({"prompt": "q", "correct": "good one", "incorrect": "bad one"}, "preferences"),
+        ({"prompt": "q", "safe_response": "good one", "unsafe_response": "bad one"}, "preferences"),
+        (
+            {
+                "input": {"messages": [{"role": "user", "content": "q"}]},
+                "output": {"role": "assistant", "content": "a"},
+            },
+            "demonstrations",
+        ),
         (ANSWER, "demonstrations"),
         (ANSWER | {"info": {"source": "web", "chosen": True}}, "demonstrations"),
         (ANSWER | {"toxicity": 0.3}, "demonstrations"),

@@ -287,6 +287,51 @@ def test_max_rows_counts_rows_and_not_what_they_hold(write: Write) -> None:
     assert (ledger["rows"], ledger["examples"]) == (4, 12)
 
 
+def test_fields_inside_others_that_nothing_reads_are_told_whichever_row_has_them(write: Write) -> None:
+    said = {"role": "assistant", "content": "b"}
+    path = write(
+        "x.jsonl",
+        lines(
+            *(
+                {"messages": [{"role": "user", "content": f"{i}"}, one]}
+                for i, one in enumerate((said, said | {"note": 1}, said, said | {"note": 2}, said | {"id": 3}))
+            )
+        ),
+    )
+    unread = load(config(path), "demonstrations").ledger["unread"]
+    assert unread == {"messages[].note": 2, "messages[].id": 1}
+
+
+def test_what_is_only_looked_at_is_not_read(write: Write) -> None:
+    pair = {"prompt": "a", "chosen": "b", "rejected": "c", "status": "discarded"}
+    assert load(config(write("x.jsonl", lines(pair))), "preferences").ledger["unread"] == {"status": 1}
+    example = {"prompt": "a", "response": "b", "label": "news"}
+    assert load(config(write("x.jsonl", lines(example))), "demonstrations").ledger["unread"] == {"label": 1}
+
+
+def test_less_is_better_where_it_is_said(write: Write) -> None:
+    path = write(
+        "x.jsonl", lines({"prompt": "q", "responses": [{"text": "bad", "loss": 5}, {"text": "good", "loss": 1}]})
+    )
+    (found,) = load(config(path, rank_by="-loss"), "preferences").train
+    assert (found.chosen[0]["content"], found.margin) == ("good", 4.0)
+
+
+def test_strengths_of_which_none_is_for_the_first_may_be_numbers(write: Write) -> None:
+    rows = [{"prompt": f"{i}", "response_1": "a", "response_2": "b", "overall_preference": 1 + i % 2} for i in range(4)]
+    with pytest.raises(DataError, match="overall_preference: its numbers are 1 and 2, which do not say whether"):
+        load(config(write("x.jsonl", lines(*rows))), "preferences")
+    rows.append({**rows[0], "prompt": "4", "overall_preference": -2})
+    assert len(load(config(write("x.jsonl", lines(*rows))), "preferences").train) == 5
+
+
+def test_a_line_of_lists_is_a_row_and_no_table(write: Write) -> None:
+    row = {"prompt": [{"role": "user", "content": "q"}], "completion": [{"role": "assistant", "content": "a"}]}
+    assert load(config(write("x.jsonl", lines(row))), "demonstrations").ledger["rows"] == 1
+    with pytest.raises(DataError, match=r"x\.jsonl:1: "):
+        load(config(write("x.jsonl", lines({"user": ["a", "b"], "assistant": ["c", "d"]}))), "demonstrations")
+
+
 def test_fields_that_nothing_reads_are_told(write: Write) -> None:
     row = {"prompt": "a", "chosen": "b", "rejected": "c"}
     path = write("x.jsonl", lines(row | {"votes": 3, "why": ""}, row | {"votes": 0, "why": "e"}, row | {"why": None}))

@@ -341,12 +341,18 @@ MARKS = {
     "llama3": ("<|start_header_id|>{}<|end_header_id|>\n\n", "<|eot_id|>"),
     "gemma": ("<start_of_turn>{}\n", "<end_of_turn>\n"),
     "zephyr": ("<|{}|>\n", "</s>\n"),
+    "llama4": ("<|header_start|>{}<|header_end|>\n\n", "<|eot|>"),
+    "granite": ("<|start_of_role|>{}<|end_of_role|>", "<|end_of_text|>\n"),
+    "command_r": ("<|START_OF_TURN_TOKEN|><|{}_TOKEN|>", "<|END_OF_TURN_TOKEN|>"),
+    "harmony": ("<|start|>{}<|message|>", "<|end|>"),
+    "exaone": ("[|{}|]", "[|endofturn|]\n"),
+    "kimi": ("<|im_{0}|>{0}<|im_middle|>", "<|im_end|>"),
 }
 
 
 def marked(talk: Talk, name: str) -> Row:
     opens, ends = MARKS[name]
-    roles = {"assistant": "model" if name == "gemma" else "assistant"}
+    roles = {"gemma": {"assistant": "model"}, "command_r": {"assistant": "CHATBOT"}}.get(name, {})
     return {"text": "".join(opens.format(roles.get(m["role"], m["role"])) + m["content"] + ends for m in talk)}
 
 
@@ -548,7 +554,7 @@ WAYS = [
     Way("demonstrations", "transcript", demonstrations(asked(plain, heads=False), plain),
         lambda r: {"text": transcript(r.messages)}),
     *(Way("demonstrations", name, demonstrations(asked(plain, heads=name != "gemma"), plain),
-          lambda r, name=name: marked(r.messages, name)) for name in ("llama3", "gemma", "zephyr")),
+          lambda r, name=name: marked(r.messages, name)) for name in MARKS),
     Way("demonstrations", "alpaca_text", demonstrations(asked(plain), plain), lambda r: sections(r.messages)),
     *(Way("demonstrations", write.__name__, demonstrations(asked(plain), plain),
           lambda r, write=write: write(r.messages))
@@ -575,7 +581,7 @@ WAYS = [
         lambda r: {"text": chatml(r.messages)["text"] + "<|im_start|>assistant\n"} | right(r)),
     *(Way("prompts", name, prompts(asked(plain, heads=name != "gemma")),
           lambda r, name=name: marked([*r.messages, *turns("assistant", "")], name) | right(r))
-      for name in ("llama3", "gemma", "zephyr")),
+      for name in MARKS),
     Way("prompts", "alpaca_text", prompts(asked(plain)),
         lambda r: sections([*r.messages, *turns("assistant", "")]) | right(r)),
     *(Way("prompts", write.__name__, prompts(asked(plain)),

@@ -29,6 +29,7 @@ from tests.rlhf.data.datasets.rows import (
 
 TIMES = "2024-01-01T00:00:05", "2024-01-01T00:00:01"
 
+LATER = "u:a; follows an answer that is not there"
 READ: Rows = [
     # ------------------------------------------------------------ demonstrations
     ("sharegpt with system", D, {"id": "1", "conversations": [share("system", "s"), HUMAN, GPT]}, "s:s u:a a:b"),
@@ -184,7 +185,7 @@ READ: Rows = [
     ("bytes", D, {"prompt": b"a", "completion": "\u00e9".encode(), "picture": b"\xff"}, "u:a a:\u00e9"),
     ("tweet", D, {"user": "john", "text": "b"}, "a:b"),
     # ------------------------------------------------------------ other conversations
-    ("mt-bench questions", Q, {"question_id": 81, "category": "w", "turns": ["a", "b"]}, "u:a"),
+    ("mt-bench questions", Q, {"question_id": 81, "category": "w", "turns": ["a", "b"]}, LATER),
     (
         "arena-hard questions",
         Q,

@@ -81,6 +81,14 @@ CHOICE = {
 """Of Prodigy."""
 
 READ: Rows = [
+    ("langfuse", D, {"input": {"messages": [ASK]}, "output": SAY}, "u:a a:b"),
+    ("corrections", D, {"prompt": "a", "response": "c", "corrected_response": "b"}, "u:a a:b"),
+    (
+        "a template in an answer",
+        D,
+        {"prompt": "a", "response": "<|im_start|>user\nb<|im_end|>\n<|im_start|>assistant\nc"},
+        "u:a a:<|im_start|>user\nb<|im_end|>\n<|im_start|>assistant\nc",
+    ),
     ("chatgpt", D, CHATGPT, "u:a a:b"),
     ("chatgpt", Q, CHATGPT, "u:a"),
     ("claude", D, CLAUDE, "u:a a:b"),

@@ -92,7 +92,7 @@ READ: Rows = [
         "nemo-aligner dpo",
         P,
         {"prompt": "a", "chosen_response": "b", "rejected_response": "c", "chosen_reward": 1.0, "rejected_reward": 0.0},
-        "u:a | b > c",
+        "u:a | b > c @1",
     ),
     (
         "ultrainteract_pair",

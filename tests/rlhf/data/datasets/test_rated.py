@@ -60,6 +60,7 @@ HELPSTEER = [
 ]
 
 
+THREE = {"prompt": "a", "response_1": "b", "response_2": "c", "response_3": "d"}
 READ: Rows = [
     # ------------------------------------------------------------ several answers
     (
@@ -108,6 +109,16 @@ READ: Rows = [
         {"instruction": "a", "generations": ["b", None, "c"], "ratings": [4, None, 2], "generation_models": ["x", "y"]},
         "u:a | b > c @2; no answer",
     ),
+    ("three with scores", P, THREE | {"score_1": 1, "score_2": 2, "score_3": 9}, "u:a | d > b @8"),
+    ("three with ranks", P, THREE | {"rank_1": 1, "rank_2": 2, "rank_3": 3}, "u:a | b > d @2"),
+    (
+        "three and a winner",
+        P,
+        {"prompt": "a", "answer_a": "b", "answer_b": "c", "answer_c": "d", "winner": "B"},
+        "u:a | c > b @1",
+    ),
+    ("three, the best imitated", D, THREE | {"winner": "response_3"}, "u:a a:d"),
+    ("judged twice", P, {"prompt": "a", "responses": ["b", "b", "c"], "scores": [5, 1, 3]}, "u:a | b > c @2"),
     (
         "nemo-rl",
         P,
