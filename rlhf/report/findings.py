@@ -453,7 +453,7 @@ def overfits(run: Run) -> Iterator[Finding]:
 
 def forgets(run: Run) -> Iterator[Finding]:
     for stage in run.kinds("evaluate"):
-        for key in stage.lines[-1].values:
+        for key in stage.measured.values:
             if not key.startswith("forgetting/") or key.endswith("_stderr"):
                 continue
             lost, error = stage.last(key, "signed"), stage.last(f"{key}_stderr")

@@ -243,7 +243,7 @@ def _refusals(run: Run) -> list[tuple[str, str, Words | None]]:
 def _losses(run: Run) -> dict[str, Any] | None:
     """Held-out losses of each model on the way, by data."""
     for stage in run.kinds("evaluate"):
-        keys = [key.split("/") for key in stage.lines[-1].values if key.startswith("loss/")]
+        keys = [key.split("/") for key in stage.measured.values if key.startswith("loss/")]
         if not keys:
             continue
         models = list(dict.fromkeys(model for _, _, model in keys))
@@ -263,7 +263,7 @@ def _benchmarks(run: Run) -> list[tuple[str, str, Words | None]]:
         (key.partition("_harness/")[2], CALLED[side], _with_error(stage, key))
         for stage in run.kinds("evaluate")
         for side in SIDES
-        for key in stage.lines[-1].values
+        for key in stage.measured.values
         if key.startswith(f"{side}_harness/") and not key.endswith("_stderr")
     ]
     return sorted(found, key=lambda row: row[0])  # the sides of a task together

@@ -69,6 +69,10 @@ def test_a_number_without_a_source_or_with_another_value_is_found(made: tuple[Pa
     assert f'data-value="{rate!r}"' in text
     with pytest.raises(AssertionError):
         check_numbers(Page(text.replace(f'data-value="{rate!r}"', 'data-value="0.123"')), [run])
+    rows = "stages/sft/metrics.jsonl#/4/data~1file~1rows"
+    assert rows in text
+    with pytest.raises(AssertionError, match=r"not from metrics.jsonl"):
+        check_numbers(Page(text.replace(rows, "stages/sft/artifact.json#/data/file/rows")), [run])
     with pytest.raises(AssertionError):
         check_figures(Page(text.replace('"y":[0.4,0.8', '"y":[0.5,0.8')), [run])
 
