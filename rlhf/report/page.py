@@ -171,7 +171,7 @@ def _with_error(stage: StageRun, key: str, style: Any = "plain") -> Words | None
 
 
 def _judges(run: Run) -> list[dict[str, Any]]:
-    """Reward models, each where it was measured."""
+    """Reward models, each where it was measured: by an evaluation, else by its own stage."""
     found = []
     for stage in run.kinds("evaluate"):
         names = {"reward": _called(stage, "reward_model"), "held_out": _called(stage, "held_out_reward")}
@@ -189,7 +189,7 @@ def _judges(run: Run) -> list[dict[str, Any]]:
             )
             shown = []
     for stage in run.kinds("reward"):
-        if numbers := _judge_numbers(stage, ""):
+        if stage.name not in {one["name"] for one in found} and (numbers := _judge_numbers(stage, "")):
             found.append({"name": stage.name, "where": "its own held-out pairs", "numbers": numbers, "charts": []})
     return found
 
