@@ -176,7 +176,6 @@ def _judges(run: Run) -> list[dict[str, Any]]:
     for stage in run.kinds("evaluate"):
         names = {"reward": _called(stage, "reward_model"), "held_out": _called(stage, "held_out_reward")}
         names = {judge: name for judge, name in names.items() if stage.last(f"{judge}_accuracy")}
-        shown = [*charts.reliabilities(stage, names)]
         for judge, name in names.items():
             numbers = _judge_numbers(stage, f"{judge}_")
             found.append(
@@ -184,10 +183,9 @@ def _judges(run: Run) -> list[dict[str, Any]]:
                     "name": name,
                     "where": stage.name,
                     "numbers": numbers,
-                    "charts": [*shown, *charts.slices(stage, judge)],
+                    "charts": [*charts.reliabilities(stage, {judge: name}), *charts.slices(stage, judge)],
                 }
             )
-            shown = []
     for stage in run.kinds("reward"):
         if stage.name not in {one["name"] for one in found} and (numbers := _judge_numbers(stage, "")):
             found.append({"name": stage.name, "where": "its own held-out pairs", "numbers": numbers, "charts": []})
