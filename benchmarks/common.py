@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from rlhf.artifact import ACCOUNTS
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 
@@ -41,9 +43,9 @@ def run_recipe(recipe: str, *overrides: str, out: Path, only: str = "run") -> tu
 
 
 def metrics_of(stage: dict[str, Any]) -> list[dict[str, Any]]:
-    """The lines of a stage's metrics.jsonl."""
+    """The lines of a stage's metrics.jsonl, but the last, which accounts for it."""
     path = Path(stage["artifact"]) / "metrics.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return [line for line in map(json.loads, path.read_text().splitlines()) if ACCOUNTS not in line]
 
 
 def samples_of(stage: dict[str, Any], count: int | None) -> list[dict[str, Any]]:

@@ -11,14 +11,16 @@ on prompts that are neither trained on nor labelled.
 import argparse
 import inspect
 import json
+import math
 import re
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 from benchmarks.browser import Browser
@@ -202,6 +204,17 @@ def one(seed: int, folder: Path, control: bool) -> dict[str, Any]:
     }
 
 
+def gains(runs: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """What each arm's win rate is above another's, in the mean over seeds, with the standard error of that mean."""
+    arms = [name for name in ("before", "control", "after") if name in runs[0]]
+    found = {}
+    for low, high in combinations(arms, 2):
+        gained = [run[high]["gold_win_rate"] - run[low]["gold_win_rate"] for run in runs]
+        error = stdev(gained) / math.sqrt(len(gained)) if len(gained) > 1 else math.inf
+        found[f"{high} over {low}"] = {"mean": round(fmean(gained), 4), "stderr": round(error, 4)}
+    return found
+
+
 def _rule() -> Callable[[list[dict[str, str]], str], float]:
     return usercode.function(RuleConfig.model_validate(RULE), "rule")
 
@@ -221,7 +234,7 @@ def main() -> None:
         means |= {
             f"{name}_against_before": fmean(r[f"{name}_against_before"]["rate"] for r in runs) for name in arms[1:]
         }
-        keep(options.name, {"pairs_before": PAIRS, "mean_gold_win_rate": means, "runs": runs})
+        keep(options.name, {"pairs_before": PAIRS, "mean_gold_win_rate": means, "gains": gains(runs), "runs": runs})
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
     artifact.json     written last, atomically: a stage without it never happened
     model/            weights (a whole model, or an adapter and its head) with tokenizer and chat template
     examples.jsonl    of a stage that makes examples for others
-    metrics.jsonl     everything the stage logged
+    metrics.jsonl     everything the stage logged; the last line accounts for it as artifact.json does
     tables.jsonl      samples that trackers were told of, where a recipe names any
 """
 
@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -131,6 +131,24 @@ def write(artifact: Artifact, folder: Path) -> Artifact:
     scratch.replace(folder / FILE)
     sync(folder)
     return read(folder)
+
+
+ACCOUNTS = "spent/seconds"
+"""A number that the line of a log has, the last, which accounts for the whole stage."""
+
+
+def numbers(artifact: Artifact) -> dict[str, float]:
+    """What a stage came to, what became of its rows and what it took, by paths in its record: `data/train/rows`."""
+    found = {"metrics": artifact.metrics, "data": artifact.data, "spent": artifact.spent}
+    return dict(_numbers(found, ()))
+
+
+def _numbers(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, float]]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _numbers(item, (*path, str(key)))
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield "/".join(path), value
 
 
 @contextmanager

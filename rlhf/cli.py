@@ -5,19 +5,17 @@ import shlex
 import signal
 import sys
 import traceback
-from enum import StrEnum
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rlhf import cli_data, cli_label, cli_runs
-from rlhf.cli_shared import AsJson, ready
+from rlhf import cli_data, cli_label, cli_models, cli_reports, cli_runs
+from rlhf.cli_shared import AsJson, Model
 
 if TYPE_CHECKING:
     from rlhf.artifact import Artifact
-    from rlhf.console import Screen
     from rlhf.recipe import Recipe
 
 app = typer.Typer(
@@ -29,22 +27,14 @@ app = typer.Typer(
 )
 
 app.add_typer(cli_data.app, name="data")
-app.add_typer(cli_runs.app)
-app.add_typer(cli_label.app)
+for other in (cli_runs, cli_reports, cli_label, cli_models):
+    app.add_typer(other.app)
 
 Out = Annotated[Path, typer.Option("--out", help="Folder that holds the run folders.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Run finished stages again.")]
-Model = Annotated[str, typer.Argument(help="Registry name, folder, a run's stage (runs/…/stages/ppo), or hub id.")]
 Words = Annotated[
     list[str] | None, typer.Argument(metavar="[RECIPE] [KEY=VALUE]...", help="A recipe, and settings to change.")
 ]
-
-
-class Precision(StrEnum):
-    """Storage of exported weights."""
-
-    fp32 = "fp32"
-    bf16 = "bf16"
 
 
 def main() -> None:
@@ -247,35 +237,12 @@ def _run(recipe: "Recipe", out: Path, fresh: bool, as_json: bool, only: str | No
     done = run_recipe(recipe, out, screen, fresh=fresh, only=only)
     folder = out / recipe.name
     policies = [name for name, made in done.items() if made.makes == "policy"]
-    told = _report(folder, screen)
+    told = cli_reports.report_of(folder, screen)
     screen.say(f"run folder: {folder}")
     if policies:
         screen.say(f"talk to it: rlhf chat {shlex.quote(f'{folder}/stages/{policies[-1]}')}")
     if as_json:
         print(json.dumps(_result(recipe, folder, done) | told))
-
-
-def _report(folder: Path, screen: "Screen") -> dict[str, Any]:
-    """Write the run's report, and say what it warns of. The run is done, whatever becomes of its report."""
-    from rlhf.privacy import masked
-    from rlhf.visible import visible
-
-    try:
-        return _reported(folder, None, screen)
-    except Exception as error:
-        screen.say(visible(masked(f"warning: the report could not be written: {error}")))
-        return {}
-
-
-def _reported(folder: Path, out: Path | None, screen: "Screen") -> dict[str, Any]:
-    """Write a run's report, and say where it is and what it warns of; the same for machines."""
-    from rlhf.report import page
-
-    path, found = page.write(folder, out)
-    for one in found:
-        screen.say(f"warning: {one.line()}")
-    screen.say(f"report: {path}")
-    return {"report": str(path), "warnings": [one.plain() for one in found]}
 
 
 def _result(recipe: "Recipe", folder: Path, done: "dict[str, Artifact]") -> dict[str, Any]:
@@ -291,178 +258,6 @@ def _result(recipe: "Recipe", folder: Path, done: "dict[str, Artifact]") -> dict
     }
     evaluation = next((made.metrics for made in reversed(done.values()) if made.makes == "evaluation"), None)
     return {"recipe": recipe.name, "folder": str(folder), "stages": stages, "evaluation": evaluation}
-
-
-# ------------------------------------------------------------------------------------------------ reports
-
-
-@app.command()
-def report(
-    run: Annotated[Path, typer.Argument(help="A run folder, such as runs/quickstart; also of a run that was stopped.")],
-    out: Annotated[Path | None, typer.Option("--out", help="The page, in place of RUN/report.html.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Write the report of a run: one page that opens offline."""
-    from rlhf.console import Screen
-
-    told = _reported(run, out, Screen(quiet=as_json))
-    if as_json:
-        print(json.dumps(told))
-
-
-@app.command()
-def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Run folders.")],
-    html: Annotated[Path | None, typer.Option("--html", help="Write a page too.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Put runs side by side.
-
-    The settings that differ, what each came to with its intervals, and what it took.
-    """
-    from rlhf.console import Screen
-    from rlhf.report import compare as comparing
-
-    if len(runs) < 2:
-        raise typer.BadParameter("name two run folders or more")
-    found = comparing.compare(runs)
-    screen = Screen(quiet=as_json)
-    rows = [[name, *(str(one.said) if one else "–" for one in row)] for name, row in found.numbers.items()]
-    screen.table("What they came to", ["", *found.names], rows)
-    if found.settings:
-        differing = [[key, *("–" if one is None else str(one) for one in row)] for key, row in found.settings.items()]
-        screen.table("Settings that differ", ["", *found.names], differing)
-    for name, warnings in zip(found.names, found.warnings, strict=True):
-        for one in warnings:
-            screen.say(f"warning: {name}: {one.line()}")
-    if html is not None:
-        comparing.write(found, html)
-        screen.say(f"page: {html}")
-    if as_json:
-        print(json.dumps(found.plain() | ({"page": str(html)} if html else {})))
-
-
-# ------------------------------------------------------------------------------------------------ models
-
-
-@app.command()
-def score(
-    model: Model,
-    file: Annotated[
-        Path | None, typer.Argument(help="Conversations or pairs in any format that training takes.")
-    ] = None,
-    prompt: Annotated[str | None, typer.Option(help="Score one answer to this prompt.")] = None,
-    answer: Annotated[str | None, typer.Option(help="The answer.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Rows a forward pass.")] = 16,
-    as_json: AsJson = False,
-) -> None:
-    """Score texts with a reward model.
-
-    One JSON line each; of a pair, both sides.
-    """
-    from rlhf.errors import DataError
-    from rlhf.reward_model import RewardModel
-
-    if (file is None) == (prompt is None or answer is None):
-        raise DataError("give a file of conversations, or --prompt and --answer")
-    if file is None:
-        asked = [{"role": "user", "content": prompt or ""}, {"role": "assistant", "content": answer or ""}]
-        rows = [("--prompt", {"": asked})]
-    else:
-        from rlhf.data.scorable import scorable
-
-        read = scorable(file)
-        rows = read.rows
-        for reason, count in read.dropped.items():
-            print(f"{count} rows not scored: {reason}", file=sys.stderr)
-    judge = RewardModel.load(ready(model), batch_size=batch_size)
-    talks = [talk for _, sides in rows for talk in sides.values()]
-    scores, more = iter(judge.score(talks)), iter(judge.attributes(talks))
-    apart = iter(judge.disagreement(talks) or ())
-    result: dict[str, Any] = {"model": model}
-    for where, sides in rows:
-        line: dict[str, Any] = {"where": where}
-        for side, talk in sides.items():
-            prefix = f"{side}_" if side else ""
-            line[f"{prefix}score"], line[f"{prefix}messages"] = next(scores), talk
-            if attributes := next(more):
-                line[f"{prefix}attributes"] = attributes
-            if (disagreement := next(apart, None)) is not None:
-                line[f"{prefix}disagreement"] = disagreement
-            result.setdefault(f"{prefix}scores", []).append(line[f"{prefix}score"])
-        print(json.dumps(line, ensure_ascii=False))
-    if pairs := result.get("chosen_scores"):
-        right = [chosen > rejected for chosen, rejected in zip(pairs, result["rejected_scores"], strict=True)]
-        result["accuracy"] = sum(right) / len(right)
-        print(f"chosen above rejected in {result['accuracy']:.1%} of {len(right)} pairs", file=sys.stderr)
-    if as_json:
-        print(json.dumps(result))
-
-
-@app.command()
-def chat(
-    model: Model,
-    prompt: Annotated[str | None, typer.Option(help="Answer once instead of a conversation.")] = None,
-    temperature: Annotated[float, typer.Option(min=0, help="0 takes the likeliest token.")] = 0.7,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of an answer.")] = 256,
-    seed: Annotated[int, typer.Option(help="Seed of sampling.")] = 0,
-    as_json: AsJson = False,
-) -> None:
-    """Talk to a policy. An empty line or Ctrl-D ends."""
-    from rlhf.chatting import Chat
-
-    talk = Chat.load(ready(model), temperature, max_new_tokens, seed)
-    if prompt is not None:
-        reply = talk.say(prompt)
-        print(reply)
-        if as_json:
-            print(json.dumps({"model": model, "prompt": prompt, "answer": reply}))
-        return
-    while line := _ask():
-        print(talk.say(line))
-    if as_json:
-        print(json.dumps({"model": model, "messages": talk.messages}))
-
-
-@app.command()
-def export(
-    model: Model,
-    out: Annotated[Path, typer.Option("--out", help="New folder for what is exported.")],
-    precision: Annotated[Precision, typer.Option(help="Storage of merged weights.")] = Precision.bf16,
-    adapter: Annotated[bool, typer.Option("--adapter", help="The adapter alone, for PEFT.")] = False,
-    text: Annotated[Path | None, typer.Option(help="Lines of text to compare on; ours when left out.")] = None,
-    push: Annotated[str | None, typer.Option(help="Upload to the Hugging Face hub under this name, org/model.")] = None,
-    private: Annotated[bool, typer.Option("--private", help="Of --push: for yourself alone.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Merge adapter and base into plain safetensors.
-
-    Read back and compared with the live model on text; with a model card, and how to serve them.
-    """
-    from rlhf import export as exporting
-
-    weights = ready(model)
-    if adapter:
-        made = exporting.export_adapter(weights, out, text)
-    else:
-        made = exporting.export(weights, out, precision.value, text)
-    gap = made["compared"]["exported"]
-    print(f"{'adapter' if adapter else 'merged model'}: {out}")
-    print(f"compared with the live model: {gap['largest']:.2g} {made['compared']['unit']} apart at most\n")
-    for line in made["serve"]:
-        print(line)
-    if push is not None:
-        made["pushed"] = exporting.push(out, push, private)
-        print(f"uploaded: {made['pushed']}")
-    if as_json:
-        print(json.dumps({"model": model, **made}))
-
-
-def _ask() -> str:
-    try:
-        return input("> ").encode("utf-8", "replace").decode().strip()
-    except EOFError:
-        return ""
 
 
 # ------------------------------------------------------------------------------------------------ about

@@ -7,6 +7,7 @@ import typer
 if TYPE_CHECKING:
     from rlhf.weights import Weights
 
+Model = Annotated[str, typer.Argument(help="Registry name, folder, a run's stage (runs/…/stages/ppo), or hub id.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
 
 

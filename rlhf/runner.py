@@ -211,6 +211,7 @@ def _run_stage(
         parents = {where: weights.lineage for where, weights in inputs.items()}
         spent = {"seconds": round(tracker.seconds, 3), **peak()}
         made = replace(made, hash=key, parents=parents, config=settings, versions=libraries.versions(), spent=spent)
+        tracker.account(made)
         made = artifacts.write(made, scratch)
         metrics = made.metrics
         tracker.made(made, list(inputs.values()), _examples(stage))

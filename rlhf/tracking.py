@@ -106,6 +106,10 @@ class Tracker:
         """A line through points, such as a reliability diagram's."""
         self._tell(lambda sink: sink.curve(name, axes, points, self._step))
 
+    def account(self, artifact: Artifact) -> None:
+        """All numbers of what the stage leaves, in the last line."""
+        self.log(artifacts.numbers(artifact), self._step)
+
     def made(self, artifact: Artifact, models: Sequence[Weights], examples: Sequence[Path] = ()) -> None:
         """What the stage has made, of which models, and of the examples of which stages, in their folders."""
         folders = dict.fromkeys([*(model.folder for model in models if model.folder), *examples])

@@ -181,7 +181,7 @@ def slices(stage: StageRun, judge: str) -> Iterator[Chart]:
         "length": ("Accuracy by length", "fifths of the pairs, by how much longer the chosen answer is"),
         "margin": ("Accuracy by margin", "tenths of the pairs, by how far apart the scores are"),
     }
-    line = stage.lines[-1]
+    line = stage.measured
     for what, (title, order) in titles.items():
         prefix = f"{judge}_accuracy/{what}/"
         keys = [key for key in line.values if key.startswith(prefix)]

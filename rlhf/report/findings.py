@@ -414,11 +414,16 @@ def memorises(run: Run) -> Iterator[Finding]:
 
 
 def _judged(run: Run) -> Iterator[tuple[StageRun, str]]:
-    """Stages that measured reward models, and what the names of the numbers begin with."""
+    """Stages that measured reward models, and what the names of the numbers begin with; each model once, where its own
+    stage has measured it there."""
+    known = {stage.name for stage in run.kinds("reward") if stage.told("metrics", "accuracy")}
     for stage in run.kinds("reward"):
         yield stage, ""
     for stage in run.kinds("evaluate"):
-        yield from ((stage, f"{judge}_") for judge in ("reward", "held_out") if stage.last(f"{judge}_accuracy"))
+        for judge, field in (("reward", "reward_model"), ("held_out", "held_out_reward")):
+            model = (stage.settings.get(field) or {}).get("stage")
+            if model not in known and stage.last(f"{judge}_accuracy"):
+                yield stage, f"{judge}_"
 
 
 # ------------------------------------------------------------------------------------------------ losses and data
@@ -453,7 +458,7 @@ def overfits(run: Run) -> Iterator[Finding]:
 
 def forgets(run: Run) -> Iterator[Finding]:
     for stage in run.kinds("evaluate"):
-        for key in stage.lines[-1].values:
+        for key in stage.measured.values:
             if not key.startswith("forgetting/") or key.endswith("_stderr"):
                 continue
             lost, error = stage.last(key, "signed"), stage.last(f"{key}_stderr")
@@ -471,31 +476,36 @@ def forgets(run: Run) -> Iterator[Finding]:
 
 
 def rows_are_lost(run: Run) -> Iterator[Finding]:
+    """Said once a stage, of the first of its rows that it holds for: training's before those held out."""
     for stage in run.stages:
-        for what, books in stage.record.get("data", {}).items():
-            if not isinstance(books, dict) or not books.get("rows"):
-                continue
-            rows = stage.told("data", what, "rows", style="count")
-            for reason in books.get("dropped", {}):
-                lost = stage.told("data", what, "dropped", reason, style="count")
-                if lost and rows and lost.value > DROPPED * rows.value:
-                    yield Finding(
-                        stage.name,
-                        "Many rows are dropped",
-                        words(lost, " of ", rows, " rows: ", Name(reason)),
-                        "What is left may be another kind of data than what you gave.",
-                        "rlhf data inspect lists them; raise data.max_length where they are too long",
-                    )
-            tokens = books.get("tokens", {})
-            if tokens.get("cut", 0) > DROPPED * sum(tokens.values()):
-                cut = stage.told("data", what, "tokens", "cut", style="count")
+        yield from {found.title: found for found in reversed([*_lost(stage)])}.values()
+
+
+def _lost(stage: StageRun) -> Iterator[Finding]:
+    for what, books in stage.record.get("data", {}).items():
+        if not isinstance(books, dict) or not books.get("rows"):
+            continue
+        rows = stage.told("data", what, "rows", style="count")
+        for reason in books.get("dropped", {}):
+            lost = stage.told("data", what, "dropped", reason, style="count")
+            if lost and rows and lost.value > DROPPED * rows.value:
                 yield Finding(
                     stage.name,
-                    "Many tokens are cut off",
-                    words(cut, " tokens do not fit into data.max_length"),
-                    "Prompts lose their beginning.",
-                    "raise data.max_length",
+                    "Many rows are dropped",
+                    words(lost, " of ", rows, " rows: ", Name(reason)),
+                    "What is left may be another kind of data than what you gave.",
+                    "rlhf data inspect lists them; raise data.max_length where they are too long",
                 )
+        tokens = books.get("tokens", {})
+        if tokens.get("cut", 0) > DROPPED * sum(tokens.values()):
+            cut = stage.told("data", what, "tokens", "cut", style="count")
+            yield Finding(
+                stage.name,
+                "Many tokens are cut off",
+                words(cut, " tokens do not fit into data.max_length"),
+                "Prompts lose their beginning.",
+                "raise data.max_length",
+            )
 
 
 _RULES: tuple[Rule, ...] = (

@@ -171,12 +171,11 @@ def _with_error(stage: StageRun, key: str, style: Any = "plain") -> Words | None
 
 
 def _judges(run: Run) -> list[dict[str, Any]]:
-    """Reward models, each where it was measured."""
+    """Reward models, each where it was measured: by an evaluation, else by its own stage."""
     found = []
     for stage in run.kinds("evaluate"):
         names = {"reward": _called(stage, "reward_model"), "held_out": _called(stage, "held_out_reward")}
         names = {judge: name for judge, name in names.items() if stage.last(f"{judge}_accuracy")}
-        shown = [*charts.reliabilities(stage, names)]
         for judge, name in names.items():
             numbers = _judge_numbers(stage, f"{judge}_")
             found.append(
@@ -184,12 +183,11 @@ def _judges(run: Run) -> list[dict[str, Any]]:
                     "name": name,
                     "where": stage.name,
                     "numbers": numbers,
-                    "charts": [*shown, *charts.slices(stage, judge)],
+                    "charts": [*charts.reliabilities(stage, {judge: name}), *charts.slices(stage, judge)],
                 }
             )
-            shown = []
     for stage in run.kinds("reward"):
-        if numbers := _judge_numbers(stage, ""):
+        if stage.name not in {one["name"] for one in found} and (numbers := _judge_numbers(stage, "")):
             found.append({"name": stage.name, "where": "its own held-out pairs", "numbers": numbers, "charts": []})
     return found
 
@@ -243,7 +241,7 @@ def _refusals(run: Run) -> list[tuple[str, str, Words | None]]:
 def _losses(run: Run) -> dict[str, Any] | None:
     """Held-out losses of each model on the way, by data."""
     for stage in run.kinds("evaluate"):
-        keys = [key.split("/") for key in stage.lines[-1].values if key.startswith("loss/")]
+        keys = [key.split("/") for key in stage.measured.values if key.startswith("loss/")]
         if not keys:
             continue
         models = list(dict.fromkeys(model for _, _, model in keys))
@@ -263,7 +261,7 @@ def _benchmarks(run: Run) -> list[tuple[str, str, Words | None]]:
         (key.partition("_harness/")[2], CALLED[side], _with_error(stage, key))
         for stage in run.kinds("evaluate")
         for side in SIDES
-        for key in stage.lines[-1].values
+        for key in stage.measured.values
         if key.startswith(f"{side}_harness/") and not key.endswith("_stderr")
     ]
     return sorted(found, key=lambda row: row[0])  # the sides of a task together

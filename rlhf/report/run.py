@@ -96,16 +96,16 @@ class StageRun:
         logged = self.series(key)
         return logged.number(-1, style) if logged.lines else self.told("metrics", key, style=style)
 
-    def told(self, *path: str | int, style: Style = "plain") -> Number | None:
-        """A number in `artifact.json`, if it is there."""
-        value: Any = self.record
-        for part in path:
-            try:
-                value = value[part]
-            except (KeyError, IndexError, TypeError):
-                return None
-        source = f"{self.where}/{artifacts.FILE}#{pointer(*path)}"
-        return Number(value, (source,), style) if _is_number(value) else None
+    def told(self, *path: str, style: Style = "plain") -> Number | None:
+        """A number of `artifact.json`, as the log's last line has it, if it is there."""
+        found = self.series("/".join(path))
+        return found.number(-1, style) if found.lines else None
+
+    @property
+    def measured(self) -> Line:
+        """The last line on the way: of an evaluation, all that it measured."""
+        ways = (line for line in reversed(self.lines) if artifacts.ACCOUNTS not in line.values)
+        return next(ways, Line(-1, {}))
 
     def setting(self, *path: str, style: Style = "plain") -> Number | None:
         """A number in the stage's settings, if it is there."""
@@ -143,7 +143,7 @@ class Run:
     @property
     def evaluations(self) -> list[StageRun]:
         """Those that compare a policy's answers with another's."""
-        return [stage for stage in self.kinds("evaluate") if "prompts" in stage.lines[-1].values]
+        return [stage for stage in self.kinds("evaluate") if "prompts" in stage.measured.values]
 
     @property
     def evaluation(self) -> StageRun | None:

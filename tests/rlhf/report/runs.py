@@ -32,15 +32,17 @@ def stage(
     """Write a finished stage, and return its settings for the recipe."""
     folder = run / "stages" / name
     folder.mkdir(parents=True)
-    logged = [{"time": 1.5 * i, **line} for i, line in enumerate(lines)]
-    for file, some in {"metrics.jsonl": logged, **(rows or {})}.items():
-        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in some)
-        (folder / file).write_text(text, encoding="utf-8")
     spent = {"seconds": 90.25, "memory": 3 * 2.0**29}
     file = {**LEDGER, "examples": 100, "held_out": 10, "sources": [{"name": f"{name}.jsonl", "sha256": "ab" * 32}]}
     data = {"file": file, "train": LEDGER} if makes != "evaluation" else {"prompts": {"file": file}}
     made = {"base": Base("/base", "tiny", "1234567890abcdef"), "backend": BACKEND, "data": data, "spent": spent}
-    artifacts.write(Artifact(name, kind, makes, f"{name:0<16}", **(made | record)), folder)
+    artifact = Artifact(name, kind, makes, f"{name:0<16}", **(made | record))
+    logged = [{"time": 1.5 * i, **line} for i, line in enumerate(lines)]
+    logged.append({"time": 90.25, "step": logged[-1]["step"], **artifacts.numbers(artifact)})
+    for file, some in {"metrics.jsonl": logged, **(rows or {})}.items():
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in some)
+        (folder / file).write_text(text, encoding="utf-8")
+    artifacts.write(artifact, folder)
     return {"stage": kind, **({} if makes == "evaluation" else {"backend": BACKEND}), **(settings or {})}
 
 

@@ -172,6 +172,25 @@ def test_lost_rows_and_tokens(tmp_path: Path, lost: int) -> None:
     assert ("Many rows are dropped" in warned) == ("Many tokens are cut off" in warned) == (lost == 20)
 
 
+def test_what_is_lost_of_several_kinds_of_rows_is_said_once(tmp_path: Path) -> None:
+    books = {**runs.LEDGER, "dropped": {"too long": 20}}
+    run = runs.only(tmp_path / "run", "sft", [{"step": 1, "loss": 1.0}], data={"train": books, "held_out": books})
+    (one,) = findings(read(run))
+    assert "data~1train~1" in one.seen.__html__()
+
+
+def test_a_reward_model_that_two_stages_measured_is_warned_of_once(tmp_path: Path) -> None:
+    poor = {"accuracy": 0.7, "accuracy_stderr": 0.03, "length_correlation": -0.6}
+    own = runs.stage(tmp_path / "run", "reward", "reward", [{"step": 1, "loss": 1.0}], makes="reward", metrics=poor)
+    line = {"step": 0, **{f"reward_{name}": value for name, value in poor.items()}}
+    for model, stages in (("reward", ["reward"]), ("another", ["reward", "evaluate"])):
+        settings = {"reward_model": runs.of(model)}
+        name = f"by-{model}"
+        said = runs.stage(tmp_path / "run", name, "evaluate", [line], makes="evaluation", base=None, settings=settings)
+        found = findings(read(runs.recipe(tmp_path / "run", {"reward": own, name: said})))
+        assert [one.stage.partition("-")[0].replace("by", "evaluate") for one in found] == stages
+
+
 def test_a_sound_run_has_no_warning(tmp_path: Path) -> None:
     quiet = runs.only(tmp_path / "run", "sft", [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.5}])
     assert findings(read(quiet)) == []

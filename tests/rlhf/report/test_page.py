@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rlhf.cli import _report
+from rlhf.cli_reports import report_of
 from rlhf.console import Screen
 from rlhf.errors import ArtifactError
 from rlhf.report.page import write
@@ -69,6 +69,10 @@ def test_a_number_without_a_source_or_with_another_value_is_found(made: tuple[Pa
     assert f'data-value="{rate!r}"' in text
     with pytest.raises(AssertionError):
         check_numbers(Page(text.replace(f'data-value="{rate!r}"', 'data-value="0.123"')), [run])
+    rows = "stages/sft/metrics.jsonl#/4/data~1file~1rows"
+    assert rows in text
+    with pytest.raises(AssertionError, match=r"not from metrics.jsonl"):
+        check_numbers(Page(text.replace(rows, "stages/sft/artifact.json#/data/file/rows")), [run])
     with pytest.raises(AssertionError):
         check_figures(Page(text.replace('"y":[0.4,0.8', '"y":[0.5,0.8')), [run])
 
@@ -150,13 +154,13 @@ def test_a_page_does_not_follow_a_link(tmp_path: Path) -> None:
 
 
 def test_a_run_whose_report_fails_is_done_all_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert _report(tmp_path, Screen(quiet=True)) == {}
+    assert report_of(tmp_path, Screen(quiet=True)) == {}
     assert "warning: the report could not be written" in capsys.readouterr().err
 
 
 def test_a_run_ends_with_its_report_and_its_warnings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = runs.whole(tmp_path / "whole")
-    told = _report(run, Screen(quiet=True))
+    told = report_of(run, Screen(quiet=True))
     assert told["report"] == str(run / "report.html") and (run / "report.html").is_file()
     assert told["warnings"][0].keys() == {"stage", "title", "seen", "means", "do"}
     said = capsys.readouterr().err

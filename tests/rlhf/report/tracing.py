@@ -17,6 +17,8 @@ CONSTANT = re.compile(r"intervals? of 95 %")
 """The one number that stands in our own words."""
 FREE = {"named", "text"}
 """Classes of what others wrote: names, settings, prompts and answers."""
+RAW = {"recipe.lock.yaml", "samples.jsonl"}
+"""Files that numbers may be from beside metrics.jsonl: what was asked for, and single answers."""
 _VOID = {"meta", "input", "link", "br", "img", "hr"}
 _UNITS = {"%": 0.01, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "min": 60, "h": 3600, "s": 1}
 CALCS = {
@@ -96,6 +98,9 @@ def check_numbers(page: Page, runs: list[Path]) -> int:
         if "data-value" not in sourced:
             assert found[0].startswith(text), f"{text!r} is not {found[0]!r}"
             continue
+        for source in sourced["data-from"].split(" "):
+            file = source.partition("#")[0]
+            assert file.endswith("metrics.jsonl") or Path(file).name in RAW, f"{text!r} is not from metrics.jsonl"
         value = CALCS[sourced.get("data-calc", "")](*found)
         assert math.isclose(float(sourced["data-value"]), value, rel_tol=1e-12, abs_tol=1e-12), sourced
         check_text(text, value)
