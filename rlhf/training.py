@@ -165,6 +165,9 @@ class _Report(TrainerCallback):
     def __init__(self, tracker: Tracker, stop: Callable[[], bool]) -> None:
         self.tracker, self.stop = tracker, stop
 
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        state.logging_steps, state.save_steps = int(args.logging_steps), int(args.save_steps)  # not the checkpoint's
+
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if self.stop():
             control.should_save = control.should_training_stop = True
