@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import pytest
+import torch
+
 from rlhf import checkpoint
 
 
@@ -38,3 +41,20 @@ def test_what_is_passed_over_stays_until_there_is_another(tmp_path: Path) -> Non
     assert (aside / checkpoint.STATE).read_bytes() == b"torn"
     checkpoint.save(tmp_path, 2, {"step": 2})
     assert newest(tmp_path) == 2 and checkpoint.made(tmp_path) == [2, 1] and not aside.exists()
+
+
+@pytest.mark.parametrize(("taken", "there"), [(0, 1), (1, 1), (4, 1), (1, 2), (2, 0)])
+def test_random_states_of_another_number_of_accelerators(
+    monkeypatch: pytest.MonkeyPatch, taken: int, there: int
+) -> None:
+    put: list[int] = []
+
+    def set_one(state: str, device: int) -> None:
+        assert device < there and state == f"of {device}"
+        put.append(device)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
+    monkeypatch.setattr(torch.cuda, "set_rng_state", set_one)
+    checkpoint.set_random_state({"cpu": torch.get_rng_state(), "cuda": [f"of {i}" for i in range(taken)]})
+    assert put == list(range(min(taken, there)))

@@ -13,7 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from rlhf import reference, training
+from rlhf import checkpoint, reference, training
 from rlhf.artifact import Artifact
 from rlhf.config import DataConfig
 from rlhf.console import Screen
@@ -153,9 +153,58 @@ def test_a_wrong_reference_shows_whatever_beta_is(beta: float, off: float, stops
     """Rounding of a long answer times a large beta is none; a token's difference times a small one is."""
     answers = [[0] * 300]
     guard = training.StartsAtReference.of("fp32", beta, answers)
-    said = {"rewards/chosen": beta * 300 * off, "rewards/rejected": 0.0}
+    said = {"loss": 0.7, "rewards/chosen": beta * 300 * off, "rewards/rejected": 0.0}
     with pytest.raises(GuardError) if stops else nullcontext():
         guard.on_log(None, SimpleNamespace(global_step=1), None, said)
+
+
+@pytest.mark.parametrize(
+    ("said", "in_pairs", "stops"),
+    [
+        ({}, True, True),
+        ({"rewards/chosen": 0.0}, True, True),
+        ({"rewards/chosen": 0.0}, False, False),  # a batch of good answers alone
+        ({}, False, True),
+        ({"rewards/chosen": 0.0, "rewards/rejected": math.nan}, True, True),
+    ],
+    ids=str,
+)
+def test_a_trainer_that_does_not_say_where_it_starts_is_stopped(
+    said: dict[str, float], in_pairs: bool, stops: bool
+) -> None:
+    guard, first = training.StartsAtReference.of("fp32", 0.1, [[0]], in_pairs), SimpleNamespace(global_step=1)
+    guard.on_train_begin(None, SimpleNamespace(global_step=0), None)
+    with pytest.raises(GuardError):
+        guard.on_train_end(None, first, None)
+    with pytest.raises(GuardError) if stops else nullcontext():
+        guard.on_log(None, first, None, {"loss": 0.7, **said})
+        guard.on_train_end(None, first, None)
+    guard.on_train_begin(None, first, None)
+    guard.on_train_end(None, first, None)  # what goes on is asked otherwise
+
+
+@pytest.mark.parametrize("who", ["the reference", "the model"])
+def test_a_resumed_stage_whose_models_are_not_what_they_were_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, who: str
+) -> None:
+    train = {"batch_size": 8, "max_steps": 3, "lr": 1e-3, "checkpoint_every": 1}
+    finish = Job.finish
+
+    def killed(job: Job, *given: Any) -> Artifact:
+        if job.config.name == "it":
+            raise KeyboardInterrupt
+        return finish(job, *given)
+
+    with monkeypatch.context() as context, pytest.raises(KeyboardInterrupt):
+        context.setattr(Job, "finish", killed)
+        run_stage(tmp_path, "dpo", train=train)
+    if who == "the reference":
+        logprobs = reference.logprobs
+        monkeypatch.setattr(reference, "logprobs", lambda *given: [value - 1 for value in logprobs(*given)])
+    else:
+        monkeypatch.setattr(checkpoint, "copy_into", lambda *_: None)
+    with pytest.raises(GuardError, match=f"{who} is .* away from what it was"):
+        run_stage(tmp_path, "dpo", train=train)
 
 
 def test_the_reference_is_read_without_dropout(tmp_path: Path) -> None:
