@@ -8,10 +8,8 @@
     tables.jsonl      samples that trackers were told of, where a recipe names any
 """
 
-import errno
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +19,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
+from rlhf import disk
 from rlhf.errors import ArtifactError, SaveError
 
 FORMAT = 4
@@ -116,20 +115,14 @@ class Artifact:
 
 def write(artifact: Artifact, folder: Path) -> Artifact:
     """Write `artifact.json` after everything beside it is on disk; atomic."""
-    for path in folder.rglob("*"):
-        if path.is_file() and CHECKPOINT not in path.relative_to(folder).parts:
-            sync(path)
+    disk.sync_all(folder, leave_out=(CHECKPOINT,))
     record = {"format": FORMAT, **asdict(artifact)}
     record.pop("folder")
     record["files"] = _sizes(folder)
     known = [path for path in _files(folder) if path.suffix != ".safetensors" or path.name in _OWN_WEIGHTS]
     record["hashes"] = {str(path.relative_to(folder)): sha256(path) for path in known}
     record["seal"] = digest(record)
-    scratch = folder / f"{FILE}.partial"
-    scratch.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
-    sync(scratch)
-    scratch.replace(folder / FILE)
-    sync(folder)
+    disk.put(folder / FILE, json.dumps(record, indent=2, default=str) + "\n")
     return read(folder)
 
 
@@ -157,26 +150,12 @@ def writing_to(folder: Path, what: str) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
-        if (reason := _refused(error)) is None:
+        if (reason := disk.refused(error)) is None:
             raise
         raise SaveError(
             f"{folder}: {what} cannot be written ({reason}); make room there and run the same command again: it goes "
             "on from the last checkpoint"
         ) from error
-
-
-_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
-
-
-def _refused(error: Exception) -> str | None:
-    """Why the disk refused to take something, where that is what went wrong."""
-    if isinstance(error, OSError):
-        return os.strerror(error.errno) if error.errno in _REFUSALS else None
-    for code in _REFUSALS:
-        if f"os error {code}" in str(error):  # safetensors'
-            return os.strerror(code)
-    told_by_torch = any(word in str(error) for word in ("inline_container", "iostream error"))
-    return "it is full, perhaps" if told_by_torch else None
 
 
 def commit(scratch: Path, home: Path) -> Artifact:
@@ -187,8 +166,8 @@ def commit(scratch: Path, home: Path) -> Artifact:
     old = home.with_name(f".{home.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if home.exists():
-        home.replace(old)
-    scratch.replace(home)
+        disk.move(home, old)
+    disk.move(scratch, home)
     shutil.rmtree(old, ignore_errors=True)
     return read(home)
 
@@ -254,12 +233,3 @@ def digest(value: Any) -> str:
     """Hash of plain values, the same in every process."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def sync(path: Path) -> None:
-    """Have the disk hold what was written."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -5,7 +5,8 @@
     manifest.json     the hash of every file; written last
 
 A checkpoint is written beside its place, flushed to the disk and renamed: it is there whole or not at all. The newest
-two are kept, and a stage goes on from the newest that is still what was written.
+two are kept, and a stage goes on from the newest that is still what was written. One that had to be passed over is put
+aside, so that it never counts among those, and goes once another is there.
 """
 
 import json
@@ -21,13 +22,15 @@ import torch
 import xxhash
 from torch import Tensor, nn
 
-from rlhf.artifact import CHECKPOINT, sync, writing_to
+from rlhf import disk
+from rlhf.artifact import CHECKPOINT, writing_to
 from rlhf.errors import ArtifactError
 
 KEPT = 2
 """Checkpoints that are kept: the last one, and one to fall back on."""
 MANIFEST = "manifest.json"
 STATE = "state.pt"
+_PASSED_OVER = ".damaged"
 
 
 @dataclass(frozen=True)
@@ -63,18 +66,14 @@ def making(out: Path, step: int) -> Iterator[Path]:
             scratch.mkdir(parents=True)
             yield scratch
             files = sorted(path for path in scratch.iterdir() if path.is_file())
-            for path in files:
-                sync(path)
             known = {path.name: fingerprint(path) for path in files}
             (scratch / MANIFEST).write_text(json.dumps(known), encoding="utf-8")
-            sync(scratch / MANIFEST)
-            sync(scratch)
-            shutil.rmtree(final, ignore_errors=True)  # a damaged one, or the stage would have gone on from it
-            scratch.rename(final)
-            sync(home)
+            disk.sync_all(scratch)
+            shutil.rmtree(final, ignore_errors=True)
+            disk.move(scratch, final)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)  # what a full disk has of it
-    for folder in _folders(out)[KEPT:]:
+    for folder in [*_folders(out)[KEPT:], *home.glob(f".*{_PASSED_OVER}")]:
         shutil.rmtree(folder)
 
 
@@ -88,6 +87,9 @@ def newest(
         if why is None and (usable is None or usable(found)):
             return found
         say(f"  the checkpoint after step {found.step} is passed over: {why or 'what it counts on is not there'}")
+        aside = folder.with_name(f".{folder.name}{_PASSED_OVER}")
+        shutil.rmtree(aside, ignore_errors=True)
+        disk.move(folder, aside)
     return None
 
 
@@ -132,16 +134,8 @@ def hash_of(path: Path, end: int | None = None) -> xxhash.xxh3_128:
 
 def put(path: Path, state: Mapping[str, Any]) -> None:
     """Replace a file that checkpoints count on, such as the best weights so far; whole or not at all."""
-    scratch = path.with_name(f".{path.name}.partial")
-    try:
-        with writing_to(path.parent, path.name):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.save(dict(state), scratch)
-            sync(scratch)
-            scratch.replace(path)
-            sync(path.parent)
-    finally:
-        scratch.unlink(missing_ok=True)
+    with writing_to(path.parent, path.name), disk.whole(path) as scratch:
+        torch.save(dict(state), scratch)
 
 
 def get(path: Path) -> dict[str, Any]:
@@ -171,9 +165,11 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any]) -> None:
+    """As it was taken. Of accelerators, those that were there then and are there now: a stage works on the first."""
     torch.set_rng_state(state["cpu"])
-    if state["cuda"]:
-        torch.cuda.set_rng_state_all(state["cuda"])
+    if torch.cuda.is_available():
+        for device, taken in zip(range(torch.cuda.device_count()), state["cuda"], strict=False):
+            torch.cuda.set_rng_state(taken, device)
 
 
 @contextmanager

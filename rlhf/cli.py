@@ -13,6 +13,7 @@ import typer
 
 from rlhf import cli_data, cli_label, cli_models, cli_reports, cli_runs
 from rlhf.cli_shared import AsJson, Model
+from rlhf.streams import outlive_readers, stop_signals
 
 if TYPE_CHECKING:
     from rlhf.artifact import Artifact
@@ -45,7 +46,8 @@ def main() -> None:
     no_unasked_traffic()
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # what a terminal cannot show stands there as its number
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # how a scheduler stops a job: as Ctrl-C does
+    for number in stop_signals():  # how a scheduler stops a job, and a terminal that is closed: as Ctrl-C does
+        signal.signal(number, signal.default_int_handler)
     try:
         app()
     except RLHFError as error:
@@ -56,9 +58,27 @@ def main() -> None:
         if leaving.code and "--json" in sys.argv:
             _fail("the command's words are wrong; see above", 2)
         raise
-    except Exception:  # a bug of ours
+    except Exception as error:
+        if why := _not_ours(error):
+            _fail(why, 2)
         print(masked(traceback.format_exc()), file=sys.stderr, end="")
         sys.exit(1)
+
+
+def _not_ours(error: BaseException) -> str:
+    """What a path or a disk of the user's did not allow, with its name where it is known; empty for a bug of ours."""
+    from rlhf import disk
+    from rlhf.resources import is_installed
+
+    path = getattr(error, "filename", None)
+    if isinstance(path, str | Path) and is_installed(Path(path)):
+        return ""
+    where = f"{path}: " if path else ""
+    if reason := disk.refused(error):
+        return f"{where}the disk does not do what is asked of it ({reason}); make room there, or take another disk"
+    reason = disk.unreachable(error)
+    told = where or f"{error}: "
+    return f"{told}cannot be read or written ({reason}); name another path, or mend this one" if reason else ""
 
 
 def _fail(words: str, exit_code: int) -> None:
@@ -233,6 +253,7 @@ def _run(recipe: "Recipe", out: Path, fresh: bool, as_json: bool, only: str | No
     from rlhf.console import Screen
     from rlhf.runner import run as run_recipe
 
+    outlive_readers()
     screen = Screen(quiet=as_json)
     done = run_recipe(recipe, out, screen, fresh=fresh, only=only)
     folder = out / recipe.name

@@ -7,7 +7,8 @@ the same, and so is the mean that its loss is.
 from pathlib import Path
 from typing import Any
 
-from rlhf.artifact import CHECKPOINT, sync
+from rlhf import disk
+from rlhf.artifact import CHECKPOINT
 from rlhf.config import Full, LoRA, QLoRA, StageConfig, TrainingStage
 from rlhf.memory import OutOfMemory
 
@@ -50,9 +51,7 @@ def _with_train(stage: TrainingStage, **update: Any) -> TrainingStage:
 
 def remember(scratch: Path, size: int) -> None:
     """Have a stage that is interrupted go on with the micro-batch that it was lowered to."""
-    (scratch / CHECKPOINT).mkdir(exist_ok=True)
-    (scratch / CHECKPOINT / _LOWERED).write_text(str(size), encoding="utf-8")
-    sync(scratch / CHECKPOINT / _LOWERED)
+    disk.put(scratch / CHECKPOINT / _LOWERED, str(size))
 
 
 def remembered(stage: StageConfig, scratch: Path) -> int | None:

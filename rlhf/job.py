@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rlhf import reloaded, roles, text
 from rlhf.artifact import ADAPTER, Artifact
@@ -54,6 +54,10 @@ class Job:
         """The model that trains as a role, with its head where it has one."""
         return roles.of(model, self.how)
 
+    def live(self, model: nn.Module) -> dict[str, Tensor]:
+        """What the model that trains says of a few rows, to tell whether another is the same."""
+        return reloaded.live(self.config, model, self.how, self.weights, self.chat)
+
     def finish(
         self, model: nn.Module, out: Path, ledgers: dict[str, Any], metrics: dict[str, Any], score_shift: float = 0.0
     ) -> Artifact:
@@ -62,7 +66,7 @@ class Job:
         folder = out / "model"
         self.how.save(model, folder)
         text.save(self.chat, folder)
-        reloaded.note(self.config, model, self.how, self.weights, self.chat, out)
+        reloaded.note(self.live(model), out)
         return Artifact(
             name=self.config.name,
             stage=self.config.stage,

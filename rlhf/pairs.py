@@ -1,6 +1,7 @@
 """Policies from pairs: TRL's DPOTrainer on our tokens, and on it the losses that need no reference."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -99,5 +100,5 @@ def train(
         )
     trainer.loss, trainer.sft_coef = loss, sft_coef
     logprobs_from_trunk(job.role(model), config.train.gradient_checkpointing)
-    metrics = training.run(trainer, tracker, out)
+    metrics = training.run(trainer, tracker, out, partial(job.live, model))
     return job.finish(model, out, {"train": ledger, "held_out": held_out_ledger}, metrics)

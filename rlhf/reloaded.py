@@ -1,10 +1,12 @@
 """What a stage saved, loaded anew as a stage that follows loads it, says what the model that trained said."""
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from rlhf import probe, text
 from rlhf.artifact import CHECKPOINT, Artifact
@@ -23,16 +25,32 @@ _APART = {"fp32": 1e-4, "bf16": 2e-2}
 another kernel."""
 
 
-def note(config: TrainingStage, model: nn.Module, how: Backend, weights: Weights, chat: ChatFormat, out: Path) -> None:
-    """Write down what the live model says, for `check` to compare once it has left memory."""
+def live(
+    config: TrainingStage, model: nn.Module, how: Backend, weights: Weights, chat: ChatFormat
+) -> dict[str, Tensor]:
+    """A few rows of tokens, and what a model says of them."""
     was_training = model.training
     role = of(model.eval(), how)
     rows = _rows(config, chat, role.head is not None, weights)
     said = probe.said(role, rows)
     model.train(was_training)
     kept = {f"ids/{i}": torch.tensor(row) for i, row in enumerate(rows)}
+    return kept | {f"said/{i}": one for i, one in enumerate(said)}
+
+
+def note(said: Mapping[str, Tensor], out: Path) -> None:
+    """Write down what the `live` model says, for `check` to compare once it has left memory."""
     (out / CHECKPOINT).mkdir(exist_ok=True)
-    save_file(kept | {f"said/{i}": one for i, one in enumerate(said)}, out / CHECKPOINT / _LIVE)
+    save_file(dict(said), out / CHECKPOINT / _LIVE)
+
+
+def gap(then: Tensor, now: Tensor, precision: str) -> float | None:
+    """How far numbers are from what they were; None where it is rounding."""
+    if then.shape != now.shape:
+        return math.inf
+    apart = float((now.double() - then.double()).abs().max())
+    fine = apart <= _APART[precision] * max(1.0, float(then.abs().max()))  # false where one is not a number
+    return None if fine else apart
 
 
 def check(config: StageConfig, made: Artifact) -> None:
@@ -54,11 +72,9 @@ def check(config: StageConfig, made: Artifact) -> None:
     if rows != [noted[f"ids/{i}"].tolist() for i in range(_ROWS)]:
         raise GuardError(f"{before}: its tokenizer or chat template makes other tokens of the same text")
     for i, now in enumerate(probe.said(role, rows)):
-        then = noted[f"said/{i}"]
-        gap = float((now - then).abs().max())
-        if not gap <= _APART[config.precision] * max(1.0, float(then.abs().max())):  # also when it is not a number
+        if (apart := gap(noted[f"said/{i}"], now, config.precision)) is not None:
             raise GuardError(
-                f"{before}: loaded anew, it is {gap:.2g} {'in score' if role.head else 'nats a token'} away"
+                f"{before}: loaded anew, it is {apart:.2g} {'in score' if role.head else 'nats a token'} away"
             )
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import os
+import sysconfig
 from functools import cache
 from pathlib import Path
 
@@ -28,6 +29,13 @@ def recipe_names() -> list[str]:
 def is_shipped(path: Path) -> bool:
     """Whether a file is one of ours, and so no stranger's code. A link out of our folders is not ours."""
     return any(path.resolve().is_relative_to((_root() / folder).resolve()) for folder in _SHIPPED)
+
+
+def is_installed(path: Path) -> bool:
+    """Whether a file is part of an installation, ours or that of a library."""
+    libraries = sysconfig.get_paths()
+    folders = [_PACKAGE, *(Path(libraries[name]) for name in ("stdlib", "purelib", "platlib"))]
+    return any(path.absolute().is_relative_to(folder) for folder in folders)
 
 
 def cache_folder(what: str) -> Path:

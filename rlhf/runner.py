@@ -11,13 +11,13 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 from rlhf import artifact as artifacts
-from rlhf import fit, libraries, progress, reloaded, rules, usercode, yamlfile
+from rlhf import fit, libraries, progress, reloaded, rules, unfinished, usercode, yamlfile
 from rlhf.artifact import EXAMPLES, Artifact
 from rlhf.config import ModelRef, RuleConfig, StageConfig, Strict, items
 from rlhf.config.data import RowFunction
@@ -51,7 +51,7 @@ def run(
     except OSError as error:
         raise RecipeError(f"{folder}: cannot be the run folder: {error.strerror}; name another with --out") from None
     with _alone(folder), artifacts.writing_to(folder, "the run"):
-        return _run(recipe, folder, screen, fresh, only)
+        return _Run(recipe, folder, screen, fresh, only).run()
 
 
 def _check_contained(folder: Path) -> None:
@@ -95,52 +95,130 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _run(recipe: Recipe, folder: Path, screen: Screen, fresh: bool, only: str | None) -> dict[str, Artifact]:
-    yamlfile.write(masked(recipe.resolved()), folder / progress.SETTINGS)
-    for note in recipe.notes:
-        screen.say(f"note: {note}")
-    base = recipe.path.parent if recipe.path else Path.cwd()
-    outside: dict[tuple[str, str], Weights] = {}
-    for name, stage in recipe.stages.items():
+@dataclass
+class _Run:
+    """A run at work in its folder."""
+
+    recipe: Recipe
+    folder: Path
+    screen: Screen
+    fresh: bool
+    only: str | None
+    done: dict[str, Artifact] = field(default_factory=dict)
+    """What the stages so far have made."""
+    outside: dict[tuple[str, str], Weights] = field(default_factory=dict)
+    """Models from outside the recipe, by stage and field."""
+
+    def run(self) -> dict[str, Artifact]:
+        """Every stage in turn."""
+        yamlfile.write(masked(self.recipe.resolved()), self.folder / progress.SETTINGS)
+        for note in self.recipe.notes:
+            self.screen.say(f"note: {note}")
+        for name, stage in self.recipe.stages.items():
+            if self.wants(stage):
+                self.prepare(name, stage)
+        for name, stage in self.recipe.stages.items():
+            self.stage(name, stage)
+        return self.done
+
+    def wants(self, stage: StageConfig) -> bool:
+        """Whether the stage is to run, and not only to be found as it was left."""
+        return self.only is None or stage.stage == self.only
+
+    def prepare(self, name: str, stage: StageConfig) -> None:
+        """Find what a stage needs from outside, so that what is missing is told now and not after hours of others."""
         _load_rules(stage)
-        if only is None or stage.stage == only:
-            found = {where: find(ref, {}, base) for where, (ref, _) in stage.references().items() if ref.stage is None}
-            _check_roles(stage, found)
-            outside |= {(name, where): weights for where, weights in found.items()}
-    done: dict[str, Artifact] = {}
-    for position, (name, stage) in enumerate(recipe.stages.items(), 1):
-        title = f"{name} ({position}/{len(recipe.stages)})"
-        wanted = only is None or stage.stage == only
-        if wanted:
-            _check_parents_ran(stage, done, recipe)
-        elif any(parent not in done for parent in _parents(stage)):
-            continue
+        found = {where: self.find(ref) for where, (ref, _) in stage.references().items() if ref.stage is None}
+        _check_roles(stage, found)
+        self.outside |= {(name, where): weights for where, weights in found.items()}
+
+    def find(self, ref: ModelRef) -> Weights:
+        return find(ref, self.done, self.recipe.path.parent if self.recipe.path else Path.cwd())
+
+    def stage(self, name: str, stage: StageConfig) -> None:
+        """Have what a stage makes: as it lies there, or by running it. One that is not wanted may lack it."""
+        wanted = self.wants(stage)
+        if missing := [parent for parent in _parents(stage) if parent not in self.done]:
+            if wanted:
+                raise ArtifactError(
+                    f"stage '{name}' starts from '{missing[0]}', which has not run with these settings: "
+                    f"rlhf run {self.recipe.path or self.recipe.name}"
+                )
+            return
         inputs = {
-            where: outside.get((name, where)) or find(ref, done, base) for where, (ref, _) in stage.references().items()
+            where: self.outside.get((name, where)) or self.find(ref) for where, (ref, _) in stage.references().items()
         }
-        stage = _with_examples(stage, done)
+        stage = _with_examples(stage, self.done)
         _check_roles(stage, inputs)
-        home = folder / "stages" / name
-        key, begun = (stage_hash(one, inputs) for one in (stage, fit.apart_from_memory(stage)))
+        home, key = self.folder / "stages" / name, stage_hash(stage, inputs)
         trusted = any(weights.trust_remote_code for weights in inputs.values())
-        if old := _unchanged(home, key, fresh and wanted, trusted):
-            done[name] = old
-            screen.say(f"✓ {title}  unchanged, skipped")
+        if old := _unchanged(home, key, self.fresh and wanted, trusted):
+            self.done[name] = old
+            self.screen.say(f"✓ {self.title(name)}  unchanged, skipped")
         elif wanted:
-            if why := "" if fresh else _why_again(home, begun):
-                screen.say(f"  {why}")
-            try:
-                ahead = [progress.seconds_of(home.with_name(one)) for one in [*recipe.stages][position:]]
-                screen.stage(title, stage.stage, ahead if only is None else ())
-                done[name] = _run_stage(stage, inputs, home, key, begun, recipe, screen, fresh)
-            except Exception as error:
-                scratch, refused = progress.scratch(home), isinstance(error, ArtifactError | RecipeError)
-                if refused and not (scratch / artifacts.CHECKPOINT).is_dir():
-                    shutil.rmtree(scratch, ignore_errors=True)  # before it began; checkpoints stay
-                else:
-                    progress.failed(scratch, error)
-                raise
-    return done
+            self.done[name] = self.make(stage, inputs, home, key)
+
+    def title(self, name: str) -> str:
+        return f"{name} ({[*self.recipe.stages].index(name) + 1}/{len(self.recipe.stages)})"
+
+    def make(self, stage: StageConfig, inputs: Mapping[str, Weights], home: Path, key: str) -> Artifact:
+        """Run a stage; where it fails, leave word of why."""
+        if not self.fresh and (home / artifacts.FILE).exists() and _finished(home) is None:
+            self.screen.say(f"  {home} is not what the stage wrote there: it runs again")
+        begun = stage_hash(fit.apart_from_memory(stage), inputs)
+        if said := unfinished.take_up(home, begun, self.fresh):
+            self.screen.say(f"  {said}")
+        scratch = progress.scratch(home)
+        try:
+            (scratch / progress.FAILED).unlink(missing_ok=True)
+            after = [*self.recipe.stages][[*self.recipe.stages].index(stage.name) + 1 :]
+            ahead = [progress.seconds_of(home.with_name(one)) for one in after]
+            self.screen.stage(self.title(stage.name), stage.stage, ahead if self.only is None else ())
+            return self.at_work(stage, inputs, home, key)
+        except Exception as error:
+            refused = isinstance(error, ArtifactError | RecipeError)
+            if refused and not (scratch / artifacts.CHECKPOINT).is_dir():
+                shutil.rmtree(scratch, ignore_errors=True)  # before it began; checkpoints stay
+            else:
+                progress.failed(scratch, error)
+            raise
+
+    def at_work(self, stage: StageConfig, inputs: Mapping[str, Weights], home: Path, key: str) -> Artifact:
+        """Run a stage beside its place, and move what it made there once it is on disk. `key`: what it is known by."""
+        settings, scratch = masked(stage.model_dump(mode="json")), progress.scratch(home)
+        libraries.prepare()
+        config, recipe = self.recipe.config.tracking, self.recipe.name
+        tracker = Tracker(scratch, self.screen, config, recipe=recipe, stage=stage.name, settings=settings, home=home)
+        metrics: Mapping[str, Any] = {}
+        ending: Ending = "failed"
+        begin_peak()
+        try:
+            with deterministic(stage.deterministic):
+                made = _made(stage, inputs, scratch, home, tracker)
+            parents = {where: weights.lineage for where, weights in inputs.items()}
+            spent = {"seconds": round(tracker.seconds, 3), **peak()}
+            made = replace(made, hash=key, parents=parents, config=settings, versions=libraries.versions(), spent=spent)
+            tracker.account(made)
+            made = artifacts.write(made, scratch)
+            metrics = made.metrics
+            tracker.made(made, list(inputs.values()), _examples(stage))
+            ending = "finished"
+        except KeyboardInterrupt:
+            ending = "interrupted"
+            raise
+        except UnpicklingError:
+            raise ArtifactError(
+                f"{scratch / artifacts.CHECKPOINT}: holds more than numbers, which no stage wrote and nothing here "
+                "runs; run with --fresh to start this stage again"
+            ) from None
+        finally:
+            tracker.close(metrics, ending)
+            self.screen.stop()
+        made = artifacts.commit(scratch, home)
+        for line in _rows_lost(made):
+            self.screen.say(f"  {line}")
+        self.screen.done(summary(made.metrics))
+        return made
 
 
 def _unchanged(home: Path, key: str, fresh: bool, trusted: bool) -> Artifact | None:
@@ -161,77 +239,6 @@ def _finished(folder: Path) -> Artifact | None:
     """What a stage left that finished whole, all of it as it was written."""
     made = artifacts.finished(folder)
     return made if made and is_whole(made) else None
-
-
-def _why_again(home: Path, key: str) -> str:
-    """What is lost of an earlier run of a stage that runs again; empty where nothing is."""
-    if (home / artifacts.FILE).exists() and _finished(home) is None:
-        return f"{home} is not what the stage wrote there: it runs again"
-    scratch = progress.scratch(home)
-    if (scratch / artifacts.CHECKPOINT).is_dir() and not _interrupted(scratch, key):
-        return "what was interrupted here had other settings, data or code: the stage starts over"
-    return ""
-
-
-def _interrupted(scratch: Path, key: str) -> bool:
-    """Whether the same stage was at work here and left a checkpoint to go on from."""
-    begun = scratch / artifacts.KEY
-    return begun.is_file() and begun.read_text("utf-8") == key and (scratch / artifacts.CHECKPOINT).is_dir()
-
-
-def _run_stage(
-    stage: StageConfig,
-    inputs: Mapping[str, Weights],
-    home: Path,
-    key: str,
-    begun: str,
-    recipe: Recipe,
-    screen: Screen,
-    fresh: bool,
-) -> Artifact:
-    """Run one stage beside its place, and move it there when its artifact is on disk. `key`: what it is known by;
-    `begun`: what an interrupted one is known by."""
-    settings = masked(stage.model_dump(mode="json"))
-    scratch = progress.scratch(home)
-    if fresh or not _interrupted(scratch, begun):
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir(parents=True)
-        (scratch / artifacts.KEY).write_text(begun, encoding="utf-8")
-    (scratch / progress.FAILED).unlink(missing_ok=True)
-    libraries.prepare()
-    tracker = Tracker(
-        scratch, screen, recipe.config.tracking, recipe=recipe.name, stage=stage.name, settings=settings, home=home
-    )
-    metrics: Mapping[str, Any] = {}
-    ending: Ending = "failed"
-    begin_peak()
-    try:
-        with deterministic(stage.deterministic):
-            made = _made(stage, inputs, scratch, home, tracker)
-        parents = {where: weights.lineage for where, weights in inputs.items()}
-        spent = {"seconds": round(tracker.seconds, 3), **peak()}
-        made = replace(made, hash=key, parents=parents, config=settings, versions=libraries.versions(), spent=spent)
-        tracker.account(made)
-        made = artifacts.write(made, scratch)
-        metrics = made.metrics
-        tracker.made(made, list(inputs.values()), _examples(stage))
-        ending = "finished"
-    except KeyboardInterrupt:
-        ending = "interrupted"
-        raise
-    except UnpicklingError:
-        raise ArtifactError(
-            f"{scratch / artifacts.CHECKPOINT}: holds more than numbers, which no stage wrote and nothing here runs; "
-            "run with --fresh to start this stage again"
-        ) from None
-    finally:
-        tracker.close(metrics, ending)
-        screen.stop()
-    made = artifacts.commit(scratch, home)
-    for line in _rows_lost(made):
-        screen.say(f"  {line}")
-    screen.done(summary(made.metrics))
-    return made
 
 
 def _made(stage: StageConfig, inputs: Mapping[str, Weights], scratch: Path, home: Path, tracker: Tracker) -> Artifact:
@@ -279,7 +286,7 @@ def stage_hash(stage: StageConfig, inputs: Mapping[str, Weights]) -> str:
 
     Files count by content and not by path, so that a moved checkout does not run everything again.
     """
-    config = {name: _content(getattr(stage, name)) for name in type(stage).model_fields if name != "name"}
+    config = {name: said for name, said in _content(stage).items() if name != "name"}
     parents = {where: weights.lineage for where, weights in inputs.items()}
     code = [code_hash(package) for package in (stage.program.rpartition(".")[0], "rlhf")]
     return artifacts.digest({"config": config, "parents": parents, "code": code})
@@ -290,7 +297,7 @@ def _content(value: Any) -> Any:
         case ModelRef():
             return None  # its lineage is among the parents
         case Strict():
-            return {name: _content(getattr(value, name)) for name in type(value).model_fields}
+            return {name: _content(getattr(value, name)) for name in type(value).model_fields.keys() - value.unhashed}
         case Path():
             return [artifacts.sha256(path) for path in ([value] if value.is_file() else files.found(value))]
         case list():
@@ -334,15 +341,6 @@ def _examples(stage: StageConfig) -> list[Path]:
     files = [source.path for block in stage.data_blocks().values() for source in block.sources.values()]
     made = [file.parent for file in files if file is not None and file.name == EXAMPLES]
     return [folder for folder in made if (folder / artifacts.FILE).is_file()]
-
-
-def _check_parents_ran(stage: StageConfig, done: Mapping[str, Artifact], recipe: Recipe) -> None:
-    missing = [parent for parent in _parents(stage) if parent not in done]
-    if missing:
-        raise ArtifactError(
-            f"stage '{stage.name}' starts from '{missing[0]}', which has not run with these settings: "
-            f"rlhf run {recipe.path or recipe.name}"
-        )
 
 
 def _check_roles(stage: StageConfig, inputs: Mapping[str, Weights]) -> None:

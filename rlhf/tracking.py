@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rlhf import artifact as artifacts
+from rlhf import disk
 from rlhf.artifact import METRICS, TABLES, Artifact
 from rlhf.config import TrackingConfig
 from rlhf.console import Screen
@@ -142,13 +143,12 @@ class Tracker:
 
 def _cut(path: Path, step: int) -> dict[str, Any]:
     """Leave a file's lines up to a step; the last of them."""
-    beside, last = path.with_suffix(".new"), {}
-    with path.open(encoding="utf-8") as old, beside.open("w", encoding="utf-8") as new:
+    last: dict[str, Any] = {}
+    with path.open(encoding="utf-8") as old, disk.whole(path) as beside, beside.open("w", encoding="utf-8") as new:
         for line in old:
             if line.endswith("}\n") and (logged := json.loads(line))["step"] <= step:  # the last may be torn
                 new.write(line)
                 last = logged
-    beside.replace(path)
     return last
 
 

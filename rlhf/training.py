@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from rlhf import adapters, checkpoint, stopping
+from rlhf import adapters, checkpoint, reloaded, stopping
 from rlhf.artifact import CHECKPOINT
 from rlhf.config import TrainConfig, TrainingStage
 from rlhf.errors import GuardError
@@ -76,6 +76,13 @@ class Resumable(Trainer):
     """Tokens of the steps so far, padding left out, as TRL's losses count them."""
     _tokens = 0
     """The same when the step began."""
+    live: Callable[[], dict[str, Tensor]]
+    """What the model says of a few rows."""
+
+    def said(self) -> dict[str, Tensor]:
+        """That, and what the reference said of the first rows to train on, where there is one."""
+        first = cast(Dataset, self.train_dataset)[:_COMPARED]
+        return self.live() | {name: torch.tensor(first[name]) for name in first if name.startswith("ref_")}
 
     def weight_of(self, inputs: Mapping[str, Any]) -> int:
         """How much a micro-batch counts in the mean over its step: its rows, or what else its own loss is a mean of."""
@@ -109,6 +116,13 @@ class Resumable(Trainer):
         if self.state.global_step and self.state.global_step not in made:
             self._save_checkpoint(cast(nn.Module, self.model), None)
 
+    def _run_epoch(self, *given: Any, **named: Any) -> None:
+        """As the trainer takes it, which would step once more where a checkpoint is of the last step."""
+        if self.state.global_step < self.state.max_steps:
+            super()._run_epoch(*given, **named)
+        else:
+            self.control.should_training_stop = True
+
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
         """What the trainer asks for right before a step: none is taken on numbers that are not finite."""
         norm = super()._get_grad_norm(model, grad_norm)
@@ -132,6 +146,7 @@ class Resumable(Trainer):
                 path.rename(folder / path.name)
             inner.rmdir()
             (folder / _TOKENS).write_text(str(self._total_train_tokens), encoding="utf-8")
+            save_file(self.said(), folder / _SAID)
 
     def _get_output_dir(self, trial: Any) -> str:
         return str(self._making or self.args.output_dir)
@@ -142,6 +157,17 @@ class Resumable(Trainer):
         assert saved.keys() == trained.keys(), "a checkpoint of other parameters"
         checkpoint.copy_into(list(trained.values()), [saved[name] for name in trained])
         self._total_train_tokens = int((Path(resume_from_checkpoint) / _TOKENS).read_text("utf-8"))
+        self._check_same(Path(resume_from_checkpoint))
+
+    def _check_same(self, begun: Path) -> None:
+        """Raise GuardError where policy and reference do not say what they said as the checkpoint was made."""
+        noted, precision = load_file(begun / _SAID), "bf16" if self.args.bf16 else "fp32"
+        for name, now in self.said().items():
+            if (apart := reloaded.gap(noted[name], now, precision)) is not None:
+                who = "the reference" if name.startswith("ref_") else "the model"
+                raise GuardError(
+                    f"{begun}: {who} is {apart:.2g} away from what it was: a wrong adapter or model was loaded"
+                )
 
 
 class OnTokens(Resumable):
@@ -162,6 +188,9 @@ class OnTokens(Resumable):
 
 _TOKENS = "tokens.txt"
 _TRAINED = "trained.safetensors"
+_SAID = "said.safetensors"
+_COMPARED = 8
+"""Rows of which a reference is compared with what it said before."""
 
 
 def _trained(model: Any) -> dict[str, nn.Parameter]:
@@ -175,6 +204,9 @@ class _Report(TrainerCallback):
 
     def __init__(self, tracker: Tracker, stop: Callable[[], bool]) -> None:
         self.tracker, self.stop = tracker, stop
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        state.logging_steps, state.save_steps = int(args.logging_steps), int(args.save_steps)  # not the checkpoint's
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if self.stop():
@@ -203,31 +235,46 @@ class StartsAtReference(TrainerCallback):
     With the sigmoid loss that makes ln 2 of the first loss (Rafailov et al. 2023, eq. 7).
     """
 
-    def __init__(self, tolerance: float) -> None:
-        self.tolerance = tolerance
+    def __init__(self, tolerance: float, in_pairs: bool) -> None:
+        self.tolerance, self.in_pairs = tolerance, in_pairs
+        self.asked = False
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.asked = state.global_step > 0  # a checkpoint says what policy and reference were
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any) -> None:
-        if state.global_step != 1 or not logs:
+        if state.global_step != 1 or not logs or "loss" not in logs:
             return
-        for name in ("rewards/chosen", "rewards/rejected"):
-            if abs(logs.get(name, 0.0)) > self.tolerance:
+        rewards = {name: logs[name] for name in ("rewards/chosen", "rewards/rejected") if name in logs}
+        if len(rewards) < (2 if self.in_pairs else 1):
+            raise GuardError(f"before the first step, nothing says where the policy starts: {' '.join(logs)}")
+        for name, reward in rewards.items():
+            if not abs(reward) <= self.tolerance:  # also when it is not a number
                 raise GuardError(
-                    f"before the first step, {name} is {logs[name]:.3g} and not 0: "
-                    "the reference is not the policy's parent"
+                    f"before the first step, {name} is {reward:.3g} and not 0: the reference is not the policy's parent"
                 )
+        self.asked = True
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if not self.asked:
+            raise GuardError("the first step was not logged, so nothing says where the policy started")
 
     @classmethod
-    def of(cls, precision: str, beta: float, answers: Sequence[Sequence[int]]) -> "StartsAtReference":
-        """With room for rounding in nats a token, of as many tokens as these answers have on average, times beta."""
+    def of(
+        cls, precision: str, beta: float, answers: Sequence[Sequence[int]], in_pairs: bool = True
+    ) -> "StartsAtReference":
+        """With room for rounding in nats a token, of as many tokens as these answers have on average, times beta.
+        `in_pairs`: each step has chosen and rejected answers."""
         tokens = sum(map(len, answers)) / max(len(answers), 1)
-        return cls(beta * tokens * (1e-5 if precision == "fp32" else 5e-3))
+        return cls(beta * tokens * (1e-5 if precision == "fp32" else 5e-3), in_pairs)
 
 
-def run(trainer: Resumable, tracker: Tracker, out: Path) -> dict[str, float]:
+def run(trainer: Resumable, tracker: Tracker, out: Path, live: Callable[[], dict[str, Tensor]]) -> dict[str, float]:
     """Train, from the last checkpoint under `out` if there is one, and evaluate; returns the last evaluation's metrics
-    and the number of steps."""
+    and the number of steps. `live`: what the model that trains says of a few rows."""
     from transformers import PrinterCallback
 
+    trainer.live = live
     trainer.remove_callback(PrinterCallback)
     begun = checkpoint.newest(out, tracker.screen.say)
     tracker.rewind(begun.step if begun else -1)

@@ -13,6 +13,7 @@ from ruamel.yaml.scalarbool import ScalarBoolean
 from ruamel.yaml.scalarfloat import ScalarFloat
 from ruamel.yaml.scalarint import ScalarInt
 
+from rlhf import disk
 from rlhf.errors import RecipeError
 
 MOST_BYTES = 100_000
@@ -201,5 +202,5 @@ def write(tree: dict[str, Any], path: Path) -> None:
     """Write plain values as YAML in the order given."""
     yaml = YAML()
     yaml.default_flow_style = False
-    with path.open("w", encoding="utf-8") as file:
-        yaml.dump(tree, file)
+    with disk.whole(path) as scratch:
+        yaml.dump(tree, scratch)

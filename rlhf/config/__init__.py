@@ -143,6 +143,7 @@ class LearningRates(Strict):
 class Optimisation(Strict):
     """How weights are stepped, in every training stage."""
 
+    unhashed: ClassVar[frozenset[str]] = frozenset({"log_every", "checkpoint_every"})
     lr: PositiveFloat | LearningRates | None = None
     """Peak learning rate: a number, or one for each backend; the stage's own customary rate when left out."""
     micro_batch_size: int | None = Field(default=None, ge=1)
@@ -380,6 +381,7 @@ class RuleConfig(CodeConfig):
 class Server(Strict):
     """A server that is asked over HTTP, where one is named."""
 
+    unhashed: ClassVar[frozenset[str]] = frozenset({"token_env", "timeout_s"})
     url: str | None = Field(default=None, pattern=r"^https?://")
     token_env: str | None = None
     """Environment variable with the server's token, which is sent as `Authorization: Bearer` and never written down."""

@@ -6,7 +6,7 @@ Every field has its bounds in the type and its meaning in the docstring below it
 import ast
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -29,6 +29,9 @@ class Strict(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
     )
+
+    unhashed: ClassVar[frozenset[str]] = frozenset()
+    """Fields that no result depends on: with others a stage is the same, goes on, and need not run again."""
 
     def check_there(self) -> None:
         """Raise RecipeError where this machine lacks what the block needs beside files, such as a variable that holds a

@@ -1,11 +1,11 @@
 """Files that are written: in their places once they are whole, in folders that are made for them."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from rlhf import disk
 from rlhf.errors import DataError
 
 
@@ -33,20 +33,15 @@ def writing(path: Path) -> Iterator[None]:
 
 def begun(path: Path) -> IO[str]:
     """What is to be a file, beside its place. Half a character stands in it as in JSON, \\ud800."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return _partial(path).open("w", encoding="utf-8", errors="backslashreplace")
+    return disk.begun(path).open("x", encoding="utf-8", errors="backslashreplace")
 
 
 def end(path: Path, file: IO[str], whole: bool = True) -> None:
     """Put what was begun in its place if it is whole; else it goes."""
+    scratch = Path(file.name)
     try:
         file.close()
         if whole:
-            _partial(path).replace(path)
+            disk.finish(scratch, path)
     finally:
-        _partial(path).unlink(missing_ok=True)
-
-
-def _partial(path: Path) -> Path:
-    """Of this process alone: another may write to the same place."""
-    return path.with_name(f".{path.name}.{os.getpid()}.partial")
+        scratch.unlink(missing_ok=True)

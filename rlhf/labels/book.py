@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from rlhf import disk
 from rlhf.errors import DataError, SaveError
 from rlhf.labels.pairs import Answer, Pair, key
 
@@ -65,6 +66,7 @@ class Book:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self.path.open("a+b", buffering=0)
+            disk.sync(self.path.parent)
         except OSError as error:
             raise SaveError(f"{self.path}: cannot be written: {error.strerror}; name another with --out") from None
         try:

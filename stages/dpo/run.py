@@ -1,6 +1,7 @@
 """DPO on TRL's DPOTrainer. The reference is the parent, read once before the first step; never the bare base."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def run(config: DPOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
     logprobs_from_trunk(parent, config.train.gradient_checkpointing)
     if not config.reference_free:
         trainer.add_callback(training.StartsAtReference.of(config.precision, config.beta, said))
-    metrics = training.run(trainer, tracker, out)
+    metrics = training.run(trainer, tracker, out, partial(job.live, model))
     _warn_of_lost_answers(config, metrics, tracker)
     return job.finish(model, out, {"train": ledger, "held_out": held_out_ledger}, metrics)
 
@@ -88,9 +89,11 @@ _AWAY = 0.1
 
 def _warn_of_lost_answers(config: DPOConfig, metrics: Mapping[str, float], tracker: Tracker) -> None:
     """The margin may grow while chosen answers become less likely (Pal et al. 2024; Razin et al. 2024)."""
-    reward, margin = (metrics.get(f"eval_rewards/{name}", 0.0) for name in ("chosen", "margins"))
+    if config.reference_free or "eval_loss" not in metrics:
+        return
+    reward, margin = (metrics[f"eval_rewards/{name}"] for name in ("chosen", "margins"))
     away = -reward / config.beta
-    if away > _AWAY and margin > 0 and not config.reference_free:
+    if away > _AWAY and margin > 0:
         tracker.screen.say(
             f"  note: held-out chosen answers are {away:.2g} nats less likely than under the reference, while the "
             "margin grew; sft_coef keeps them likely"

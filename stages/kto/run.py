@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,8 @@ def run(config: KTOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
         )
     trainer.args.train_sampling_strategy = "random"  # TRL's pairs for the KL go by batch, ours are in the rows
     logprobs_from_trunk(parent, config.train.gradient_checkpointing)
-    trainer.add_callback(training.StartsAtReference.of(config.precision, config.beta, said))
-    metrics = {"desirable_weight": weight, **training.run(trainer, tracker, out)}
+    trainer.add_callback(training.StartsAtReference.of(config.precision, config.beta, said, in_pairs=False))
+    metrics = {"desirable_weight": weight, **training.run(trainer, tracker, out, partial(job.live, model))}
     return job.finish(model, out, {"train": ledger, "held_out": held_out_ledger}, metrics)
 
 

@@ -20,7 +20,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from transformers import get_scheduler
 
-from rlhf import checkpoint, stopping
+from rlhf import checkpoint, probe, stopping
 from rlhf.checkpoint import Checkpoint
 from rlhf.data.chat import ChatFormat
 from rlhf.data.records import Prompt
@@ -57,9 +57,10 @@ class Loop:
         accelerator: Accelerator,
         watch: Watch | None = None,
         samples: Samples | None = None,
+        probed: Sequence[list[int]] = (),
     ) -> None:
         self.config, self.roles, self.reward, self.chat, self.accelerator = config, roles, reward, chat, accelerator
-        self.samples, self.watch = samples, watch
+        self.samples, self.watch, self.probed = samples, watch, probed
         self.updates = math.ceil(config.train.episodes / config.rollout.batch_size)
         groups: list[dict[str, Any]] = [{"params": roles.policy.parameters(), "lr": config.lr}]
         if roles.value is not None:
@@ -80,6 +81,8 @@ class Loop:
         self.done, self.first_score = 0, math.nan
         self.last: dict[str, float] = {}
         """Metrics of the last rollout."""
+        self.over = False
+        """Whether there was a reason to stop before the last rollout."""
         give_back()  # what loading left
 
     # -------------------------------------------------------------------------------------------- the loop
@@ -88,10 +91,12 @@ class Loop:
         self, records: Sequence[Prompt], prompts: Sequence[list[int]], tracker: Tracker, out: Path
     ) -> dict[str, Any]:
         """Every rollout that is not done yet; metrics of the last one."""
-        if self.done == 0:
-            self.look({}, tracker, out)
-        with stopping.patiently() as stop:
-            metrics = self.rollouts(records, prompts, tracker, out, stop)
+        metrics = self.last
+        if not self.over:
+            if self.done == 0:
+                self.look({}, tracker, out)
+            with stopping.patiently() as stop:
+                metrics = self.rollouts(records, prompts, tracker, out, stop)
         if self.watch is not None:
             metrics = self.end_watch(self.watch, metrics, tracker, out)
         return {**metrics, "first_score": self.first_score, "updates": self.done}
@@ -107,14 +112,14 @@ class Loop:
         """The loop itself, until it is done or there is a reason to stop."""
         size = self.config.rollout.batch_size // self.config.rl.group
         rows = itertools.islice(_endless(len(prompts), self.config.seed), self.done * size, None)
-        metrics = self.last
-        for update in range(self.done, self.updates):
+        metrics, begun = self.last, self.done
+        for update in range(begun, self.updates):
             drawn = [next(rows) for _ in range(size)]
             asked = [row for row in drawn for _ in range(self.config.rl.group)]
             # 1. rollout
             rollout = self.rollout([prompts[i] for i in asked])
             # 2. score
-            batch = self.score(rollout, [records[i] for i in asked], first=update == 0)
+            batch = self.score(rollout, [records[i] for i in asked], first=update == begun)
             # 3. advantages
             metrics = self.advantages(batch)
             budget = self.config.rl.kl_budget
@@ -122,9 +127,11 @@ class Loop:
                 tracker.log({"episodes": self.done * len(asked), **metrics}, self.done + 1, self.updates)
                 away = f"{metrics['kl']:.3g} nats from its reference"
                 tracker.screen.say(f"  stopped: the policy is {away}, past rl.kl_budget {budget:g}")
+                self.last, self.over = metrics, True
+                self.save(out, self.done + 1)
                 break
             # 4. updates
-            metrics |= self.update(batch, first=update == 0)
+            metrics |= self.update(batch, first=update == begun)
             self.kl.update(metrics["kl"], self.config.rollout.batch_size)
             check_finite(metrics, f"rollout {update + 1}")
             self.done = update + 1
@@ -132,19 +139,24 @@ class Loop:
             self.look(metrics, tracker, out)
             if self.samples is not None and tracker.is_followed and self.samples.due(self.done, self.updates):
                 self.samples.show(self.roles, self.reward, self.chat, self.engine, tracker)
-            parted = self.watch is not None and self.watch.parted
-            if update % self.config.train.log_every == 0 or parted or self.done == self.updates:
+            self.last, self.over = metrics, self.watch is not None and self.watch.parted
+            ends = self.over or self.done == self.updates
+            if update % self.config.train.log_every == 0 or ends:
                 tracker.log({"episodes": self.done * len(asked), **metrics}, self.done, self.updates)
-            if parted:
+            if self.over:
                 tracker.screen.say("  stopped: the reward goes on rising and the judge does not follow")
-                break
-            self.last = metrics
-            every, leave = self.config.train.checkpoint_every, stop()
-            if leave or (every and self.done % every == 0 and self.done < self.updates):
-                checkpoint.save(out, self.done, self.state(), self.watch.files(out) if self.watch else ())
-            if leave:
+            leave = stop()
+            self.save(out, self.done, ends, leave)
+            if leave or ends:
                 break
         return metrics
+
+    def save(self, out: Path, step: int, ends: bool = True, leave: bool = False) -> None:
+        """Make a checkpoint when it is time to: every so often and where the loop `ends`, unless the recipe asks for
+        none; where the run is about to `leave` in any case."""
+        every = self.config.train.checkpoint_every
+        if leave or (every and (ends or step % every == 0)):
+            checkpoint.save(out, step, self.state(), self.watch.files(out) if self.watch else ())
 
     def look(self, metrics: Mapping[str, float], tracker: Tracker, out: Path, last: bool = False) -> None:
         """Have the judges look at answers to held-out prompts, when it is time to or for the last time."""
@@ -169,6 +181,8 @@ class Loop:
         """All that the rest of the run depends on, between two rollouts."""
         return {
             "done": self.done,
+            "over": self.over,
+            "said": self.said(),
             "first_score": self.first_score,
             "metrics": self.last,
             "kl_coef": self.kl.coef,
@@ -179,15 +193,26 @@ class Loop:
             "random": checkpoint.random_state(),
         }
 
+    def said(self) -> dict[str, Tensor]:
+        """What policy and reference say of a few prompts, in nats a token."""
+        if not self.probed:
+            return {}
+        roles = {"policy": self.roles.policy, "reference": self.roles.reference}
+        return {name: torch.cat(probe.said(role, self.probed)) for name, role in roles.items()}
+
     def restore(self, begun: Checkpoint, out: Path) -> None:
-        """Go on from a checkpoint under `out`."""
+        """Go on from a checkpoint under `out`. Raises GuardError where policy or reference are not what they were."""
         state = begun.state()
+        self.over = state["over"]
         self.done, self.first_score, self.kl.coef = state["done"], state["first_score"], state["kl_coef"]
         self.last = state["metrics"]
         if self.watch is not None:
             self.watch.restore(state["watch"])
             self.watch.take_back(begun.folder, out)
         checkpoint.copy_into(self.trained, state["trained"])
+        for name, said in self.said().items():
+            who = f"the {name} now and at the checkpoint after rollout {begun.step}"
+            self.check_same(who, said, state["said"][name])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         checkpoint.set_random_state(state["random"])
@@ -209,7 +234,8 @@ class Loop:
         """Judge every response, and take the log-probabilities and values that the updates start from.
 
         Those of generation, where the engine knows them, so that the ratio of an update is to the probabilities that
-        the tokens were drawn with; the first rollout proves that the training pass agrees with them but for rounding.
+        the tokens were drawn with; the `first` rollout, of the stage or after an interruption, proves that the
+        training pass agrees with them but for rounding, and the stage's that policy and reference are one.
         """
         batch = Batch.of(rollout, records)
         self.read_lower(batch)
@@ -220,7 +246,7 @@ class Loop:
         unvalued = self.roles.shared_critic is not None and rollout.value_M is None
         if first or unvalued or rollout.logprob_M is None:
             self.read_policy(batch, compare=first)
-        self.read_reference(batch, compare=first)
+        self.read_reference(batch, compare=first and self.done == 0)
         known = self.read_judge_below(batch)
         self.read_values(batch)
         batch.scores = self.reward.each(records, rollout, known)

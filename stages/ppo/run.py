@@ -52,12 +52,13 @@ def run(config: PPOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
     )
     watch = _watch(config, job, reward, sources, room)
     samples = Samples(records[:SHOWN], prompts[:SHOWN], Sampling.of(config.rollout), config.seed)
-    loop = Loop(config, roles, reward, job.chat, accelerator, watch, samples)
+    probed = [ids for ids in prompts if len(ids) > 1][:_COMPARED]
+    loop = Loop(config, roles, reward, job.chat, accelerator, watch, samples, probed)
     begun = checkpoint.newest(out, tracker.screen.say)
     if begun is not None:
         loop.restore(begun, out)
         tracker.screen.say(f"  going on after rollout {loop.done} of {loop.updates}")
-    tracker.rewind(loop.done if begun is not None else -1)
+    tracker.rewind(begun.step if begun is not None else -1)
     with spent_on("batch"):
         if begun is None and config.gate != "off":
             _look_at_reward(config, trained_on, loop, records, prompts, tracker)
@@ -95,6 +96,8 @@ def _look_at_reward(
 
 _PROBED = 32
 """Prompts on which the reward is looked at."""
+_COMPARED = 4
+"""Prompts on which policy and reference are compared with what they were at a checkpoint."""
 
 
 def _watch(config: PPOConfig, job: Job, reward: Reward, sources: Sources, room: int) -> Watch | None:

@@ -7,6 +7,7 @@ attribute, train side by side; being linear on one state, they end as the one he
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def run(config: RewardConfig, inputs: Mapping[str, Weights], out: Path, tracker:
     trainer.settings = config
     judge = job.role(model)
     scores_from_trunk(judge, config.train.gradient_checkpointing)
-    metrics = training.run(trainer, tracker, out)
+    metrics = training.run(trainer, tracker, out, partial(job.live, model))
 
     model.eval()
     size = config.train.micro_batch

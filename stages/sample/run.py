@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from rlhf import checkpoint, stopping, text
-from rlhf.artifact import CHECKPOINT, EXAMPLES, Artifact, sync
+from rlhf import checkpoint, disk, stopping, text
+from rlhf.artifact import CHECKPOINT, EXAMPLES, Artifact
 from rlhf.backends import for_weights
 from rlhf.checkpoint import Checkpoint
 from rlhf.data.chat import encode_prompts
@@ -118,7 +118,7 @@ class _Examples:
         more = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
         with self.path.open("ab") as file:
             file.write(more)
-        sync(self.path)
+        disk.sync(self.path)
         self.hash.update(more)
         self.done += 1
         state = {"bytes": self.path.stat().st_size, "hash": self.hash.hexdigest()}

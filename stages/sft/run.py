@@ -1,6 +1,7 @@
 """Supervised fine-tuning on TRL's SFTTrainer, with tokens and masks made by our own chat format, on the trunk."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def run(config: SFTConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
         )
     if not (config.packing or job.how.drops_out):  # the trunk knows neither rows of several examples nor dropout
         logprobs_from_trunk(job.role(model), config.train.gradient_checkpointing)
-    metrics = training.run(trainer, tracker, out)
+    metrics = training.run(trainer, tracker, out, partial(job.live, model))
     return job.finish(model, out, {"train": ledger, "held_out": held_out_ledger}, metrics)
 
 

@@ -1,5 +1,6 @@
 """The command: fast where nothing is computed, clear where something is wrong, JSON where a machine asks."""
 
+import errno
 import json
 import signal
 import subprocess
@@ -8,8 +9,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 from typer.testing import CliRunner
 
+from rlhf import cli
 from rlhf.cli import app
 from rlhf.errors import DataError
 from rlhf.recipe.config import stage_kinds
@@ -66,6 +69,54 @@ def test_a_users_mistake_is_one_clear_line_and_exit_code_2(tmp_path: Path) -> No
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert "did you mean 'kl_coef'?" in done.stderr
+
+
+def leaving(error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    """The exit code of a command that raises this, and what it says."""
+
+    def raising() -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "app", raising)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    return int(left.value.code or 0), capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (PermissionError(errno.EACCES, "x", "data/pairs.jsonl"), "data/pairs.jsonl: cannot be read or written (Perm"),
+        (FileNotFoundError(errno.ENOENT, "x", "gone.jsonl"), "gone.jsonl: cannot be read or written (No such file"),
+        (OSError(errno.EROFS, "x", "runs/a"), "runs/a: the disk does not do what is asked of it (Read-only"),
+        (OSError(errno.ENOSPC, "x"), "the disk does not do what is asked of it (No space left on device); make room"),
+        (SafetensorError("I/O error: Input/output error (os error 5)"), "asked of it (Input/output error)"),
+        (Exception("Permission denied (os error 13)"), "Permission denied (os error 13): cannot be read or written"),
+    ],
+    ids=repr,
+)
+def test_what_a_path_or_a_disk_does_not_allow_is_one_line_and_exit_code_2(
+    error: Exception, says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, said = leaving(error, monkeypatch, capsys)
+    assert code == 2 and said.startswith("error: ") and says in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        KeyError("x"),
+        OSError(errno.EBADF, "x"),
+        FileNotFoundError(errno.ENOENT, "x", str(Path(cli.__file__).parent / "y")),
+    ],
+    ids=repr,
+)
+def test_a_bug_of_ours_is_exit_code_1(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, said = leaving(error, monkeypatch, capsys)
+    assert code == 1 and "Traceback" in said
 
 
 def test_half_a_character_in_a_name_is_shown_by_its_number(tmp_path: Path) -> None:

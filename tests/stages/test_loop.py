@@ -406,7 +406,7 @@ def test_a_policy_that_is_not_the_one_that_drew_stops_the_run() -> None:
 
 
 def test_the_rollout_after_which_a_watched_run_stops_is_on_record(tmp_path: Any) -> None:
-    loop, kept = loop_of(same_reference=True, train={"log_every": 10, "episodes": 24}), Kept()
+    loop, kept = loop_of(same_reference=True, train={"log_every": 10, "episodes": 24, "checkpoint_every": 0}), Kept()
     loop.watch = SimpleNamespace(parted=True)  # type: ignore[assignment]
     loop.look = lambda *_: None  # type: ignore[method-assign]
     loop.end_watch = lambda watch, metrics, *_: dict(metrics)  # type: ignore[method-assign]

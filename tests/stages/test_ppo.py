@@ -1,5 +1,6 @@
 """The RL stage: every estimator, critic and place of the KL penalty; families our decoder does not know; its guards."""
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from rlhf import roles
+from rlhf import checkpoint, roles
 from rlhf.artifact import Artifact
 from rlhf.console import Screen
 from rlhf.errors import GuardError, RecipeError
@@ -222,6 +223,88 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
     keys = [key for key in lines[0] if key != "time"]
     assert [[line[k] for k in keys] for line in metrics_of(again.folder)] == [[line[k] for k in keys] for line in lines]
     assert not (again.folder / "checkpoint").exists()
+
+
+def ended_before_its_artifact(raw: dict[str, Any], folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """A run of which all is trained, and killed before that is saved."""
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with patch.context() as context, pytest.raises(KeyboardInterrupt):
+        context.setattr("rlhf.job.Job.finish", killed)
+        run(parse(json.loads(json.dumps(raw))), folder, Screen(quiet=True))
+
+
+@pytest.mark.parametrize("ends", ["done", "kl_budget", "patience"])
+def test_what_is_trained_is_not_trained_again(
+    parents: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    """Killed between the last update and the artifact, also where there was a reason to stop early."""
+    folder = shutil.copytree(parents, tmp_path / "runs")
+    raw = watched(folder, "-float(calls)", keep_best=False, **({"patience": 2} if ends == "patience" else {}))
+    raw["stages"]["ppo"]["rewards"] = {"rises": {"rule": rule_in(folder, "float(calls)", "rises.py")}}
+    raw["stages"]["ppo"]["train"]["checkpoint_every"] = 100
+    if ends == "kl_budget":
+        raw["stages"]["ppo"]["rl"]["kl_budget"] = 1e-6
+    whole = run(parse(json.loads(json.dumps(raw))), folder, Screen(quiet=True))["ppo"]
+    expected, lines = whole.hashes, [line["step"] for line in metrics_of(whole.folder)]
+    assert (whole.metrics["updates"] < 4) == (ends != "done")
+    shutil.rmtree(whole.folder)
+    ended_before_its_artifact(raw, folder, monkeypatch)
+    monkeypatch.setattr(Loop, "rollout", lambda *_: pytest.fail("was drawn again"))
+    again = run(parse(raw), folder, Screen(quiet=True))["ppo"]
+    assert again.hashes == expected and again.metrics["updates"] == whole.metrics["updates"]
+    assert [line["step"] for line in metrics_of(again.folder)] == lines
+
+
+@pytest.mark.parametrize("who", ["policy", "reference"])
+def test_a_resumed_run_whose_models_are_not_what_they_were_is_stopped(
+    parents: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, who: str
+) -> None:
+    folder = shutil.copytree(parents, tmp_path / "runs")
+    raw = chain(folder)
+    raw["stages"]["ppo"]["train"]["checkpoint_every"] = 1
+    with interrupted_after(1):
+        run(parse(json.loads(json.dumps(raw))), folder, Screen(quiet=True))
+    load, copy_into = roles.load, checkpoint.copy_into
+
+    def spoiled(*args: Any) -> roles.Roles:
+        loaded = load(*args)
+        with torch.no_grad():
+            for parameter in loaded.reference.parameters():
+                parameter.mul_(0.5)
+        return loaded
+
+    def misplaced(parameters: Any, saved: Any) -> None:
+        copy_into(parameters, [torch.zeros_like(value) for value in saved])
+
+    if who == "reference":
+        monkeypatch.setattr("stages.ppo.run.load_roles", spoiled)
+    else:
+        monkeypatch.setattr(checkpoint, "copy_into", misplaced)
+    with pytest.raises(GuardError, match=f"the {who} now and at the checkpoint after rollout 1 differ by"):
+        run(parse(raw), folder, Screen(quiet=True))
+
+
+def test_generation_is_compared_with_training_after_an_interruption_too(
+    parents: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(parents, tmp_path / "runs")
+    raw = chain(folder)
+    raw["stages"]["ppo"]["train"]["checkpoint_every"] = 1
+    with interrupted_after(1):
+        run(parse(json.loads(json.dumps(raw))), folder, Screen(quiet=True))
+    rollout = Loop.rollout
+
+    def off(self: Loop, prompts: Any) -> Any:
+        drawn = rollout(self, prompts)
+        assert drawn.logprob_M is not None
+        return dataclasses.replace(drawn, logprob_M=drawn.logprob_M + 0.1)
+
+    monkeypatch.setattr(Loop, "rollout", off)
+    with pytest.raises(GuardError, match="generation and training differ by"):
+        run(parse(raw), folder, Screen(quiet=True))
 
 
 def test_weights_that_blow_up_stop_the_run_and_the_rows_are_named(parents: Path) -> None:

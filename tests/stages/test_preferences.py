@@ -1,7 +1,9 @@
 """Policies from pairs and labels: the losses that TRL is handed, the reference that is kept, and what is refused."""
 
+import errno
 import json
 import math
+import os
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from rlhf import reference, training
+from rlhf import checkpoint, reference, training
 from rlhf.artifact import Artifact
 from rlhf.config import DataConfig
 from rlhf.console import Screen
@@ -129,23 +131,23 @@ def test_orpo_simpo_and_cpo_start_at_the_losses_by_hand(tmp_path: Path) -> None:
 def test_the_reference_is_read_once_and_kept_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RLHF_CACHE", str(tmp_path / "cache"))
     run_stage(tmp_path, "dpo")
-    kept = sorted((tmp_path / "cache" / "reference").glob("*.safetensors"))
+    kept = sorted((tmp_path / "cache" / "reference").glob("*.sealed"))
     assert len(kept) == 2  # of the rows to train on, and of those held out
     monkeypatch.setattr(reference.evaluate, "answer_logprobs", lambda *_: pytest.fail("was read again"))
     run_stage(tmp_path, "dpo", beta=0.5)
     monkeypatch.undo()
     monkeypatch.setenv("RLHF_CACHE", str(tmp_path / "cache"))
     run_stage(tmp_path, "dpo", model="tiny")  # another parent
-    assert len(list((tmp_path / "cache" / "reference").glob("*.safetensors"))) == 4
+    assert len(list((tmp_path / "cache" / "reference").glob("*.sealed"))) == 4
 
 
 def test_a_kept_reference_of_another_model_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from safetensors.torch import load_file, save_file
-
     monkeypatch.setenv("RLHF_CACHE", str(tmp_path / "cache"))
     run_stage(tmp_path, "dpo")
-    for path in (tmp_path / "cache" / "reference").glob("*.safetensors"):
-        save_file({"logprob_N": load_file(path)["logprob_N"] + 0.5}, path)
+    for path in (tmp_path / "cache" / "reference").glob("*.sealed"):
+        known = reference._read(path)
+        assert known is not None
+        reference._keep(path, known + 0.5)
     with pytest.raises(GuardError, match="the reference is not the policy's parent"):
         run_stage(tmp_path, "dpo", beta=0.5)
 
@@ -155,9 +157,58 @@ def test_a_wrong_reference_shows_whatever_beta_is(beta: float, off: float, stops
     """Rounding of a long answer times a large beta is none; a token's difference times a small one is."""
     answers = [[0] * 300]
     guard = training.StartsAtReference.of("fp32", beta, answers)
-    said = {"rewards/chosen": beta * 300 * off, "rewards/rejected": 0.0}
+    said = {"loss": 0.7, "rewards/chosen": beta * 300 * off, "rewards/rejected": 0.0}
     with pytest.raises(GuardError) if stops else nullcontext():
         guard.on_log(None, SimpleNamespace(global_step=1), None, said)
+
+
+@pytest.mark.parametrize(
+    ("said", "in_pairs", "stops"),
+    [
+        ({}, True, True),
+        ({"rewards/chosen": 0.0}, True, True),
+        ({"rewards/chosen": 0.0}, False, False),  # a batch of good answers alone
+        ({}, False, True),
+        ({"rewards/chosen": 0.0, "rewards/rejected": math.nan}, True, True),
+    ],
+    ids=str,
+)
+def test_a_trainer_that_does_not_say_where_it_starts_is_stopped(
+    said: dict[str, float], in_pairs: bool, stops: bool
+) -> None:
+    guard, first = training.StartsAtReference.of("fp32", 0.1, [[0]], in_pairs), SimpleNamespace(global_step=1)
+    guard.on_train_begin(None, SimpleNamespace(global_step=0), None)
+    with pytest.raises(GuardError):
+        guard.on_train_end(None, first, None)
+    with pytest.raises(GuardError) if stops else nullcontext():
+        guard.on_log(None, first, None, {"loss": 0.7, **said})
+        guard.on_train_end(None, first, None)
+    guard.on_train_begin(None, first, None)
+    guard.on_train_end(None, first, None)  # what goes on is asked otherwise
+
+
+@pytest.mark.parametrize("who", ["the reference", "the model"])
+def test_a_resumed_stage_whose_models_are_not_what_they_were_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, who: str
+) -> None:
+    train = {"batch_size": 8, "max_steps": 3, "lr": 1e-3, "checkpoint_every": 1}
+    finish = Job.finish
+
+    def killed(job: Job, *given: Any) -> Artifact:
+        if job.config.name == "it":
+            raise KeyboardInterrupt
+        return finish(job, *given)
+
+    with monkeypatch.context() as context, pytest.raises(KeyboardInterrupt):
+        context.setattr(Job, "finish", killed)
+        run_stage(tmp_path, "dpo", train=train)
+    if who == "the reference":
+        logprobs = reference.logprobs
+        monkeypatch.setattr(reference, "logprobs", lambda *given: [value - 1 for value in logprobs(*given)])
+    else:
+        monkeypatch.setattr(checkpoint, "copy_into", lambda *_: None)
+    with pytest.raises(GuardError, match=f"{who} is .* away from what it was"):
+        run_stage(tmp_path, "dpo", train=train)
 
 
 def test_the_reference_is_read_without_dropout(tmp_path: Path) -> None:
@@ -171,22 +222,63 @@ def test_new_tokens_are_part_of_what_a_reference_is_known_by(tmp_path: Path, mon
     monkeypatch.setenv("RLHF_CACHE", str(tmp_path / "cache"))
     run_stage(tmp_path, "dpo")
     run_stage(tmp_path, "dpo", new_tokens=["<think>"])
-    assert len(list((tmp_path / "cache" / "reference").glob("*.safetensors"))) == 4
+    assert len(list((tmp_path / "cache" / "reference").glob("*.sealed"))) == 4
 
 
 def test_a_damaged_cache_is_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is cut short, and one of as many finite numbers of which one is another."""
     monkeypatch.setenv("RLHF_CACHE", str(tmp_path / "cache"))
     first = run_stage(tmp_path, "dpo")
-    for path in (tmp_path / "cache" / "reference").glob("*.safetensors"):
-        path.write_bytes(path.read_bytes()[:40])
+    cut, changed = sorted((tmp_path / "cache" / "reference").glob("*.sealed"), key=lambda path: path.stat().st_size)
+    cut.write_bytes(cut.read_bytes()[:40])
+    content = changed.read_bytes()
+    changed.write_bytes(content[:-6] + bytes([content[-6] ^ 1]) + content[-5:])
     again = run_stage(tmp_path, "dpo", beta=0.5)
     assert metrics_of(again.folder)[0]["logps/chosen"] == metrics_of(first.folder)[0]["logps/chosen"]
 
 
-def test_a_cache_that_cannot_be_written_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_cannot_be_written_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("RLHF_CACHE", str(tmp_path / "file"))
     assert run_stage(tmp_path, "dpo").metrics["steps"] == 3
+    assert "cannot be kept (Not a directory)" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_a_full_cache_disk_is_told_and_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RLHF_CACHE", str(tmp_path / "cache"))
+    put = reference.disk.put
+
+    def full(path: Path, content: Any) -> None:
+        if path.suffix == ".sealed":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        put(path, content)
+
+    monkeypatch.setattr(reference.disk, "put", full)
+    assert run_stage(tmp_path, "dpo").metrics["steps"] == 3
+    assert "cannot be kept (No space left on device)" in capsys.readouterr().err.replace("\n", " ")
+
+
+@pytest.mark.parametrize("how", ["size", "threads", "type", "device"])
+def test_what_changes_the_bits_of_a_reference_changes_its_name(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another batch size, number of threads, type or device sums in another order."""
+    weights = SimpleNamespace(adapters=[], identity="same")
+    chat = SimpleNamespace(tokenizer=[], new_ids=[])
+
+    def key(size: int = 4, dtype: torch.dtype = torch.float32, device: str = "cpu") -> str:
+        backend = SimpleNamespace(dtype=dtype, device=torch.device(device), quantisation=lambda _: "")
+        return reference._key(SimpleNamespace(weights=weights, chat=chat, how=backend), [([1], [2])], size)  # type: ignore[arg-type]
+
+    first = key()
+    assert key() == first
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "a device")
+    if how == "threads":
+        monkeypatch.setattr(torch, "get_num_threads", lambda: 97)
+    other = {"size": {"size": 8}, "threads": {}, "type": {"dtype": torch.bfloat16}, "device": {"device": "cuda"}}[how]
+    assert key(**other) != first  # type: ignore[arg-type]
 
 
 # ------------------------------------------------------------------------------------------------ kto

@@ -75,6 +75,27 @@ def test_a_stopped_stage_goes_on_where_it_was(
     assert {line.get("num_tokens") for line in metrics_of(again.folder)} == set(counted)
 
 
+@pytest.mark.parametrize("stage", ["sft", "reward", "dpo"])
+def test_a_stage_whose_last_step_is_taken_takes_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    """Killed between its last checkpoint and its artifact, in the midst of an epoch."""
+    raw = stopped_at(tmp_path, stage)
+    raw["stages"][stage]["train"]["checkpoint_every"] = 3
+    whole = run(parse(json.loads(json.dumps(raw))), tmp_path, Screen(quiet=True))[stage]
+    shutil.rmtree(whole.folder)
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as context, pytest.raises(KeyboardInterrupt):
+        context.setattr("rlhf.job.Job.finish", killed)
+        run(parse(json.loads(json.dumps(raw))), tmp_path, Screen(quiet=True))
+    monkeypatch.setattr("transformers.Trainer.training_step", lambda *_: pytest.fail("was trained again"))
+    again = run(parse(raw), tmp_path, Screen(quiet=True))[stage]
+    assert again.hashes == whole.hashes and again.metrics["steps"] == 4
+
+
 @pytest.mark.parametrize("stage", ["sft", "ppo"])
 def test_a_second_signal_ends_the_run_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
     raw = stopped_at(tmp_path, stage)
