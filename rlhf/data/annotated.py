@@ -58,6 +58,53 @@ def argilla(row: Row, kind: Kind | None) -> Row:
     return _filled(dict(row["fields"]), _responses(row.get("responses")) or _suggestions(row.get("suggestions")), kind)
 
 
+def is_argilla_table(row: Row, kind: Kind | None) -> bool:
+    return bool(_asked_of(row))
+
+
+def argilla_table(row: Row, kind: Kind | None) -> Row:
+    """Argilla's records as a table: {preference.responses: [value], preference.responses.status: [status]}, or before
+    version 2 {preference: [{value, status}]}. What was suggested counts where nobody responded."""
+    said: Said = {}
+    found = dict(row)
+    for question in _asked_of(row):
+        given = row.get(question)
+        if not isinstance(given, list):
+            answers, statuses = (_list(row.get(f"{question}.responses{end}")) for end in ("", ".status"))
+            given = [{"value": value, "status": status} for value, status in zip(answers, statuses, strict=False)]
+        suggested = row.get(f"{question}.suggestion", row.get(f"{question}-suggestion"))
+        values = [_value(one) for one in given if _submitted(one)] or [one for one in [suggested] if one is not None]
+        if values:
+            said[question] = values
+        found = {
+            name: one for name, one in found.items() if name != question and not name.startswith(_beside(question))
+        }
+    return _filled(found, said, kind)
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _asked_of(row: Row) -> list[str]:
+    """The questions of a table of Argilla's records."""
+    new = [name.removesuffix(".responses") for name in row if name.endswith(".responses") and f"{name}.status" in row]
+    old = [
+        name
+        for name, value in row.items()
+        if isinstance(value, list) and value and all(isinstance(one, dict) and one.keys() >= _ANSWER for one in value)
+    ]
+    return new + old
+
+
+_ANSWER = {"value", "status"}
+
+
+def _beside(question: str) -> tuple[str, ...]:
+    """How fields begin that say more of what was answered to a question."""
+    return f"{question}.responses", f"{question}.suggestion", f"{question}-suggestion"
+
+
 def _responses(value: Any) -> Said:
     """Values by question: Argilla 1's list of annotators, Argilla 2's lists by question."""
     found: Said = {}

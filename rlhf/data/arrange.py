@@ -268,6 +268,7 @@ _ANSWERS = frozenset(RESPONSE.split("|"))
 ARRANGEMENTS: tuple[Bare | Each | Together, ...] = (
     Bare(),
     Each(annotated.is_argilla, annotated.argilla),
+    Each(annotated.is_argilla_table, annotated.argilla_table),
     Each(annotated.is_label_studio, annotated.label_studio),
     Each(annotated.is_prodigy, annotated.prodigy),
     Each(apps.is_chatgpt, apps.chatgpt),

@@ -39,8 +39,11 @@ def unknown(row: Row, kind: Kind | None, formats: Formats) -> DataError:
     )[:3]
     wanted = "; ".join(f"'{name}' needs {_needs(one, row)}" for name, one in nearest)
     advice = next(_advice(row, kind, formats, nearest[0][1]), "")
-    columns = " ".join(f"data.columns.{names.split('|')[0]}=NAME" for names in nearest[0][1].needs)
-    named_so = f"; or say which columns are meant, every one: {columns}"
+    needed = [names.split("|")[0] for names in nearest[0][1].needs]
+    if kind is None and sum(isinstance(value, str) for value in row.values()) > 1:
+        needed = ["prompt", "response"]
+    columns = " ".join(f"data.columns.{name}=NAME" for name in needed)
+    named_so = "" if "data.columns=" in advice else f"; or say which columns are meant, every one: {columns}"
     of = f" of {kind}" if kind else ""
     return DataError(f"fields: found {found}, which no format{of} reads; {advice}{wanted}{named_so}")
 
@@ -91,7 +94,11 @@ def _unjudged(row: Row, kind: Kind | None) -> Iterator[str]:
     if kind not in ("preferences", "labels", "demonstrations", None):
         return
     if sides := sides_of(row):
-        yield f"{sides[0]} and {sides[1]} are two answers: say which is better in a field such as `winner`; "
+        columns = f"prompt: {named(row, PROMPT)}, {sides[0]}: {sides[0]}, {sides[1]}: {sides[1]}, winner: NAME"
+        yield (
+            f"{sides[0]} and {sides[1]} are two answers: say which is better in a field such as `winner`, or which "
+            f"field it is: data.columns='{{{columns}}}'; "
+        )
     answers = row.get(named(row, ANSWERS))
     if isinstance(answers, list) and len(answers) > 1 and named(row, PROMPT) in row:
         yield "several answers: say how good each is in a list `scores`, or add `ranked: true` if the best is first; "

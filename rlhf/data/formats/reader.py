@@ -14,7 +14,7 @@ from typing import Any
 from rlhf.data.formats import table
 from rlhf.data.formats.asking import SYSTEM, right_answer
 from rlhf.data.formats.convert import RANKING, Pairs, as_kind
-from rlhf.data.formats.demonstrations import DEMONSTRATIONS
+from rlhf.data.formats.demonstrations import DEMONSTRATIONS, roleless
 from rlhf.data.formats.nearest import other_kind, shown, unknown
 from rlhf.data.formats.preferences import PREFERENCES
 from rlhf.data.formats.prompts import LATER, PROMPTS
@@ -211,19 +211,25 @@ def kind_of_row(row: Row) -> Kind | None:
     own: dict[Kind, dict[str, Format]] = {
         "preferences": PREFERENCES | LISTS,
         "labels": LABELS,
-        "scores": SCORED if judged else {},
+        "scores": SCORED if judged else {"scored_summary": SCORED["scored_summary"]},
         "demonstrations": DEMONSTRATIONS,
         "prompts": PROMPTS | LATER,
     }
-    talk = row.get("messages")
-    waits = isinstance(talk, list) and talk and isinstance(talk[-1], dict) and talk[-1].get("role") == "user"
-    if waits and not any(isinstance(row.get(name), table.TURNS) for name in _REPLIES):
-        own = {"prompts": PROMPTS}
+    if _waits(row) and not any(isinstance(row.get(name), table.TURNS) for name in _REPLIES):
+        own = {"prompts": PROMPTS | LATER}
     for kind, known in own.items():
         if fitting := [name for name, one in known.items() if one.fits(row)]:
             aside = kind == "prompts" or all(name in TEXTS for name in fitting)
             return "preferences" if aside and _has_answers(row) else kind
     return None
+
+
+def _waits(row: Row) -> bool:
+    """Whether it holds a conversation that ends with a question, or questions alone."""
+    talk, asked = row.get("messages"), row.get("turns")
+    if isinstance(asked, list) and asked and roleless(asked[0]):
+        return True
+    return isinstance(talk, list) and bool(talk) and isinstance(talk[-1], dict) and talk[-1].get("role") == "user"
 
 
 _REPLIES = ("response", "completion", "output")

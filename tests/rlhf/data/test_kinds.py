@@ -37,6 +37,8 @@ def source(write: Write, row: dict[str, Any]) -> DataConfig:
             },
             "demonstrations",
         ),
+        ({"question_id": 1, "turns": ["q", "r"]}, "prompts"),
+        ({"info": {"post": "q", "title": "t"}, "summary": {"text": "a", "axes": {"overall": 5}}}, "scores"),
         (ANSWER, "demonstrations"),
         (ANSWER | {"info": {"source": "web", "chosen": True}}, "demonstrations"),
         (ANSWER | {"toxicity": 0.3}, "demonstrations"),
@@ -65,6 +67,7 @@ def test_answers_that_people_disliked_are_no_examples(write: Write, name: str, v
 @pytest.mark.parametrize(
     ("row", "says"),
     [
+        ({"pregunta": "q", "respuesta": "a"}, "every one: data.columns.prompt=NAME data.columns.response=NAME"),
         ({"foo": 1, "bar": "x"}, "which no format reads; 'messages' needs messages; 'prompt_completion' needs"),
         ({"promt": "q", "respnse": "a"}, "did you mean 'prompt' by 'promt'? rename it; 'scored_answer' needs prompt"),
         ({"anchor": "q", "positive": "a", "negative": "b"}, "anchor: such rows teach an embedding model"),

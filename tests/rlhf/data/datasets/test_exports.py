@@ -80,7 +80,47 @@ CHOICE = {
 }
 """Of Prodigy."""
 
+TABLE = {"id": "1", "prompt": "a", "response_1": "b", "response_2": "c"}
 READ: Rows = [
+    (
+        "argilla 2 table",
+        P,
+        {
+            **TABLE,
+            "preference.responses": ["response_2", "response_1"],
+            "preference.responses.users": ["x", "y"],
+            "preference.responses.status": ["submitted", "draft"],
+        },
+        "u:a | c > b",
+    ),
+    (
+        "argilla 2 table, suggested",
+        P,
+        {
+            **TABLE,
+            "preference.responses": None,
+            "preference.responses.status": None,
+            "preference.suggestion": "response_1",
+            "preference.suggestion.agent": "m",
+        },
+        "u:a | b > c",
+    ),
+    (
+        "argilla 1 table",
+        P,
+        {
+            **TABLE,
+            "preference": [{"user_id": "x", "value": "response_2", "status": "submitted"}],
+            "preference-suggestion": "response_1",
+        },
+        "u:a | c > b",
+    ),
+    (
+        "argilla table that nobody answered",
+        P,
+        {**TABLE, "preference.responses": [], "preference.responses.status": []},
+        "no judgement",
+    ),
     ("langfuse", D, {"input": {"messages": [ASK]}, "output": SAY}, "u:a a:b"),
     ("corrections", D, {"prompt": "a", "response": "c", "corrected_response": "b"}, "u:a a:b"),
     (

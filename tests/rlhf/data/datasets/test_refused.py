@@ -80,7 +80,8 @@ REFUSED: list[tuple[str, Kind, dict[str, Any], str]] = [
         "no verdict",
         P,
         {"prompt": "a", "response_a": "b", "response_b": "c"},
-        "response_a and response_b are two answers: say which is better in a field such as `winner`; ",
+        "response_a and response_b are two answers: say which is better in a field such as `winner`, or which field it "
+        "is: data.columns='{prompt: prompt, response_a: response_a",
     ),
     (
         "ranks or an order",
