@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed terminal while a model trains: the step ends, a checkpoint is written, the run leaves."""
+"""Ctrl-C, SIGTERM or a closed terminal while a model trains: the step ends, a checkpoint is written, the run leaves."""
 
 import signal
 import sys
