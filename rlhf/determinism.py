@@ -1,4 +1,4 @@
-"""Deterministic algorithms alone, for as long as a stage runs."""
+"""Deterministic algorithms alone, for as long as a stage runs, and what must be set before the first one."""
 
 import os
 from collections.abc import Iterator
@@ -10,21 +10,38 @@ _WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 
 
 @contextmanager
-def deterministic(wanted: bool) -> Iterator[None]:
-    """Have PyTorch, cuDNN and cuBLAS compute by algorithms that give the same bits again, and put back what was set.
+def foreseen(wanted: bool) -> Iterator[None]:
+    """Have cuBLAS be ready for `deterministic` stages to come: it reads its setting once, at a process's first product
+    on an accelerator, which may be an earlier stage's. Raises RecipeError where that product has been."""
+    if not wanted or _WORKSPACE in os.environ:
+        yield
+        return
+    import torch
 
-    cuBLAS reads its setting at a process's first product on an accelerator: a recipe that wants this wants it of its
-    first stage too. Raises RecipeError where something has no such algorithm.
-    """
+    if torch.cuda.is_initialized():
+        raise RecipeError(
+            "deterministic: this process has used the accelerator before, and cuBLAS listens no more; start another "
+            f"process, or set {_WORKSPACE}=:4096:8 before the first stage"
+        )
+    os.environ[_WORKSPACE] = ":4096:8"
+    try:
+        yield
+    finally:
+        if not torch.cuda.is_initialized():  # else it holds for as long as the process lasts
+            del os.environ[_WORKSPACE]
+
+
+@contextmanager
+def deterministic(wanted: bool) -> Iterator[None]:
+    """Have PyTorch, cuDNN and cuBLAS compute by algorithms that give the same bits again, and put back what was set;
+    inside of `foreseen`. Raises RecipeError where something has no such algorithm."""
     if not wanted:
         yield
         return
     import torch
 
     cudnn = torch.backends.cudnn
-    workspace = os.environ.get(_WORKSPACE)
     mode, flags = torch.get_deterministic_debug_mode(), (cudnn.deterministic, cudnn.benchmark)
-    os.environ.setdefault(_WORKSPACE, ":4096:8")
     torch.set_deterministic_debug_mode("error")
     cudnn.deterministic, cudnn.benchmark = True, False
     try:
@@ -37,5 +54,3 @@ def deterministic(wanted: bool) -> Iterator[None]:
     finally:
         torch.set_deterministic_debug_mode(mode)
         cudnn.deterministic, cudnn.benchmark = flags
-        if workspace is None:
-            del os.environ[_WORKSPACE]

@@ -59,14 +59,22 @@ class Job:
         return reloaded.live(self.config, model, self.how, self.weights, self.chat)
 
     def finish(
-        self, model: nn.Module, out: Path, ledgers: dict[str, Any], metrics: dict[str, Any], score_shift: float = 0.0
+        self,
+        model: nn.Module,
+        out: Path,
+        ledgers: dict[str, Any],
+        metrics: dict[str, Any],
+        score_shift: float = 0.0,
+        heads: Mapping[str, Tensor] | None = None,
     ) -> Artifact:
         """Write what trained to `out/model`; the record of it, to which the runner adds hash, parents and config. What
-        the model says is noted, for the runner to compare with what it loads from there."""
+        the model says is noted, for the runner to compare with what it loads from there.
+        `heads`: the several that a reward model's one is made of, if it is."""
         folder = out / "model"
         self.how.save(model, folder)
         text.save(self.chat, folder)
-        reloaded.note(self.live(model), out)
+        scores = reloaded.of_heads(score_shift, heads or {}) if self.config.makes == "reward" else {}
+        reloaded.note(self.live(model) | scores, out)
         return Artifact(
             name=self.config.name,
             stage=self.config.stage,

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,8 +15,8 @@ from rlhf.backends import Backend, backend
 from rlhf.config import StageConfig, TrainingStage
 from rlhf.data.chat import ChatFormat
 from rlhf.errors import ArtifactError, GuardError
-from rlhf.roles import of
-from rlhf.weights import Weights
+from rlhf.roles import Role, head_of, heads_of, of
+from rlhf.weights import HEADS, Weights
 
 _LIVE = "live.safetensors"
 """Beside a stage's checkpoints: a few rows of tokens, and what the model that trained says of them."""
@@ -63,11 +64,15 @@ def check(config: StageConfig, made: Artifact) -> None:
     before = f"stage '{config.name}': what was saved is not the model that trained, and is not kept"
     try:
         weights = Weights.of(made)
+        heads = made.model / HEADS  # which the record, that is yet to be written, will name
+        weights = replace(weights, heads=heads if heads.is_file() else None)
         chat = text.load(weights)
         how = backend(config.backend, config.precision)
         role = of(how.load(weights, chat, weights.head_kind).eval(), how)
     except ArtifactError as error:
         raise GuardError(f"{before}: {error}") from None
+    if unlike := _unlike_heads(noted, weights, role):
+        raise GuardError(f"{before}: {unlike}")
     rows = _rows(config, chat, weights.scores, weights)
     if rows != [noted[f"ids/{i}"].tolist() for i in range(_ROWS)]:
         raise GuardError(f"{before}: its tokenizer or chat template makes other tokens of the same text")
@@ -76,6 +81,26 @@ def check(config: StageConfig, made: Artifact) -> None:
             raise GuardError(
                 f"{before}: loaded anew, it is {apart:.2g} {'in score' if role.head else 'nats a token'} away"
             )
+
+
+def of_heads(shift: float, heads: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What there is of a reward model besides its head, to be noted with what it says: what its score is centred by,
+    and of several heads that the one is made of `weight` (K, D) and `bias` (K,)."""
+    return {"heads/shift": torch.tensor([-shift])} | {f"heads/{name}": one for name, one in heads.items()}
+
+
+def _unlike_heads(noted: Mapping[str, Tensor], weights: Weights, role: Role) -> str:
+    """What of these is not what it was, as a stage that follows loads it; empty for nothing."""
+    found: dict[str, Tensor] = {}
+    if weights.scores:
+        found["heads/shift"] = head_of(weights, role.model, role.device).bias.detach()
+    if (heads := heads_of(weights, role.device)) is not None:
+        found |= {"heads/weight": heads.linear.weight, "heads/bias": heads.linear.bias}
+    known = {name: one for name, one in noted.items() if name.startswith("heads/")}
+    for name in sorted(known.keys() | found.keys()):
+        if name not in known or name not in found or not torch.equal(known[name].cpu(), found[name].cpu()):
+            return "its scores are centred otherwise" if name == "heads/shift" else "its several heads are others"
+    return ""
 
 
 def _rows(config: TrainingStage, chat: ChatFormat, scores: bool, weights: Weights) -> list[probe.Row]:

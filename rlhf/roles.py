@@ -196,15 +196,15 @@ class _Loader:
         """Roles that do not train, by name."""
         how, found = self.backend, dict[str, Role]()
         for name, (model, adapter) in how.frozen_roles(self.model, roles, self.chat).items():
-            head = _head(roles[name], model, how.device) if roles[name].scores else None
-            heads = _heads(roles[name], how.device)
+            head = head_of(roles[name], model, how.device) if roles[name].scores else None
+            heads = heads_of(roles[name], how.device)
             found[name] = Role(model, self.trunk(model), adapter, head, heads, exact=how.exact)
         return _offloaded(found, how.device) if how.offloads else found
 
     def critic(self, weights: Weights) -> Role:
         """A role of its own that trains."""
         model, adapter = self.backend.trained_role(self.model, "value", weights, self.chat)
-        return Role(model, self.trunk(model), adapter, _head(weights, model, self.backend.device))
+        return Role(model, self.trunk(model), adapter, head_of(weights, model, self.backend.device))
 
     def trunk(self, model: nn.Module) -> Trunk:
         if id(model) not in self.trunks:
@@ -275,10 +275,10 @@ def _fitting(backend: Backend, policy: Weights, judges: Mapping[str, Weights], c
 def standalone(backend: Backend, weights: Weights, chat: ChatFormat) -> Role:
     """A frozen model on its own: a policy, or a reward model with its head."""
     model = backend.frozen(weights, chat, weights.head_kind)
-    head = _head(weights, model, backend.device) if weights.scores else None
+    head = head_of(weights, model, backend.device) if weights.scores else None
     if head is None:
         check_lm_head(model)
-    heads = _heads(weights, backend.device)
+    heads = heads_of(weights, backend.device)
     role = Role(model, trunk_of(model, backend.dtype), trained(model), head, heads, exact=backend.exact)
     return _offloaded({"": role}, backend.device)[""] if backend.offloads else role
 
@@ -290,7 +290,8 @@ def _offloaded(roles: Mapping[str, Role], device: torch.device) -> dict[str, Rol
     return {name: replace(role, offloaded=away[id(role.model)]) for name, role in roles.items()}
 
 
-def _heads(weights: Weights, device: torch.device) -> Heads | None:
+def heads_of(weights: Weights, device: torch.device) -> Heads | None:
+    """What a reward model's head is made of, where it is several."""
     if weights.heads is None:
         return None
     with safe_open(weights.heads, "pt") as file:
@@ -302,7 +303,7 @@ def _heads(weights: Weights, device: torch.device) -> Heads | None:
     return Heads(linear.requires_grad_(False), tuple(names))
 
 
-def _head(weights: Weights, model: Any, device: torch.device) -> nn.Linear:
+def head_of(weights: Weights, model: Any, device: torch.device) -> nn.Linear:
     """The score head of a reward model, in float32, with the artifact's shift as its bias; zero for other weights."""
     head = _zero_head(model, device)
     if weights.head is not None:

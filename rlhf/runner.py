@@ -20,10 +20,10 @@ from rlhf import artifact as artifacts
 from rlhf import fit, libraries, progress, reloaded, rules, unfinished, usercode, yamlfile
 from rlhf.artifact import EXAMPLES, Artifact
 from rlhf.config import ModelRef, RuleConfig, StageConfig, Strict, items
-from rlhf.config.data import RowFunction
+from rlhf.config.data import RowFunction, Source
 from rlhf.console import Screen, summary
 from rlhf.data import files
-from rlhf.determinism import deterministic
+from rlhf.determinism import deterministic, foreseen
 from rlhf.errors import ArtifactError, FitError, RecipeError
 from rlhf.memory import OutOfMemory, begin_peak, peak, release, spent_on
 from rlhf.privacy import masked, no_unasked_traffic
@@ -50,7 +50,8 @@ def run(
         (folder / "stages").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RecipeError(f"{folder}: cannot be the run folder: {error.strerror}; name another with --out") from None
-    with _alone(folder), artifacts.writing_to(folder, "the run"):
+    asked = any(stage.deterministic for stage in recipe.stages.values())
+    with _alone(folder), artifacts.writing_to(folder, "the run"), foreseen(asked):
         return _Run(recipe, folder, screen, fresh, only).run()
 
 
@@ -284,7 +285,8 @@ def _rows_lost(made: Artifact) -> list[str]:
 def stage_hash(stage: StageConfig, inputs: Mapping[str, Weights]) -> str:
     """Hash of what a stage's output depends on: config, content of files, parents, the stage's own code and ours.
 
-    Files count by content and not by path, so that a moved checkout does not run everything again.
+    Files count by content and not by path, so that a moved checkout does not run everything again; so do datasets on
+    the hub, which change under their names.
     """
     config = {name: said for name, said in _content(stage).items() if name != "name"}
     parents = {where: weights.lineage for where, weights in inputs.items()}
@@ -297,7 +299,9 @@ def _content(value: Any) -> Any:
         case ModelRef():
             return None  # its lineage is among the parents
         case Strict():
-            return {name: _content(getattr(value, name)) for name in type(value).model_fields.keys() - value.unhashed}
+            fields = type(value).model_fields.keys() - value.unhashed
+            held = {"holds": files.hub_hash(value)} if isinstance(value, Source) and value.hub else {}
+            return {name: _content(getattr(value, name)) for name in fields} | held
         case Path():
             return [artifacts.sha256(path) for path in ([value] if value.is_file() else files.found(value))]
         case list():

@@ -4,14 +4,17 @@ A reader yields `(where, row)`. A piece that cannot be read is yielded as a Data
 of a file's faults are told at once.
 """
 
+import hashlib
 import importlib.util
+import json
 import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from rlhf.config.data import Source
 from rlhf.data.cells import csv_file, tsv_file, workbook
@@ -144,27 +147,46 @@ def read_source(source: Source) -> Rows:
 
 
 def read_hub(data: Source) -> Rows:
-    """The rows of a hub dataset. `subset` is its configuration of that name if it has one, else a folder in it."""
+    """The rows of a hub dataset. Raises DataError."""
+    assert data.hub is not None
+    for i, row in enumerate(_hub(data.hub, data.subset, data.split, data.revision)):
+        yield f"{data.hub}/{data.split}:{i}", row
+
+
+def hub_hash(data: Source) -> str:
+    """sha256 of what a hub dataset holds now, whatever its revision is called: of the tables it was fetched as."""
+    assert data.hub is not None
+    rows, total = _hub(data.hub, data.subset, data.split, data.revision), hashlib.sha256()
+    for table in getattr(rows, "cache_files", ()):
+        with Path(table["filename"]).open("rb") as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
+    if not getattr(rows, "cache_files", ()):  # one that is in memory
+        for row in rows:
+            total.update(json.dumps(row, sort_keys=True, default=str).encode())
+    return total.hexdigest()
+
+
+@cache
+def _hub(name: str, subset: str | None, split: str, revision: str | None) -> Iterable[Any]:
+    """A dataset on the hub, the same for as long as the process lasts: what a stage is known by is what it reads.
+    `subset` is its configuration of that name if it has one, else a folder in it."""
     import datasets
 
-    assert data.hub is not None
-    own = "/" not in data.hub and importlib.util.find_spec(f"datasets.packaged_modules.{data.hub}")
-    if own or Path(data.hub).exists():  # what `datasets` would read from this machine, or from any address
-        raise DataError(f"data.hub: '{data.hub}' is no dataset on the hub; local files are named by data.path")
-    at: dict[str, Any] = {"split": data.split, "revision": data.revision}
+    own = "/" not in name and importlib.util.find_spec(f"datasets.packaged_modules.{name}")
+    if own or Path(name).exists():  # what `datasets` would read from this machine, or from any address
+        raise DataError(f"data.hub: '{name}' is no dataset on the hub; local files are named by data.path")
+    at: dict[str, Any] = {"split": split, "revision": revision}
     try:
-        if data.subset is not None:
-            configurations = datasets.get_dataset_config_names(data.hub, revision=data.revision)
-            at["name" if data.subset in configurations else "data_dir"] = data.subset
-        rows = datasets.load_dataset(data.hub, **at)
+        if subset is not None:
+            configurations = datasets.get_dataset_config_names(name, revision=revision)
+            at["name" if subset in configurations else "data_dir"] = subset
+        return cast(Iterable[Any], datasets.load_dataset(name, **at))
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(
-            f"data.hub: cannot load '{data.hub}' split '{data.split}' ({reason}); "
+            f"data.hub: cannot load '{name}' split '{split}' ({reason}); "
             "without a network, download it elsewhere and name the file: data.path=…"
         ) from None
-    for i, row in enumerate(rows):
-        yield f"{data.hub}/{data.split}:{i}", row
 
 
 # ------------------------------------------------------------------------------------------------ readers

@@ -47,7 +47,7 @@ class Intake:
         self.unread: Counter[str] = Counter()
         """Rows with something in a field that no format read, by its name."""
         self.read: list[dict[str, str]] = []
-        """Files by name and content, hub datasets by name and version."""
+        """What was read, by name and content."""
         self.faults = Faults(Listing(lists.bad))
         self.useless = Listing(lists.dropped)
         """Where each example that teaches nothing stands, and why it does not."""
@@ -253,9 +253,9 @@ def _made(make: Any, row: Any) -> Sequence[Any]:
 
 
 def _named(source: Source) -> list[dict[str, str]]:
-    """What is read: files by name and content, a hub dataset by its name and version."""
+    """What is read, by name and content."""
     if source.path is None:
-        return [{"name": source.called}]
+        return [{"name": source.called, "sha256": files.hub_hash(source)}]
     found = []
     for path in files.found(source.path):
         with path.open("rb") as file:

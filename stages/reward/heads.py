@@ -76,10 +76,16 @@ class Combined:
     bias_K: Tensor
     names: list[str]
 
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """The heads, unless they are no more than the one."""
+        if len(self.weight_KD) == 1 and not self.names:
+            return {}
+        return {"weight": self.weight_KD.cpu().contiguous(), "bias": self.bias_K.cpu().contiguous()}
+
     def save(self, folder: Path) -> None:
-        """Write the heads beside the one, unless they are no more than that."""
-        if len(self.weight_KD) > 1 or self.names:
-            tensors = {"weight": self.weight_KD.cpu().contiguous(), "bias": self.bias_K.cpu().contiguous()}
+        """Write the heads beside the one, if there are any."""
+        if tensors := self.tensors:
             folder.mkdir(exist_ok=True)
             save_file(tensors, folder / HEADS, {"names": json.dumps(self.names)})
 

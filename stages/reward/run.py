@@ -86,7 +86,8 @@ def run(config: RewardConfig, inputs: Mapping[str, Weights], out: Path, tracker:
         _show_calibration(rows, tracker)
     found.save(out / "model")
     check_finite({"score_shift": found.shift, "head": float(found.weight_D.norm())}, "after training")
-    return job.finish(model, out, {"train": ledger, "held_out": held_out_ledger}, metrics, found.shift)
+    ledgers = {"train": ledger, "held_out": held_out_ledger}
+    return job.finish(model, out, ledgers, metrics, found.shift, found.tensors)
 
 
 def _show_calibration(rows: Sequence[Row], tracker: Tracker) -> None:

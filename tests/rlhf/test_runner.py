@@ -167,6 +167,26 @@ def test_an_edited_rule_is_another_stage(tmp_path: Path) -> None:
     assert keys[0] == keys[1] != keys[2]
 
 
+def test_another_version_of_a_hub_dataset_is_another_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = short(tmp_path)
+    raw["stages"]["sft"]["data"] = {"mix": [{"hub": "a/b"}, {"path": raw["stages"]["sft"]["data"]["path"]}]}
+    stage, keys = parse(raw).stages["sft"], []
+    for held in ("of Monday", "of Monday", "of Tuesday"):
+        monkeypatch.setattr("rlhf.data.files.hub_hash", lambda source, held=held: f"{source.hub} {held}")
+        keys.append(stage_hash(stage, {}))
+    assert keys[0] == keys[1] != keys[2]
+
+
+def test_rules_of_stages_that_are_left_out_do_not_run(tmp_path: Path) -> None:
+    (tmp_path / "rule.py").write_text("raise SystemExit\ndef score(messages, response): ...\n")
+    raw = short(tmp_path)
+    raw["stages"]["ppo"] = {
+        "rewards": {"mine": {"rule": {"file": str(tmp_path / "rule.py"), "trust_code": True}}},
+        "data": raw["stages"]["sft"]["data"],
+    }
+    assert list(run(parse(raw), tmp_path, Screen(quiet=True), only="sft")) == ["sft"]
+
+
 def test_an_edit_anywhere_in_our_code_is_another_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A mend of a loss or of how models are loaded must not leave what was made without it as unchanged."""
     deep = tmp_path / "some_package" / "rl" / "losses.py"

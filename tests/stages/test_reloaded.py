@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,33 @@ def test_a_broken_save_stops_the_run(
     monkeypatch.undo()
     made = run(parse(raw), tmp_path, Screen(quiet=True))  # what was not kept is made again
     assert (made[stage].folder / "artifact.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("shift", "spoil", "says"),
+    [
+        (0.01, lambda _: None, "its scores are centred otherwise"),
+        (0.0, spoilt("heads.safetensors", scaled), "its several heads are others"),
+        (0.0, lambda folder: (folder / "heads.safetensors").unlink(), "its several heads are others"),
+    ],
+)
+def test_a_reward_model_that_would_score_otherwise_stops_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shift: float, spoil: Callable[[Path], None], says: str
+) -> None:
+    """Another centre, or other heads than those that the one is made of."""
+    raw = recipe(tmp_path, "reward", "lora")
+    raw["stages"]["reward"] |= {"heads": 3}
+    check = reloaded.check
+
+    def spoiled(config: Any, made: Any) -> None:
+        if config.name == "reward":
+            spoil(made.model)
+            made = replace(made, score_shift=made.score_shift + shift)
+        check(config, made)
+
+    monkeypatch.setattr(reloaded, "check", spoiled)
+    with pytest.raises(GuardError, match=says):
+        run(parse(raw), tmp_path, Screen(quiet=True))
 
 
 def test_a_tokenizer_that_reads_text_otherwise_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

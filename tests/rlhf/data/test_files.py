@@ -1,10 +1,12 @@
 import gzip
 import io
+import itertools
 import json
 import math
 import sys
 from collections.abc import Callable
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -420,6 +422,11 @@ class Hub:
         return [{"text": "a"}]
 
 
+@pytest.fixture(autouse=True)
+def _nothing_fetched() -> None:
+    files._hub.cache_clear()
+
+
 @pytest.mark.parametrize(
     ("configurations", "subset", "asked"),
     [
@@ -436,6 +443,27 @@ def test_hub(
     data = DataConfig.model_validate({"hub": "a/b", "subset": subset, "split": "test", "revision": "v1"})
     assert list(files.read_hub(data)) == [("a/b/test:0", {"text": "a"})]
     assert hub.asked == {"split": "test", "revision": "v1", **asked}
+
+
+def test_a_hub_dataset_is_known_by_what_it_holds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Also where its name and revision stay: in memory, and in the tables that it was fetched as."""
+    datasets = pytest.importorskip("datasets")
+    data, keys = DataConfig.model_validate({"hub": "a/b"}), []
+
+    def fetched(on_disk: bool, text: str, name: str, **_: Any) -> Any:
+        rows = datasets.Dataset.from_list([{"text": text}])
+        if not on_disk:
+            return rows
+        rows.save_to_disk(tmp_path / f"{len(keys)}")
+        return datasets.load_from_disk(tmp_path / f"{len(keys)}")
+
+    for held in itertools.product((False, True), ("a", "a", "b")):
+        monkeypatch.setattr(datasets, "load_dataset", partial(fetched, *held))
+        files._hub.cache_clear()
+        keys.append(files.hub_hash(data))
+    assert keys[0] == keys[1] != keys[2] and keys[3] == keys[4] != keys[5]
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: pytest.fail("was fetched twice"))
+    assert list(files.read_hub(data)) == [("a/b/train:0", {"text": "b"})] and files.hub_hash(data) == keys[-1]
 
 
 def test_hub_without_network(monkeypatch: pytest.MonkeyPatch) -> None:
