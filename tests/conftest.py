@@ -5,6 +5,7 @@ import gc
 import importlib.util
 import json
 import os
+import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -19,6 +20,8 @@ from rlhf.artifact import ACCOUNTS
 from rlhf.privacy import no_unasked_traffic
 
 no_unasked_traffic()  # before what tests import
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell has ignored for what it runs in the background
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach for the network
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # bits are compared on a CPU; `make matrix` and benchmarks/gpu use the GPU
