@@ -51,6 +51,10 @@ class Intake:
         self.faults = Faults(Listing(lists.bad))
         self.useless = Listing(lists.dropped)
         """Where each example that teaches nothing stands, and why it does not."""
+        self.handed = 0
+        """Identity of the example that was handed out last."""
+        self.is_new = False
+        """Whether no earlier one is equal to it."""
         self._seen: set[int] = set()
         self._ranked = False
         self._codes: dict[Column, set[int]] = {}
@@ -85,7 +89,7 @@ class Intake:
                 if isinstance(example, UnusableError):
                     self.lose(where, str(example))
                     self.useless.add({**place(where), "reason": str(example)})
-                elif self._is_new(example) or keep:
+                elif self._see(example) or keep:
                     handed += 1
                     yield example
                 else:
@@ -197,13 +201,13 @@ class Intake:
         if len(self.lost) < _LOST:
             self.lost.append((where, reason))
 
-    def _is_new(self, record: Record) -> bool:
-        key, before = identity(record), len(self._seen)
-        self._seen.add(key)
-        if len(self._seen) > before:
-            return True
-        self.duplicates += 1
-        return False
+    def _see(self, record: Record) -> bool:
+        """Whether no earlier example is equal."""
+        self.handed, before = identity(record), len(self._seen)
+        self._seen.add(self.handed)
+        self.is_new = len(self._seen) > before
+        self.duplicates += not self.is_new
+        return self.is_new
 
 
 def unread_in_words(books: Mapping[str, Any]) -> list[str]:

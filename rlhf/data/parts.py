@@ -16,7 +16,7 @@ from rlhf.data.faults import Lists
 from rlhf.data.intake import Intake
 from rlhf.data.jsons import is_one_value, json_lines, parsed
 from rlhf.data.lines import Rows, short
-from rlhf.data.records import Kind, identity, share
+from rlhf.data.records import Kind, share
 from rlhf.errors import DataError
 
 LEAST = 32 << 20
@@ -140,11 +140,12 @@ _Made = tuple[Intake, list[Side]]
 def _read(job: _Job) -> _Made:
     """The books on a part, what it uses and what it holds out."""
     data, kind, part, lists = job
-    counts, seen = [0, 0], (set[int](), set[int]())
+    counts, seen = [0, 0], (array("q"), array("q"))
     with Intake(data, kind, lists) as intake:
         for record in intake.take(data, rows(part)):
             side = share(record) < data.eval_fraction
             counts[side] += 1
-            seen[side].add(identity(record))
+            if intake.is_new:
+                seen[side].append(intake.handed)
     intake.forget()
-    return intake, [Side(count, array("q", known)) for count, known in zip(counts, seen, strict=True)]
+    return intake, [Side(count, known) for count, known in zip(counts, seen, strict=True)]
