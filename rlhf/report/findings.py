@@ -147,6 +147,22 @@ def seen_by_the_reward_alone(run: Run) -> Iterator[Finding]:
             )
 
 
+def judged_by_the_reward_alone(run: Run) -> Iterator[Finding]:
+    for stage in run.evaluations:
+        if stage.judges_itself:
+            yield Finding(
+                stage.name,
+                "Only the training reward judged it",
+                words(
+                    "it prefers the policy's answer on ",
+                    stage.last("reward_win_rate", "percent") or stage.last("reward_win_rate_over_prompted", "percent"),
+                    " of prompts",
+                ),
+                "Training raises that score by whatever pays: it cannot tell a better policy from one that games it.",
+                "name a rule, a held_out_reward or an llm_judge",
+            )
+
+
 def not_better(run: Run) -> Iterator[Finding]:
     for stage in run.evaluations:
         for judge in JUDGES:
@@ -511,6 +527,7 @@ def _lost(stage: StageRun) -> Iterator[Finding]:
 _RULES: tuple[Rule, ...] = (
     hacked,
     seen_by_the_reward_alone,
+    judged_by_the_reward_alone,
     not_better,
     prompting_does_as_well,
     reward_is_doubtful,
