@@ -51,6 +51,7 @@ def html(run: Run, found: Iterable[Finding]) -> str:
         graph=drawn(graph(run)),
         stages=[(stage, list(charts.curves(stage))) for stage in run.stages],
         judges=_judges(run),
+        judged_on_the_way=any(map(charts.has_judge, run.kinds("ppo"))),
         frontier=[chart for stage in run.kinds("ppo") for chart in charts.frontier_charts(stage)],
         lengths=charts.lengths(evaluation, CALLED) if evaluation else None,
         answers=_answers(evaluation) if evaluation else [],
@@ -277,7 +278,8 @@ def _losses(run: Run) -> list[dict[str, Any]]:
             lost = stage.last(f"forgetting/{data}", "signed")
             error = stage.last(f"forgetting/{data}_stderr")
             said = words(lost, " ± ", error) if lost and error else lost
-            rows.append((data.replace("_", " "), [stage.last(f"loss/{data}/{model}") for model in models], said))
+            name = "general text" if data == "general_text" else data
+            rows.append((name, [stage.last(f"loss/{data}/{model}") for model in models], said))
         found.append({"stage": stage.name, "models": models, "rows": rows})
     return found
 

@@ -158,6 +158,14 @@ def test_what_needs_no_judge_is_shown_without_one(tmp_path: Path) -> None:
         assert shown in page
 
 
+def test_a_watch_without_a_judge_is_not_drawn_as_one(tmp_path: Path) -> None:
+    run = runs.whole(tmp_path / "run", watched=False)
+    page = Page(write(run)[0].read_text("utf-8"))
+    assert "Reward of held-out prompts" in said(page) and "No judge of its own looked on" in said(page)
+    assert "a judge that it is not" not in said(page)
+    assert check_figures(page, [run]) > 15
+
+
 def test_it_is_fast_and_light(made: tuple[Path, Page, str]) -> None:
     run, _, _ = made
     start = time.process_time()
