@@ -5,7 +5,11 @@ Gao et al. 2023, "Scaling Laws for Reward Model Overoptimization".
 
 import math
 from collections.abc import Iterable, Mapping
+from statistics import NormalDist
 from typing import Any, NamedTuple
+
+ERRORS = 2.0
+"""Standard errors by which the judge must have fallen, of two looks; of more, as many as are as rare by chance."""
 
 
 class Point(NamedTuple):
@@ -19,7 +23,9 @@ class Point(NamedTuple):
     judge: float
     """Mean score of what it is not."""
     judge_error: float
-    """Standard error of that."""
+    """Standard error of that; infinite of one prompt."""
+    fall_error: float | None = None
+    """Standard error of how far it is below the best look before, prompt by prompt; None where nobody kept that."""
 
 
 def frontier(lines: Iterable[Mapping[str, Any]]) -> list[Point]:
@@ -30,7 +36,8 @@ def frontier(lines: Iterable[Mapping[str, Any]]) -> list[Point]:
             line["heldout/kl"],
             line["heldout/reward"],
             line["heldout/judge"],
-            line["heldout/judge_stderr"],
+            line.get("heldout/judge_stderr", math.inf),
+            line.get("heldout/fall_stderr"),
         )
         for line in lines
         if "heldout/judge" in line
@@ -38,14 +45,19 @@ def frontier(lines: Iterable[Mapping[str, Any]]) -> list[Point]:
 
 
 def overoptimised(points: Iterable[Point]) -> Point | None:
-    """The judge's best look, if a later one of a higher proxy is worse to the judge by more than both looks' error."""
+    """The judge's best look, if two later ones of a higher proxy are worse to the judge beyond its error, or the last
+    is: one bad look among good ones is chance. The best of many looks had luck too, so more looks ask for more errors
+    (Bonferroni's bound)."""
     points = list(points)
-    if not points:
+    if len(points) < 2:
         return None
     best = max(points, key=lambda point: point.judge)
     later = points[points.index(best) + 1 :]
+    errors = -NormalDist().inv_cdf(NormalDist().cdf(-ERRORS) / (len(points) - 1))
 
     def worse(point: Point) -> bool:
-        return best.judge - point.judge > math.hypot(best.judge_error, point.judge_error)
+        apart = math.hypot(best.judge_error, point.judge_error)
+        return best.judge - point.judge > errors * (apart if point.fall_error is None else point.fall_error)
 
-    return best if any(point.proxy > best.proxy and worse(point) for point in later) else None
+    gamed = [point for point in later if point.proxy > best.proxy and worse(point)]
+    return best if len(gamed) > 1 or (gamed and gamed[-1] is later[-1]) else None

@@ -220,8 +220,19 @@ def frontier_charts(stage: StageRun) -> Iterator[Chart]:
         says = "One dot a rollout, joined in their order: what each nat away from the reference buys."
         yield _chart("Reward versus KL", says, [trace], "KL to the reference, nats an answer", "reward")
 
-    if len(looks["judge"].lines) > 1:
+    if len(looks["judge"].lines) < 2:
+        return
+    if not has_judge(stage):
+        traces = [_line(looks["reward"], "reward", _REWARD, dots=True)]
+        says = "The same held-out prompts at each look, by what the policy is trained on."
+        yield _chart("Reward of held-out prompts", says, traces, "rollout", "reward")
+    else:
         yield _parting(stage, looks["reward"], looks["judge"])
+
+
+def has_judge(stage: StageRun) -> bool:
+    """Whether something that the policy is not trained on looks on; without `watch.judge`, its reward does."""
+    return bool((stage.settings.get("watch") or {}).get("judge"))
 
 
 def _parting(stage: StageRun, proxy: Series, judge: Series) -> Chart:

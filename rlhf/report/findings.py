@@ -1,14 +1,15 @@
 """What may be wrong with a run: what was seen, what it means and what to do. Pure functions of a run, one a rule."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from statistics import stdev
+from typing import Any, NamedTuple
 
 from rlhf.measures import trust
 from rlhf.measures.frontier import Point, frontier, overoptimised
 from rlhf.measures.headline import JUDGES
-from rlhf.report.number import Name, Number, Words, words
-from rlhf.report.run import Run, StageRun
+from rlhf.report.number import Name, Number, Style, Words, computed, words
+from rlhf.report.run import Run, Series, StageRun
 
 DROPPED = 0.05
 """Share of the rows, or of the tokens, that may be lost."""
@@ -34,6 +35,10 @@ FORGOTTEN = 0.05
 """Nats a token that may be lost of other text."""
 ERRORS = 2.0
 """Standard errors beyond which a difference is told."""
+
+
+FEWEST = 3
+"""Lines of a log whose mean is looked at."""
 
 
 class Finding(NamedTuple):
@@ -74,6 +79,33 @@ def _error(stage: StageRun, *names: str) -> float:
     """How far means may be apart by chance; infinite where nothing says how sure they are."""
     errors = [stage.last(f"{name}_stderr") for name in names]
     return ERRORS * math.hypot(*(error.value if error else math.inf for error in errors))
+
+
+class Mean(NamedTuple):
+    """Of some lines of a log."""
+
+    number: Number
+    error: float
+    """Standard error, in which it is the batches that differ."""
+
+
+def _mean(series: Series, places: range, style: Style = "plain") -> Mean:
+    values = [series.ys[at] for at in places]
+    error = stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+    return Mean(computed("mean", [series.number(at, style) for at in places]), error)
+
+
+def _quarter(series: Series, style: Style = "plain") -> Mean | None:
+    """Mean of the last quarter of the lines, for one batch says little."""
+    count = max(len(series.lines) // 4, FEWEST)
+    return _mean(series, range(-count, 0), style) if len(series.lines) >= 2 * count else None
+
+
+def _ends(series: Series, fixed: bool) -> tuple[Mean, Mean] | None:
+    """The first and the last line where all are of the same `fixed` rows, else the means of the outer quarters."""
+    count = 1 if fixed else max(len(series.lines) // 4, FEWEST)
+    enough = len(series.lines) >= 2 * count
+    return (_mean(series, range(count)), _mean(series, range(-count, 0))) if enough else None
 
 
 # ------------------------------------------------------------------------------------------------ is it better?
@@ -147,6 +179,22 @@ def seen_by_the_reward_alone(run: Run) -> Iterator[Finding]:
             )
 
 
+def judged_by_the_reward_alone(run: Run) -> Iterator[Finding]:
+    for stage in run.evaluations:
+        if stage.judges_itself:
+            yield Finding(
+                stage.name,
+                "Only the training reward judged it",
+                words(
+                    "it prefers the policy's answer on ",
+                    stage.last("reward_win_rate", "percent") or stage.last("reward_win_rate_over_prompted", "percent"),
+                    " of prompts",
+                ),
+                "Training raises that score by whatever pays: it cannot tell a better policy from one that games it.",
+                "name a rule, a held_out_reward or an llm_judge",
+            )
+
+
 def not_better(run: Run) -> Iterator[Finding]:
     for stage in run.evaluations:
         for judge in JUDGES:
@@ -170,20 +218,32 @@ def not_better(run: Run) -> Iterator[Finding]:
 def prompting_does_as_well(run: Run) -> Iterator[Finding]:
     for stage in run.evaluations:
         for judge in JUDGES:
-            if _below(stage.last(f"{judge}_win_rate_over_prompted_low"), 0.5):
-                yield Finding(
-                    stage.name,
-                    "A prompt does as well",
-                    words(
-                        "to ",
-                        JUDGES[judge],
-                        " the policy wins ",
-                        stage.last(f"{judge}_win_rate_over_prompted", "percent"),
-                        " against a model that was only told what to do",
-                    ),
-                    "What was trained may be had without training.",
-                    "ship the prompt; or train from the prompted model's answers (sample, then sft)",
-                )
+            rate = f"{judge}_win_rate_over_prompted"
+            low, high = (stage.last(f"{rate}_{end}", "percent") for end in ("low", "high"))
+            if low is None or high is None or low.value > 0.5:
+                continue
+            worse = high.value < 0.5
+            yield Finding(
+                stage.name,
+                f"A prompt is better to {JUDGES[judge]}"
+                if worse
+                else f"Not clearly better than a prompt to {JUDGES[judge]}",
+                words(
+                    "the policy wins ",
+                    stage.last(rate, "percent"),
+                    " (",
+                    low,
+                    " to ",
+                    high,
+                    ") against a model that was only told what to do",
+                ),
+                "What was trained may be had without training."
+                if worse
+                else "A coin could have decided: the interval has one half in it.",
+                "ship the prompt; or train from the prompted model's answers (sample, then sft)"
+                if worse
+                else "evaluate more prompts (max_prompts); train longer, or on more data",
+            )
 
 
 def llm_is_unsure(run: Run) -> Iterator[Finding]:
@@ -212,29 +272,60 @@ def llm_is_unsure(run: Run) -> Iterator[Finding]:
 def chosen_falls(run: Run) -> Iterator[Finding]:
     """Chosen answers become less likely while the margin grows (Pal et al. 2024; Razin et al. 2024)."""
     for stage in run.kinds("dpo", "simpo", "cpo", "orpo"):
-        chosen = stage.series("logps/chosen")
-        margin = next((s for name in ("rewards/margins", "margins") if (s := stage.series(name)).lines), None)
-        if margin is None or len(chosen.lines) < 2 or len(margin.lines) < 2:
-            continue
-        if chosen.ys[-1] < chosen.ys[0] - FALLEN and margin.ys[-1] > margin.ys[0]:
+        has_reference = stage.kind == "dpo" and not stage.settings.get("reference_free")
+        if seen := _below_reference(stage) if has_reference else _below_start(stage):
             yield Finding(
                 stage.name,
                 "Chosen answers become less likely",
-                words(
-                    "chosen log-probability falls from ",
-                    chosen.number(0),
-                    " to ",
-                    chosen.number(-1),
-                    " nats while the margin rises from ",
-                    margin.number(0),
-                    " to ",
-                    margin.number(-1),
-                ),
+                seen,
                 "The margin grows because rejected answers fall faster; probability goes to answers that nobody rated.",
                 f"raise the SFT term (sft_coef{_now(stage, 'sft_coef')}), or raise beta{_now(stage, 'beta')}"
                 if stage.kind != "orpo"
                 else f"lower odds_coef{_now(stage, 'odds_coef')}, which leaves more to the SFT term",
             )
+
+
+def _below_reference(stage: StageRun) -> Words | None:
+    """By the implicit reward, which was 0 at the start and in which it cancels what answers a batch happens to have."""
+    chosen, margin = (_quarter(stage.series(f"rewards/{name}")) for name in ("chosen", "margins"))
+    beta = stage.setting("beta")
+    if not (chosen and margin and beta) or margin.number.value <= 0:
+        return None
+    if -chosen.number.value <= max(FALLEN * beta.value, ERRORS * chosen.error):
+        return None
+    return words(
+        "implicit reward of chosen answers (beta × nats) falls from zero to ",
+        chosen.number,
+        " while the margin rises to ",
+        margin.number,
+    )
+
+
+def _below_start(stage: StageRun) -> Words | None:
+    """By the log-probability, of held-out answers where they were looked at more than once, else of those trained on;
+    how sure that is, batches say."""
+    held_out = stage.series("eval_logps/chosen")
+    prefix, fixed = ("eval_", True) if len(held_out.lines) > 1 else ("", False)
+    ends = [_ends(stage.series(f"{prefix}logps/{name}"), fixed) for name in ("chosen", "rejected")]
+    if not all(ends):
+        return None
+    (first, last), (was, now) = ends  # type: ignore[misc]
+    fallen = first.number.value - last.number.value
+    if fallen <= max(FALLEN, ERRORS * math.hypot(first.error, last.error)):
+        return None
+    if was.number.value - now.number.value <= fallen:
+        return None
+    return words(
+        "log-probability falls from ",
+        first.number,
+        " to ",
+        last.number,
+        " nats of chosen answers, and from ",
+        was.number,
+        " to ",
+        now.number,
+        " of rejected ones",
+    )
 
 
 def _now(stage: StageRun, key: str) -> str:
@@ -400,14 +491,18 @@ def labels_are_noisy(run: Run) -> Iterator[Finding]:
 
 def memorises(run: Run) -> Iterator[Finding]:
     for stage in run.kinds("reward"):
-        seen, unseen = stage.last("accuracy", "percent"), stage.told("metrics", "accuracy", style="percent")
+        train, unseen = (
+            _quarter(stage.series("accuracy"), "percent"),
+            stage.told("metrics", "accuracy", style="percent"),
+        )
         error = stage.told("metrics", "accuracy_stderr")
-        gap = seen.value - unseen.value if seen and unseen else 0
-        if error and gap > max(MEMORISED, ERRORS * error.value):
+        if not (train and unseen and error):
+            continue
+        if train.number.value - unseen.value > max(MEMORISED, ERRORS * math.hypot(train.error, error.value)):
             yield Finding(
                 stage.name,
                 "The reward model memorises its pairs",
-                words("accuracy ", seen, " in training, ", unseen, " on held-out pairs"),
+                words("accuracy ", train.number, " at the end of training, ", unseen, " on held-out pairs"),
                 "It has learned these pairs, wrong labels included, more than what makes an answer better.",
                 "train fewer epochs, at a lower train.lr, or on more pairs",
             )
@@ -463,14 +558,15 @@ def forgets(run: Run) -> Iterator[Finding]:
                 continue
             lost, error = stage.last(key, "signed"), stage.last(f"{key}_stderr")
             if lost and error and lost.value > max(FORGOTTEN, ERRORS * error.value):
-                what = key.removeprefix("forgetting/").replace("_", " ")
+                data = key.removeprefix("forgetting/")
+                is_general = data == "general_text"
                 yield Finding(
                     stage.name,
-                    f"Its loss on held-out {what} rose",
+                    f"Its loss on held-out {'general text' if is_general else data} rose",
                     words("by ", lost, " ± ", error, " nats a token"),
-                    "Forgotten, or unlearned on purpose: preferences and rewards pull away from what was imitated."
-                    if what in {one.name for one in run.stages}
-                    else "Text of no task has become less likely: it has forgotten some of what it knew.",
+                    "Text of no task has become less likely: it has forgotten some of what it knew."
+                    if is_general
+                    else "Forgotten, or unlearned on purpose: preferences and rewards pull away from what it imitated.",
                     "raise rl.kl_coef or sft_coef, lower train.lr, or mix general text into the data (data.mix)",
                 )
 
@@ -482,35 +578,44 @@ def rows_are_lost(run: Run) -> Iterator[Finding]:
 
 
 def _lost(stage: StageRun) -> Iterator[Finding]:
-    for what, books in stage.record.get("data", {}).items():
-        if not isinstance(books, dict) or not books.get("rows"):
-            continue
-        rows = stage.told("data", what, "rows", style="count")
+    for path, books in _books(stage.record.get("data", {})):
+        block = path[0] if stage.kind == "evaluate" else "data"
+        rows = stage.told("data", *path, "rows", style="count")
         for reason in books.get("dropped", {}):
-            lost = stage.told("data", what, "dropped", reason, style="count")
+            lost = stage.told("data", *path, "dropped", reason, style="count")
             if lost and rows and lost.value > DROPPED * rows.value:
                 yield Finding(
                     stage.name,
                     "Many rows are dropped",
                     words(lost, " of ", rows, " rows: ", Name(reason)),
                     "What is left may be another kind of data than what you gave.",
-                    "rlhf data inspect lists them; raise data.max_length where they are too long",
+                    f"rlhf data inspect lists them; raise {block}.max_length where they are too long",
                 )
         tokens = books.get("tokens", {})
         if tokens.get("cut", 0) > DROPPED * sum(tokens.values()):
-            cut = stage.told("data", what, "tokens", "cut", style="count")
+            cut = stage.told("data", *path, "tokens", "cut", style="count")
             yield Finding(
                 stage.name,
                 "Many tokens are cut off",
-                words(cut, " tokens do not fit into data.max_length"),
+                words(cut, f" tokens do not fit into {block}.max_length"),
                 "Prompts lose their beginning.",
-                "raise data.max_length",
+                f"raise {block}.max_length",
             )
+
+
+def _books(
+    blocks: Mapping[str, Any], path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
+    """Every count of rows, and where it stands: of training at the top, of an evaluation in each block of its data."""
+    for name, part in blocks.items():
+        if isinstance(part, Mapping):
+            yield from [((*path, name), part)] if part.get("rows") else _books(part, (*path, name))
 
 
 _RULES: tuple[Rule, ...] = (
     hacked,
     seen_by_the_reward_alone,
+    judged_by_the_reward_alone,
     not_better,
     prompting_does_as_well,
     reward_is_doubtful,

@@ -2,7 +2,7 @@
 
 A source is `FILE#POINTER`, with the file relative to the run folder and a JSON pointer (RFC 6901) into it; of a file of
 JSON lines, the pointer's first part is the line, counted from 0. A number that is computed from several names them all,
-and how: `difference`, `sum` or `cost`.
+and how: `difference`, `sum`, `mean` or `cost`.
 """
 
 import math
@@ -15,11 +15,12 @@ from markupsafe import Markup
 from rlhf.console import duration
 
 Style = Literal["plain", "count", "percent", "signed", "nats", "seconds", "bytes", "money"]
-Calc = Literal["", "difference", "sum", "cost"]
+Calc = Literal["", "difference", "sum", "mean", "cost"]
 
 _CALCS: dict[str, Callable[..., float]] = {
     "difference": lambda a, b: a - b,
     "sum": lambda *values: sum(values),
+    "mean": lambda *values: sum(values) / len(values),
     "cost": lambda *values: sum(values[:-1]) / 3600 * values[-1],  # seconds, and then the price of an hour
 }
 

@@ -43,15 +43,19 @@ def html(run: Run, found: Iterable[Finding]) -> str:
         run=run,
         findings=list(found),
         verdict=verdict(evaluation) if evaluation else None,
+        unjudged=_unjudged(evaluation) if evaluation else False,
         comparisons=comparisons(evaluation) if evaluation else [],
-        kl=_with_error(evaluation, "kl", "nats") if evaluation else None,
+        others=[
+            (stage.name, told) for stage in run.evaluations if stage is not evaluation and (told := comparisons(stage))
+        ],
         graph=drawn(graph(run)),
         stages=[(stage, list(charts.curves(stage))) for stage in run.stages],
         judges=_judges(run),
+        judged_on_the_way=any(map(charts.has_judge, run.kinds("ppo"))),
         frontier=[chart for stage in run.kinds("ppo") for chart in charts.frontier_charts(stage)],
         lengths=charts.lengths(evaluation, CALLED) if evaluation else None,
         answers=_answers(evaluation) if evaluation else [],
-        refusals=_refusals(run),
+        measured=_measured(run),
         losses=_losses(run),
         benchmarks=_benchmarks(run),
         samples=_samples(evaluation) if evaluation else None,
@@ -136,13 +140,22 @@ def _called(stage: StageRun, field: str) -> str:
     return named.get("stage") or named.get("name") or ""
 
 
+_HOW = {
+    "better": "is better than",
+    "worse": "is worse than",
+    "unclear": "is not clearly better than",
+    "own": "is better to its own reward than",
+}
+
+
 def verdict(stage: StageRun) -> tuple[str, Words, Words] | None:
-    """`better`, `worse` or `unclear`, that in words, and by how much, to the judge that is least likely to be gamed."""
+    """`better`, `worse`, `unclear` or, where the training reward alone says so, `own`; that in words, and by how much,
+    to the judge that is least likely to be gamed."""
     against = comparisons(stage)
     if not against:
         return None
     first, other, policy = against[0].rated[0], against[0].other, _called(stage, "policy") or "the policy"
-    how = {"better": "is better than", "worse": "is worse than", "unclear": "is not clearly better than"}[first.verdict]
+    came_out = "own" if first.verdict == "better" and stage.judges_itself else first.verdict
     kl = _with_error(stage, "kl", "nats")
     moved = (" It has moved ", kl, " nats an answer away from it.") if kl else ()
     sentence = words(
@@ -157,7 +170,12 @@ def verdict(stage: StageRun) -> tuple[str, Words, Words] | None:
         ".",
         *moved,
     )
-    return first.verdict, words(Name(policy), f" {how} ", Name(other)), sentence
+    return came_out, words(Name(policy), f" {_HOW[came_out]} ", Name(other)), sentence
+
+
+def _unjudged(stage: StageRun) -> bool:
+    """Whether other answers were there to compare the policy's with, and nothing to judge them."""
+    return not stage.judges and any(stage.last(f"{side}_tokens") for side in SIDES if side != "policy")
 
 
 def _with_error(stage: StageRun, key: str, style: Any = "plain") -> Words | None:
@@ -227,19 +245,29 @@ def _answers(stage: StageRun) -> list[tuple[str, list[Number | None]]]:
     return [("", [CALLED[side] for side in sides]), *((n, v) for n, v in rows if any(v))] if sides else []  # type: ignore[list-item]
 
 
-def _refusals(run: Run) -> list[tuple[str, str, Words | None]]:
-    words_for = {"over": "safe prompts refused", "under": "unsafe prompts answered"}
-    rows = [
-        (name, CALLED[side], _with_error(stage, f"{side}_{kind}_refusal", "percent"))
-        for stage in run.kinds("evaluate")
-        for kind, name in words_for.items()
-        for side in SIDES
-    ]
-    return [row for row in rows if row[2] is not None]
+_BESIDE: tuple[tuple[str, str, Any], ...] = (
+    ("over_refusal", "safe prompts refused", "percent"),
+    ("under_refusal", "unsafe prompts answered", "percent"),
+    ("loss", "loss on held-out demonstrations, nats a token", "plain"),
+    ("train_loss", "loss on those beside them, nats a token", "plain"),
+    ("perplexity", "perplexity of held-out demonstrations", "plain"),
+)
 
 
-def _losses(run: Run) -> dict[str, Any] | None:
-    """Held-out losses of each model on the way, by data."""
+def _measured(run: Run) -> list[tuple[str, str, str, Words]]:
+    """What needs no judge: of a stage, what it measured, of which side, and what that came to."""
+    found = []
+    for stage in run.kinds("evaluate"):
+        rows = [(name, side, f"{side}_{key}", style) for key, name, style in _BESIDE for side in SIDES]
+        for name, side, key, style in [*rows, ("KL to before, nats an answer", "policy", "kl", "nats")]:
+            if (value := _with_error(stage, key, style)) is not None:
+                found.append((stage.name, name, CALLED[side], value))
+    return found
+
+
+def _losses(run: Run) -> list[dict[str, Any]]:
+    """Held-out losses of each model on the way, by data, of each stage that measured them."""
+    found = []
     for stage in run.kinds("evaluate"):
         keys = [key.split("/") for key in stage.measured.values if key.startswith("loss/")]
         if not keys:
@@ -250,9 +278,10 @@ def _losses(run: Run) -> dict[str, Any] | None:
             lost = stage.last(f"forgetting/{data}", "signed")
             error = stage.last(f"forgetting/{data}_stderr")
             said = words(lost, " ± ", error) if lost and error else lost
-            rows.append((data.replace("_", " "), [stage.last(f"loss/{data}/{model}") for model in models], said))
-        return {"models": models, "rows": rows}
-    return None
+            name = "general text" if data == "general_text" else data
+            rows.append((name, [stage.last(f"loss/{data}/{model}") for model in models], said))
+        found.append({"stage": stage.name, "models": models, "rows": rows})
+    return found
 
 
 def _benchmarks(run: Run) -> list[tuple[str, str, Words | None]]:

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 from rlhf import artifact as artifacts
 from rlhf import yamlfile
 from rlhf.errors import ArtifactError
+from rlhf.measures.headline import JUDGES
 from rlhf.progress import SETTINGS, scratch
 from rlhf.report.number import Number, Style
 
@@ -107,6 +108,17 @@ class StageRun:
         ways = (line for line in reversed(self.lines) if artifacts.ACCOUNTS not in line.values)
         return next(ways, Line(-1, {}))
 
+    @property
+    def judges(self) -> list[str]:
+        """Those that compare the policy's answers with another's."""
+        rated = ("win_rate", "win_rate_over_prompted")
+        return [judge for judge in JUDGES if any(self.last(f"{judge}_{name}") for name in rated)]
+
+    @property
+    def judges_itself(self) -> bool:
+        """Whether nothing but the training reward compares them."""
+        return self.judges == ["reward"]
+
     def setting(self, *path: str, style: Style = "plain") -> Number | None:
         """A number in the stage's settings, if it is there."""
         value: Any = self.settings
@@ -147,9 +159,8 @@ class Run:
 
     @property
     def evaluation(self) -> StageRun | None:
-        """The last of them."""
-        found = self.evaluations
-        return found[-1] if found else None
+        """The last of them that another judge than the training reward decides; else the last with a judge, or any."""
+        return max(reversed(self.evaluations), key=lambda one: (bool(one.judges), not one.judges_itself), default=None)
 
     @property
     def price(self) -> Number | None:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -37,20 +38,29 @@ class Look(NamedTuple):
     """What it is not."""
     metrics: Mapping[str, float]
     """Of the rollout before it."""
-    judge_error: float = 0.0
-    """Standard error of what it said."""
+    judge_error: float = math.inf
+    """Standard error of what it said; infinite of one prompt."""
     kl: float = 0.0
     """To the reference, in nats an answer."""
+    judged: Sequence[float] = ()
+    """What it said of each prompt."""
+    fall_error: float = math.inf
+    """Standard error of how far that is below the best look before, prompt by prompt."""
 
     @property
     def said(self) -> dict[str, float]:
         """As metrics."""
+        errors = {"heldout/judge_stderr": self.judge_error, "heldout/fall_stderr": self.fall_error}
         return {
             "heldout/reward": self.reward,
             "heldout/judge": self.judge,
-            "heldout/judge_stderr": self.judge_error,
+            **{name: error for name, error in errors.items() if math.isfinite(error)},
             "heldout/kl": self.kl,
         }
+
+
+def _error(values: Sequence[float]) -> float:
+    return stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.inf
 
 
 _NONE = Look(-1, -math.inf, -math.inf, {})
@@ -106,15 +116,26 @@ class Watch:
                 raise GuardError(f"after rollout {step}: the {name} gives a held-out answer a score that is not finite")
         with reference.present():
             kl_B = kl_per_response(policy, reference, rollout, self.sampling.temperature, self.batch_size)
-        said_B = judge_B.float()
-        error = float(said_B.std() / len(said_B) ** 0.5) if len(said_B) > 1 else 0.0
+        judged = judge_B.double().tolist()
         look = Look(
-            step, float(reward_B.float().mean()), float(said_B.mean()), dict(metrics), error, float(kl_B.mean())
+            step,
+            float(reward_B.float().mean()),
+            fmean(judged),
+            dict(metrics),
+            _error(judged),
+            float(kl_B.mean()),
+            judged,
+            self.fall_error(judged),
         )
         self.take(look)
         if self.config.keep_best and self.best is look:
             checkpoint.put(out / CHECKPOINT / BEST, {"trained": [p.detach() for p in trained]})
         return look
+
+    def fall_error(self, judged: Sequence[float]) -> float:
+        """How sure it is how far these scores are below those of the best look, of the same prompts."""
+        best = self.best.judged
+        return _error([was - now for was, now in zip(best, judged, strict=True)]) if best else math.inf
 
     def take(self, look: Look) -> None:
         """Count a look, and remember it if it is the best."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -386,6 +387,17 @@ def test_a_watch_remembers_its_best_and_last_looks_alone() -> None:
         assert watch.parted == (step >= 3)
     assert (watch.best.step, watch.last.step, watch.since) == (1, 4, 3)
     assert len({*sizes}) == 1
+
+
+def test_how_sure_a_fall_is_is_said_prompt_by_prompt() -> None:
+    nothing: Any = None
+    watch = Watch(WatchConfig.model_validate({}), [], [], *[nothing] * 5)
+    assert math.isinf(watch.fall_error([0.0, 4.0]))  # nothing to fall from
+    watch.take(Look(0, 0.0, 2.0, {}, judged=[0.0, 4.0]))
+    assert watch.fall_error([-1.0, 3.0]) == 0  # each by one
+    assert watch.fall_error([0.0, 2.0]) == pytest.approx(1)
+    watch.take(Look(1, 0.0, 9.0, {}, judged=[9.0]))
+    assert math.isinf(watch.fall_error([1.0])) and not [name for name in watch.best.said if "stderr" in name]
 
 
 def test_a_watched_run_that_is_interrupted_keeps_the_same_policy(tmp_path: Path) -> None:

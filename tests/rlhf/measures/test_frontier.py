@@ -1,5 +1,9 @@
 """Reward against KL over a run, and where it is no longer worth it."""
 
+import random
+
+import pytest
+
 from rlhf.measures.frontier import Point, frontier, overoptimised
 
 LINES = [
@@ -30,3 +34,25 @@ def test_a_fall_within_the_error_or_of_both_is_none() -> None:
     assert overoptimised([first, best, last._replace(judge_error=0.5)]) is None
     assert overoptimised([first, best, last._replace(proxy=0.5)]) is None
     assert overoptimised([Point(0, 0.0, 0.0, 2.0, 0.1), last]) == Point(0, 0.0, 0.0, 2.0, 0.1)
+
+
+def test_a_fall_is_beyond_two_errors_at_the_last_look_or_at_two() -> None:
+    first, best, last = frontier(LINES)
+    near, low, well = last._replace(judge=0.8), last, last._replace(judge=0.9)
+    assert overoptimised([first, best, near]) is None  # above one error of both, 0.14
+    assert overoptimised([first, best, low, well]) is None
+    assert overoptimised([first, best, low, low, well]) == best
+
+
+def test_prompt_by_prompt_a_small_fall_is_seen_and_one_prompt_tells_nothing() -> None:
+    first, best, last = frontier(LINES)
+    assert overoptimised([first, best, last._replace(judge=0.9, fall_error=0.01)]) == best
+    alone = [{name: value for name, value in line.items() if "stderr" not in name} for line in LINES]
+    assert overoptimised(frontier(alone)) is None
+
+
+@pytest.mark.parametrize("looks", [2, 5, 20])
+def test_a_flat_judge_is_seldom_called_gamed(looks: int) -> None:
+    drawn = random.Random(0)
+    runs = [[Point(i, i, i, drawn.gauss(0, 0.1), 0.1) for i in range(looks)] for _ in range(1000)]
+    assert sum(overoptimised(run) is not None for run in runs) / len(runs) < 0.06

@@ -120,8 +120,10 @@ def looks(judge: Iterable[float]) -> list[Row]:
     return found
 
 
-def whole(run: Path, judge: Iterable[float] = (1.0, 1.6, 2.0, 1.4, 0.8), better: float = 1.0, **top: Any) -> Path:
-    """SFT, reward model, PPO with looks, and evaluation."""
+def whole(
+    run: Path, judge: Iterable[float] = (1.0, 1.6, 2.0, 1.4, 0.8), better: float = 1.0, watched: bool = True, **top: Any
+) -> Path:
+    """SFT, reward model, PPO with looks, of another judge where it is `watched`, and evaluation."""
     supervised = [{"step": s, "loss": 1 / s, "mean_token_accuracy": 0.5 + s / 100} for s in (1, 10, 20)]
     reward = [{"step": s, "loss": 0.7 / s, "accuracy": 0.5 + s / 100, "margin": s / 10} for s in (1, 10, 20)]
     said, rows = samples(better=better), pair_rows("reward")
@@ -129,6 +131,7 @@ def whole(run: Path, judge: Iterable[float] = (1.0, 1.6, 2.0, 1.4, 0.8), better:
     found |= {"loss/sft/sft": 0.5, "loss/sft/ppo": 0.75, "forgetting/sft": 0.25, "forgetting/sft_stderr": 0.03}
     found |= {f"{side}_harness/arc/acc{end}": 0.4 for side in ("baseline", "policy") for end in ("", "_stderr")}
     kept = {"updates": 4, "best_rollout": 2}
+    judge_of = {"rule": {"file": "rule.py", "function": "score"}} if watched else None
     stages = {
         "sft": stage(
             run,
@@ -153,7 +156,12 @@ def whole(run: Path, judge: Iterable[float] = (1.0, 1.6, 2.0, 1.4, 0.8), better:
             "ppo",
             "ppo",
             looks(judge),
-            settings={"model": of("sft"), "reward_model": of("reward"), "rl": {"kl_coef": 0.05}},
+            settings={
+                "model": of("sft"),
+                "reward_model": of("reward"),
+                "rl": {"kl_coef": 0.05},
+                "watch": {"judge": judge_of},
+            },
             metrics=kept,
         ),
         "evaluate": stage(

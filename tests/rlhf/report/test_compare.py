@@ -24,10 +24,10 @@ def test_settings_that_differ_are_told_and_no_others(two: list[Path], tmp_path: 
     other = shutil.copytree(two[0], tmp_path / "other")
     lock = other / "recipe.lock.yaml"
     lock.write_text(
-        lock.read_text().replace("kl_coef: 0.05", "kl_coef: 0.1\n      kl_target: 6.0\n    watch: {every: 2}")
+        lock.read_text().replace("kl_coef: 0.05", "kl_coef: 0.1\n      kl_target: 6.0\n    rollout: {every: 2}")
     )
     told = compare([two[0], other]).settings
-    assert told == {"ppo.rl.kl_coef": [0.05, 0.1], "ppo.rl.kl_target": [None, 6.0], "ppo.watch": [None, "given"]}
+    assert told == {"ppo.rl.kl_coef": [0.05, 0.1], "ppo.rl.kl_target": [None, 6.0], "ppo.rollout": [None, "given"]}
 
 
 def test_numbers_come_with_their_intervals(two: list[Path]) -> None:

@@ -21,14 +21,31 @@ def lines(**series: list[float]) -> list[dict[str, Any]]:
     return [{"step": i + 1, **{names[name]: values[i] for name, values in series.items()}} for i in range(count)]
 
 
+FALLS = {"logps__chosen": [-20.0] * 8, "rewards__chosen": [0.0] * 5 + [-0.4, -0.5, -0.6]}
+FALLS["rewards__margins"] = [0.0] * 5 + [1.0] * 3
 STAGES: list[tuple[str, str, dict[str, Any], dict[str, Any], dict[str, Any]]] = [
     # title, kind of stage, what is seen, the same without cause, settings
     (
         "Chosen answers become less likely",
         "dpo",
-        {"logps__chosen": [-20.0, -25.0], "rewards__margins": [0.0, 1.0]},
-        {"logps__chosen": [-20.0, -20.05], "rewards__margins": [0.0, 1.0]},
+        FALLS,
+        {**FALLS, "rewards__chosen": [-0.005] * 8},
         {"sft_coef": 0.0, "beta": 0.1},
+    ),
+    ("Chosen answers become less likely", "dpo", FALLS, {**FALLS, "rewards__chosen": [-1.0, 0.0] * 4}, {"beta": 0.1}),
+    (
+        "Chosen answers become less likely",
+        "simpo",
+        {"logps__chosen": [-20.0, -21.0] * 4 + [-30.0, -31.0] * 4, "logps__rejected": [-20.0] * 8 + [-50.0] * 8},
+        {"logps__chosen": [-10.0, -40.0] * 4 + [-12.0, -42.0] * 4, "logps__rejected": [-20.0] * 8 + [-50.0] * 8},
+        {},
+    ),
+    (
+        "Chosen answers become less likely",
+        "orpo",
+        {"eval_logps__chosen": [-20.0, -21.0], "eval_logps__rejected": [-20.0, -25.0]},
+        {"eval_logps__chosen": [-20.0, -20.05], "eval_logps__rejected": [-20.0, -25.0]},
+        {},
     ),
     (
         "Answers change in length",
@@ -52,11 +69,10 @@ def test_of_curves(tmp_path: Path, title: str, kind: str, bad: Any, good: Any, s
 
 
 def test_a_finding_says_what_was_seen_and_what_to_do(tmp_path: Path) -> None:
-    bad = lines(logps__chosen=[-20.0, -25.0], rewards__margins=[0.0, 1.0])
-    (one,) = found(runs.only(tmp_path / "bad", "dpo", bad, {"sft_coef": 0.0, "beta": 0.1})).values()
+    (one,) = found(runs.only(tmp_path / "bad", "dpo", lines(**FALLS), {"sft_coef": 0.0, "beta": 0.1})).values()
     assert one.line() == (
-        "dpo: chosen answers become less likely (chosen log-probability falls from −20.00 to −25.00 nats while the "
-        "margin rises from 0.00 to 1.00): raise the SFT term (sft_coef, now 0), or raise beta, now 0.1"
+        "dpo: chosen answers become less likely (implicit reward of chosen answers (beta × nats) falls from zero to "
+        "−0.50 while the margin rises to 1.00): raise the SFT term (sft_coef, now 0), or raise beta, now 0.1"
     )
 
 
@@ -66,9 +82,14 @@ EVALUATIONS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("It is worse to the rule", {"gold_win_rate": 0.3, "low": 0.2, "high": 0.4}, {"low": 0.51}),
     ("It is not clearly better to the rule", {"low": 0.45, "high": 0.6}, {"low": 0.51, "high": 0.6}),
     (
-        "A prompt does as well",
-        {"gold_win_rate_over_prompted": 0.5, "gold_win_rate_over_prompted_low": 0.4},
-        {"gold_win_rate_over_prompted": 0.7, "gold_win_rate_over_prompted_low": 0.6},
+        "A prompt is better to the rule",
+        {f"gold_win_rate_over_prompted{end}": value for end, value in (("", 0.4), ("_low", 0.35), ("_high", 0.45))},
+        {f"gold_win_rate_over_prompted{end}": value for end, value in (("", 0.5), ("_low", 0.4), ("_high", 0.6))},
+    ),
+    (
+        "Not clearly better than a prompt to the rule",
+        {f"gold_win_rate_over_prompted{end}": value for end, value in (("", 0.5), ("_low", 0.4), ("_high", 0.6))},
+        {f"gold_win_rate_over_prompted{end}": value for end, value in (("", 0.7), ("_low", 0.6), ("_high", 0.8))},
     ),
     (
         "Only the reward that it was trained on sees an improvement",
@@ -158,8 +179,9 @@ def test_a_gamed_reward_is_named_with_its_place(tmp_path: Path) -> None:
 
 
 def test_a_reward_model_that_memorises(tmp_path: Path) -> None:
-    train = [{"step": 1, "accuracy": 0.6}, {"step": 9, "accuracy": 0.95}]
-    for name, accuracy in (("bad", 0.7), ("good", 0.9)):
+    sure, lucky = [0.6] * 9 + [0.9, 0.95, 1.0], [0.7, 0.5] * 5 + [0.7, 1.0]  # of which the last batch alone is good
+    for name, shares, accuracy in (("bad", sure, 0.7), ("good", sure, 0.9), ("one batch", lucky, 0.7)):
+        train = lines(accuracy=shares)
         held_out = {"accuracy": accuracy, "accuracy_stderr": 0.03}
         warned = found(runs.only(tmp_path / name, "reward", train, metrics=held_out))
         assert ("The reward model memorises its pairs" in warned) == (name == "bad")
@@ -170,6 +192,22 @@ def test_lost_rows_and_tokens(tmp_path: Path, lost: int) -> None:
     books = {**runs.LEDGER, "dropped": {"longer than 192 tokens": lost}, "tokens": {"trained": 100, "cut": lost // 2}}
     warned = found(runs.only(tmp_path / "run", "sft", [{"step": 1, "loss": 1.0}], data={"train": books}))
     assert ("Many rows are dropped" in warned) == ("Many tokens are cut off" in warned) == (lost == 20)
+
+
+def test_rows_that_an_evaluation_loses_are_told(tmp_path: Path) -> None:
+    books = {**runs.LEDGER, "dropped": {"too long": 20}}
+    data = {"prompts": {"file": {**runs.LEDGER, "sources": []}, "answered": books}}
+    run = runs.only(tmp_path / "run", "evaluate", [{"step": 0, "policy_loss": 1.0}], data=data)
+    (one,) = findings(read(run))
+    assert one.title == "Many rows are dropped" and "prompts.max_length" in one.do
+
+
+def test_a_forgotten_stage_is_named_as_it_is_called(tmp_path: Path) -> None:
+    line = {"step": 0, **{f"forgetting/{data}": 0.2 for data in ("my_sft", "general_text")}}
+    line |= {f"{key}_stderr": 0.01 for key in line if key != "step"}
+    warned = found(runs.only(tmp_path / "run", "evaluate", [line]))
+    assert "unlearned on purpose" in warned["Its loss on held-out my_sft rose"].means
+    assert "Text of no task" in warned["Its loss on held-out general text rose"].means
 
 
 def test_what_is_lost_of_several_kinds_of_rows_is_said_once(tmp_path: Path) -> None:

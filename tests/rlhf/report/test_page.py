@@ -101,6 +101,71 @@ def test_it_says_what_a_person_asks_first(made: tuple[Path, Page, str]) -> None:
     assert [shape["x0"] for shape in marked[0]["layout"]["shapes"]] == [2]
 
 
+RATED = {"win_rate": 0.8, "win_rate_low": 0.7, "win_rate_high": 0.9, "win_rate_ties": 0.0}
+
+
+def evaluated(folder: Path, *numbers: dict[str, Any]) -> Page:
+    """The page of a run whose evaluations, `look0` and so on, have measured these; its numbers are followed."""
+    made = {}
+    for i, some in enumerate(numbers):
+        line = {"step": 0, "prompts": 50, **some}
+        settings = {"policy": runs.of(f"policy{i}"), "baseline": runs.of("sft")}
+        made[f"look{i}"] = runs.stage(
+            folder, f"look{i}", "evaluate", [line], makes="evaluation", base=None, settings=settings
+        )
+    page = Page(write(runs.recipe(folder, made))[0].read_text("utf-8"))
+    check_numbers(page, [folder])
+    return page
+
+
+def rated(*judges: str) -> dict[str, float]:
+    return {f"{judge}_{name}": value for judge in judges for name, value in RATED.items()}
+
+
+def said(page: Page) -> str:
+    return " ".join(" ".join(text for text, _ in page.texts).split())
+
+
+@pytest.mark.parametrize(("judges", "own"), [(["reward"], True), (["reward", "llm"], False)])
+def test_a_win_to_its_own_reward_alone_is_not_called_better(tmp_path: Path, judges: list[str], own: bool) -> None:
+    page = evaluated(tmp_path / "run", rated(*judges))
+    (pill,) = [(text, around) for text, around in page.texts if around[-1][1].get("class") == "pill"]
+    assert pill[0] == ("Better to its own reward" if own else "Better")
+    card = next(tag["class"] for _, tag in pill[1] if "verdict" in tag.get("class", ""))
+    assert ("better" in card.split()) != own
+    assert ("Only the training reward judged it" in said(page)) == own
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_the_headline_is_that_of_an_independent_judge_and_every_evaluation_is_shown(tmp_path: Path, first: int) -> None:
+    numbers = [rated("gold"), rated("reward"), {"policy_tokens": 9.0}]
+    page = said(evaluated(tmp_path / "run", *numbers[first:], *numbers[:first]))
+    gold = 0 if first == 0 else 2
+    assert f"policy{gold} is better than sft" in page
+    assert f"Stage look{1 - first} Preferred to sft the training reward" in page
+
+
+def test_an_evaluation_without_a_judge_is_told_to_name_one(tmp_path: Path) -> None:
+    page = said(evaluated(tmp_path / "run", {"policy_tokens": 9.0, "baseline_tokens": 8.0}))
+    assert "had no judge: name a rule , a held_out_reward or an llm_judge" in page
+    assert "has finished in this run" not in page
+
+
+def test_what_needs_no_judge_is_shown_without_one(tmp_path: Path) -> None:
+    measured = {"policy_loss": 1.25, "policy_perplexity": 3.49, "kl": 2.5, "kl_stderr": 0.1, "loss/sft/dpo": 0.75}
+    page = said(evaluated(tmp_path / "run", measured | {"policy_over_refusal": 0.2}))
+    for shown in ("demonstrations, nats a token after 1.25", "perplexity", "3.49", "KL to before", "0.75", "20.0"):
+        assert shown in page
+
+
+def test_a_watch_without_a_judge_is_not_drawn_as_one(tmp_path: Path) -> None:
+    run = runs.whole(tmp_path / "run", watched=False)
+    page = Page(write(run)[0].read_text("utf-8"))
+    assert "Reward of held-out prompts" in said(page) and "No judge of its own looked on" in said(page)
+    assert "a judge that it is not" not in said(page)
+    assert check_figures(page, [run]) > 15
+
+
 def test_it_is_fast_and_light(made: tuple[Path, Page, str]) -> None:
     run, _, _ = made
     start = time.process_time()

@@ -25,6 +25,7 @@ CALCS = {
     "": lambda value: value,
     "difference": lambda a, b: a - b,
     "sum": lambda *values: sum(values),
+    "mean": lambda *values: sum(values) / len(values),
     "cost": lambda *values: sum(values[:-1]) / 3600 * values[-1],
 }
 
