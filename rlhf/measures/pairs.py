@@ -48,7 +48,7 @@ def right(margin: float) -> float:
 
 
 def sigmoid(x: float) -> float:
-    return 1 / (1 + math.exp(-x)) if x >= 0 else 1 - sigmoid(-x)
+    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
 
 
 def correlation(left: Sequence[float], right: Sequence[float]) -> float:
