@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rlhf.data.chat import ChatFormat, Encoded
+from rlhf.finite import check_finite
 from rlhf.measures import pairs as measures
 from rlhf.memory import spent_on
 from rlhf.packing import Packed
@@ -45,11 +46,14 @@ def read_rows(judge: Role, rows: Sequence[list[int]], size: int, read: Callable[
 
 
 def pair_rows(judge: Role, pairs: Sequence[dict[str, Any]], size: int) -> list[dict[str, Any]]:
-    """What a reward model says of each pair, as `measures.pairs` reads it."""
+    """What a reward model says of each pair, as `measures.pairs` reads it. Raises GuardError for a score that is not
+    finite: no comparison would tell it from a loss."""
     chosen, rejected = (
         score_rows(judge, [p["prompt_ids"] + p[side] for p in pairs], size).tolist()
         for side in ("chosen_ids", "rejected_ids")
     )
+    for pair, better, worse in zip(pairs, chosen, rejected, strict=True):
+        check_finite({"the chosen answer's score": better, "the rejected answer's score": worse}, pair["where"])
     return [
         {
             "chosen_score": better,

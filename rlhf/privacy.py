@@ -7,7 +7,8 @@ it is, and masked wherever the URL is written: recipe.lock.yaml, artifact.json, 
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from pathlib import PurePosixPath
 from typing import Any, cast
 
 MASK = "***"
@@ -64,6 +65,17 @@ def _masked(value: Any, hidden: list[str]) -> Any:
     for secret in hidden:  # before what they hold is masked in part, as where one is a URL
         text = text.replace(secret, MASK)
     return _GIVEN.sub(rf"\1{MASK}", _URL.sub(_without_secrets, text))
+
+
+def without_folders(value: Any) -> Any:
+    """Plain values with the name alone in place of every whole path: where a file lies tells who works on what."""
+    if isinstance(value, Mapping):
+        return {key: without_folders(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_folders(item) for item in value]
+    if not isinstance(value, str) or not value.startswith("/") or "\n" in value:
+        return value
+    return PurePosixPath(value).name or value
 
 
 def _without_secrets(url: re.Match[str]) -> str:

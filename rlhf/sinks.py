@@ -1,6 +1,7 @@
 """Where a stage's metrics go besides its metrics.jsonl: Weights & Biases, and what accelerate has trackers for.
 
-A sink is told the stage's settings and metrics, not how the command was called, on what machine or with what packages.
+A sink is told the stage's settings and metrics, not how the command was called, on what machine, in which folders or
+with what packages.
 """
 
 import os
@@ -18,7 +19,7 @@ from urllib.parse import quote
 
 from rlhf.artifact import EXAMPLES, Artifact
 from rlhf.config import TrackingConfig, WandB
-from rlhf.privacy import masked, no_unasked_traffic
+from rlhf.privacy import masked, no_unasked_traffic, without_folders
 from rlhf.weights import Weights
 
 AXES = ("episodes", "num_tokens")
@@ -72,6 +73,11 @@ class Started:
     settings: Mapping[str, Any]
 
     @property
+    def told(self) -> dict[str, Any]:
+        """The settings for who is not on this machine."""
+        return without_folders(masked(dict(self.settings)))
+
+    @property
     def run(self) -> Path:
         """The run's folder, which stages of one recipe share."""
         return self.home.parent.parent
@@ -108,7 +114,7 @@ class WandBSink:
             job_type=at.stage,
             name=f"{at.recipe}/{at.stage}",
             tags=config.tags,
-            config=masked(dict(at.settings)),
+            config=at.told,
             dir=at.folder.resolve(),
             id=_same_run(at.folder),
             resume="allow",
@@ -221,7 +227,7 @@ def _known_by_hash(name: str, kind: str, about: Mapping[str, Any], files: Mappin
     import wandb
     from wandb.sdk.artifacts.artifact_manifest_entry import ArtifactManifestEntry
 
-    artifact = wandb.Artifact(name, type=kind, metadata=masked(dict(about)))
+    artifact = wandb.Artifact(name, type=kind, metadata=without_folders(masked(dict(about))))
     for file, digest in sorted(files.items()):
         ref = f"rlhf://{quote(name)}/{quote(file)}"
         artifact.manifest.add_entry(ArtifactManifestEntry(path=file, ref=ref, digest=digest))  # type: ignore[arg-type]
@@ -254,7 +260,7 @@ class AccelerateSink:
         self._tracker: Any = start(at, f"{at.recipe}-{at.stage}")
         with redirect_stdout(sys.stderr):  # what trackio says is no result
             self._tracker.start()
-            self._tracker.store_init_configuration(_flat(masked(dict(at.settings))))
+            self._tracker.store_init_configuration(_flat(at.told))
         if name == "mlflow":
             (at.folder / _MLFLOW_RUN).write_text(self._tracker.tracker.info.run_id, encoding="utf-8")
 

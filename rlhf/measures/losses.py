@@ -13,6 +13,8 @@ Row = Mapping[str, Any]
 
 DEMONSTRATIONS = "demonstrations"
 """Name of the data whose losses are metrics of each model: `policy_loss`."""
+GENERAL_TEXT = "general_text"
+"""Name of the data that no stage was trained on."""
 
 
 class Loss(NamedTuple):
@@ -63,11 +65,13 @@ def table(rows: Sequence[Row]) -> Table:
 
 def forgotten(rows: Sequence[Row]) -> dict[str, Loss]:
     """Of each data, how much higher the last model's held-out loss is than it was: after the stage of that name, or at
-    the first model where no stage has it, as with general text."""
+    the first model for general text. A stage whose own model was not measured has none: what an earlier one made of its
+    data is not yet learned."""
     found = {}
     for (data, split), models in table(rows).items():
-        before, after = models.get(data, next(iter(models.values()))), list(models.values())[-1]
-        if split == "held_out" and data != DEMONSTRATIONS and before is not after:
+        every = list(models.values())
+        before, after = every[0] if data == GENERAL_TEXT else models.get(data), every[-1]
+        if split == "held_out" and data != DEMONSTRATIONS and before is not None and before is not after:
             found[data] = difference(after, before)
     return {data: lost for data, lost in found.items() if lost is not None}
 

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Any, NamedTuple
 
+from rlhf.measures.shares import wilson_error
+
 Row = Mapping[str, Any]
 
 
@@ -24,7 +26,7 @@ def metrics(rows: Sequence[Row]) -> dict[str, float]:
     lengths = [row[f"{side}_tokens"] for side in ("chosen", "rejected") for row in rows]
     return {
         "accuracy": accuracy,
-        "accuracy_stderr": _error(accuracy, len(rows)),
+        "accuracy_stderr": wilson_error(accuracy, len(rows)),
         "margin": fmean(row["margin"] for row in rows),
         "brier": fmean((1 - sigmoid(row["margin"])) ** 2 for row in rows),
         "ece": sum(b.pairs / len(rows) * abs(b.confidence - b.accuracy) for b in reliability(rows)),
@@ -46,7 +48,7 @@ def right(margin: float) -> float:
 
 
 def sigmoid(x: float) -> float:
-    return 1 / (1 + math.exp(-x)) if x >= 0 else 1 - sigmoid(-x)
+    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
 
 
 def correlation(left: Sequence[float], right: Sequence[float]) -> float:
@@ -59,10 +61,6 @@ def correlation(left: Sequence[float], right: Sequence[float]) -> float:
 
 def _longer(row: Row) -> int:
     return row["chosen_tokens"] - row["rejected_tokens"]
-
-
-def _error(accuracy: float, count: int) -> float:
-    return math.sqrt(accuracy * (1 - accuracy) / count)
 
 
 # ------------------------------------------------------------------------------------------------ calibration
@@ -143,7 +141,7 @@ def _quantiles(rows: Sequence[Row], most: int, key: Callable[[Row], float]) -> l
 
 def _slice(name: str, rows: Sequence[Row], low: float | None = None, high: float | None = None) -> Slice:
     accuracy = fmean(row["correct"] for row in rows)
-    return Slice(name, len(rows), accuracy, _error(accuracy, len(rows)), low, high)
+    return Slice(name, len(rows), accuracy, wilson_error(accuracy, len(rows)), low, high)
 
 
 def sliced(rows: Sequence[Row]) -> dict[str, float]:

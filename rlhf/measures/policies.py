@@ -11,6 +11,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from rlhf.measures.pairs import right
+from rlhf.measures.shares import wilson
 from rlhf.measures.texts import distinct_n, self_bleu
 
 Row = Mapping[str, Any]
@@ -63,18 +64,11 @@ def win_rate(mine: Sequence[float], theirs: Sequence[float]) -> dict[str, float]
 
 
 def rate(results: Sequence[float]) -> dict[str, float]:
-    """Mean of 1 a win, 0 a loss and 0.5 a tie, with a 95 % normal interval; where all are alike, and their spread says
-    nothing, with Wilson's (1927)."""
-    mean, n = fmean(results), len(results)
-    spread = 1.96 * math.sqrt(fmean((r - mean) ** 2 for r in results) / n)
-    unsure = 1.96**2 / (n + 1.96**2) if spread == 0 and mean in (0, 1) else 0.0
-    return {
-        "rate": mean,
-        "low": max(mean - spread - unsure * mean, 0.0),
-        "high": min(mean + spread + unsure * (1 - mean), 1.0),
-        "ties": fmean(float(r == 0.5) for r in results),
-        "prompts": n,
-    }
+    """Mean of 1 a win, 0 a loss and 0.5 a tie, with Wilson's interval."""
+    mean = fmean(results)
+    low, high = wilson(mean, len(results))
+    ties = fmean(float(r == 0.5) for r in results)
+    return {"rate": mean, "low": low, "high": high, "ties": ties, "prompts": len(results)}
 
 
 def with_error(name: str, values: Sequence[float]) -> dict[str, float]:

@@ -29,7 +29,8 @@ def self_bleu(texts: Sequence[str], order: int = 4) -> float:
     """Mean BLEU of each text against all others (Zhu et al. 2018): 1 where all are the same, low where they differ.
 
     BLEU is Papineni et al.'s (2002): of the closest reference's length, 0 without a word in common; longer runs, if
-    none matches, count as a tenth of one (Chen & Cherry 2014, method 1).
+    none matches, count as a tenth of one (Chen & Cherry 2014, method 1). Of a text of fewer words than `order`, runs
+    are as long as it is.
     """
     if len(texts) < 2:
         return 0.0
@@ -42,7 +43,8 @@ def self_bleu(texts: Sequence[str], order: int = 4) -> float:
         for i, own in enumerate(counts):
             matched = sum(min(count, most[run][most[run][0][1] == i][0]) for run, count in own.items())
             found = matched or (0.1 if n > 1 else 0)
-            logs[i] += math.log(found / max(own.total(), 1)) / order if found else -math.inf
+            if own:
+                logs[i] += math.log(found / own.total()) / min(order, lengths[i]) if found else -math.inf
     return sum(math.exp(logs[i]) * _brevity(i, lengths) for i in range(len(said)) if lengths[i]) / len(said)
 
 

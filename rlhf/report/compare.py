@@ -1,5 +1,6 @@
 """Runs side by side: the settings that differ, what each came to with its intervals, and what it took."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,7 @@ class Compared:
     names: list[str]
     runs: list[Run]
     settings: dict[str, list[Any]]
-    """Those that differ, by stage and name."""
+    """Those that differ, by stage and name, and the hashes of data that does, whatever it is called."""
     numbers: dict[str, list[Measured | None]]
     warnings: list[list[Finding]]
 
@@ -57,7 +58,7 @@ class Compared:
 def compare(folders: Sequence[Path]) -> Compared:
     """Raises ArtifactError where a folder is none of a run."""
     runs = [read(folder) for folder in folders]
-    differing = dict(_differing([run.settings["stages"] for run in runs]))
+    differing = dict(_differing([run.settings["stages"] for run in runs])) | dict(_differing_rows(runs))
     measured = [dict(_measured(run)) for run in runs]
     rows = dict.fromkeys(name for one in measured for name in one)
     numbers = {name: [one.get(name) for one in measured] for name in rows}
@@ -97,18 +98,52 @@ def _names(runs: Sequence[Run]) -> list[str]:
 
 def _differing(settings: Sequence[Any], path: str = "") -> Iterator[tuple[str, list[Any]]]:
     """Settings that are not alike, by dotted names. A block that some runs lack is told once, and not key by key."""
+    if all(_holds_blocks(one) for one in settings):
+        settings = [dict(enumerate(one)) for one in settings]
     if all(isinstance(one, Mapping) for one in settings):
         for key in dict.fromkeys(key for one in settings for key in one):
             yield from _differing([one.get(key) for one in settings], f"{path}.{key}".removeprefix("."))
-    elif len({str(_shown(one)) for one in settings}) > 1:
-        yield path, [_shown(one) for one in settings]
+    elif (different := _count(settings)) > 1:
+        short = [_short(one) for one in settings]
+        yield path, short if _count(short) == different else [_whole(one) for one in settings]
 
 
-def _shown(value: Any) -> Any:
-    """A setting as a cell: of a block that it is there, of a file its name, wherever it lies."""
-    if isinstance(value, Mapping | list):
+def _holds_blocks(value: Any) -> bool:
+    return isinstance(value, list) and any(isinstance(item, Mapping) for item in value)
+
+
+def _count(values: Sequence[Any]) -> int:
+    """How many of them are different."""
+    return len({json.dumps(one, sort_keys=True) for one in values})
+
+
+def _short(value: Any) -> Any:
+    """A setting as a cell: of a block that it is there, of a file its name."""
+    if isinstance(value, Mapping):
         return "given" if value else None
-    return Path(value).name if isinstance(value, str) and value.startswith("/") else value
+    return Path(value).name if isinstance(value, str) and value.startswith("/") else _whole(value)
+
+
+def _whole(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, Mapping | list) else value
+
+
+def _differing_rows(runs: Sequence[Run]) -> Iterator[tuple[str, list[Any]]]:
+    """Data that holds other rows than another run's of the same name, by what its files' hashes begin with."""
+    read = [dict(_hashes(run)) for run in runs]
+    for name in (name for name in read[0] if all(name in one for one in read)):
+        if _count(hashes := [one[name] for one in read]) > 1:
+            yield f"{name} (sha256)", [", ".join(hash[:12] for hash in one) for one in hashes]
+
+
+def _hashes(run: Run) -> Iterator[tuple[str, list[str]]]:
+    """Of the files of every block of data that stages have read."""
+    for stage in run.stages:
+        data = stage.record.get("data", {})
+        for name, block in {"data": data, **data}.items():
+            sources = block.get("file", {}).get("sources", []) if isinstance(block, Mapping) else []
+            if hashes := [source["sha256"] for source in sources if source.get("sha256")]:
+                yield f"{stage.name}.{name}", hashes
 
 
 # ------------------------------------------------------------------------------------------------ numbers

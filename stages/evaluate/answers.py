@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rlhf import evaluate, text
+from rlhf import checkpoint, evaluate, text
 from rlhf.data.inspect.preferences import refuses
 from rlhf.data.records import Prompt
 from rlhf.endpoint import Endpoint
+from rlhf.finite import check_finite
 from rlhf.llm_judge import PROMPT, LLMJudge
 from rlhf.measures.texts import copied
 from rlhf.reward_model import RewardModel
@@ -37,11 +38,23 @@ class Judges:
 def answered(
     config: EvaluateConfig, prompts: Sequence[Prompt], side: Side, judges: Judges | None, reference: Role | None
 ) -> list[Row]:
-    """A side's answers with their scores, judged as in training: by the prompt alone, whatever stood before it."""
+    """A side's answers with their scores, judged as in training: by the prompt alone, whatever stood before it. Each
+    side draws from the seed on, so that its answers are the same whoever else is asked. Raises GuardError for a score
+    that is not finite, which no comparison would tell from a loss."""
+    with checkpoint.aside(config.seed):
+        return _answered(config, prompts, side, judges.of(side) if judges else {}, reference)
+
+
+def _answered(
+    config: EvaluateConfig,
+    prompts: Sequence[Prompt],
+    side: Side,
+    rewards: Mapping[str, Reward],
+    reference: Role | None,
+) -> list[Row]:
     rows = [side.reads(prompt, config.max_new_tokens) for prompt in prompts]
     plain = [side.chat.prompt_ids(prompt.messages) for prompt in prompts]
     sampling = Sampling(config.max_new_tokens, config.temperature)
-    rewards = judges.of(side) if judges else {}
     answers: list[Row] = [{} for _ in rows]
     for index in evaluate.batches([len(row) for row in rows], config.batch_size):
         rollout = sample(side.role, [rows[i] for i in index], side.chat, sampling)
@@ -52,12 +65,13 @@ def answered(
         judged, asked = replace(rollout, prompts=[plain[i] for i in index]), [prompts[i] for i in index]
         said |= {name: reward.score(asked, judged).tolist() for name, reward in rewards.items()}
         for place, i in enumerate(index):
-            response = rollout.responses[place]
+            response, numbers = rollout.responses[place], {name: values[place] for name, values in said.items()}
+            check_finite(numbers, prompts[i].where)
             answers[i] = {
                 "text": decode(side.chat, response),
                 "tokens": len(response),
                 "finished": bool(rollout.finished_B[place]),
-                **{name: numbers[place] for name, numbers in said.items()},
+                **numbers,
             }
     return answers
 

@@ -14,7 +14,7 @@ from rlhf.data.chat import ChatFormat, Encoded, Ledger, encode_demonstrations
 from rlhf.data.load import Split, kind_of_source, load
 from rlhf.data.records import Demonstration
 from rlhf.errors import RLHFError
-from rlhf.measures.losses import DEMONSTRATIONS
+from rlhf.measures.losses import DEMONSTRATIONS, GENERAL_TEXT
 from rlhf.weights import Weights
 from stages.evaluate.config import EvaluateConfig
 from stages.evaluate.sides import Lineage, Side
@@ -80,7 +80,7 @@ def remembered(
     for name, side in _models(config, lineage, sides, say):
         if general is not None:
             rows = _plain(general[1][: config.max_rows], side.chat, _room(general[0], side))
-            yield from _rows("general_text", "held_out", name, side, rows, config.batch_size)
+            yield from _rows(GENERAL_TEXT, "held_out", name, side, rows, config.batch_size)
         for one in seen if config.forgetting else ():
             yield from _on_parts(config, one.stage, name, side, _encoded(config, one.data, one.split, side))
 
@@ -98,7 +98,9 @@ def _models(
         try:
             weights = find()
         except RLHFError as error:
-            say(f"  note: '{name}', which the policy was trained from, is left out: {error}")
+            since = "what is forgotten of general text counts from a later model" if name == "base" else ""
+            since = since or f"what is forgotten of '{name}' is not measured"
+            say(f"  note: '{name}', which the policy was trained from, is left out, and {since}: {error}")
             continue
         loaded = next((side for side in sides.values() if side.weights.lineage == weights.lineage), None)
         yield name, loaded or Side.load(config, weights, lineage.template)

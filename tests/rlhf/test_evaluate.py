@@ -1,13 +1,17 @@
 """Held-out measures against numbers worked out by hand."""
 
+import math
 import statistics
+from collections.abc import Callable
 from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
+from rlhf.errors import GuardError
 from rlhf.evaluate import batches, pair_rows
 from rlhf.measures import pairs
 
@@ -18,16 +22,26 @@ def test_batches_hold_every_row_once_in_order_of_length() -> None:
     assert found == [[1, 3], [4, 2], [0]]
 
 
+def by_last_token(read: Callable[[Tensor], Tensor]) -> Any:
+    """A judge that makes its score of a row's last token."""
+    return SimpleNamespace(
+        device=torch.device("cpu"), present=nullcontext, hidden=lambda batch, rows: batch.ids_N[rows], read=read
+    )
+
+
+def test_a_score_that_is_none_is_no_loss() -> None:
+    judge = by_last_token(lambda hidden: torch.where(hidden == 9, torch.nan, hidden.float()))
+    rows = [{"prompt_ids": [8], "chosen_ids": [c], "rejected_ids": [3], "where": f"f:{c}"} for c in (7, 9)]
+    with pytest.raises(GuardError, match="f:9: the chosen answer's score is nan"):
+        pair_rows(judge, rows, size=2)
+    assert math.isnan(pairs.sigmoid(math.nan))
+
+
 def test_pair_metrics_by_hand() -> None:
     """A judge that scores a row by its last token, on pairs of which it gets two of three right."""
-    judge: Any = SimpleNamespace(
-        device=torch.device("cpu"),
-        present=nullcontext,
-        hidden=lambda batch, rows: batch.ids_N[rows],
-        read=lambda hidden: hidden.float(),
-    )
+    judge = by_last_token(lambda hidden: hidden.float())
     sides = [([1, 2, 9], [4]), ([3], [1, 1]), ([5, 5], [6, 7])]
-    read = [{"prompt_ids": [8], "chosen_ids": c, "rejected_ids": r} for c, r in sides]
+    read = [{"prompt_ids": [8], "chosen_ids": c, "rejected_ids": r, "where": "f:1"} for c, r in sides]
     found = pairs.metrics(pair_rows(judge, read, size=2))
     scores, lengths = [9, 3, 5, 4, 1, 7], [3, 1, 2, 1, 2, 2]
     assert (found["pairs"], found["accuracy"], found["longer_wins"]) == (3, pytest.approx(2 / 3), 0.5)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from rlhf.privacy import masked, no_unasked_traffic
+from rlhf.privacy import masked, no_unasked_traffic, without_folders
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,18 @@ from rlhf.privacy import masked, no_unasked_traffic
 def test_what_is_secret_in_a_url_is_masked(text: str, shown: str) -> None:
     assert masked(text) == shown
     assert masked(shown) == shown
+
+
+def test_of_a_whole_path_the_name_is_told() -> None:
+    settings = {
+        "path": "/home/ann/my client/a.jsonl",
+        "mix": [{"path": "/home/ann/b/"}],
+        "r": 1,
+        "at": "b/c.jsonl",
+    }
+    assert without_folders(settings) == {"path": "a.jsonl", "mix": [{"path": "b"}], "r": 1, "at": "b/c.jsonl"}
+    kept = ["/", "https://host/x", "/a\nsystem prompt / of lines"]
+    assert without_folders(kept) == kept
 
 
 def test_settings_keep_their_shape() -> None:

@@ -31,7 +31,12 @@ from tests.stages.test_ppo import interrupted_after
 from tests.wandb_file import table, told
 
 
-def tracker(folder: Path, config: TrackingConfig | None = None, settings: dict | None = None) -> Tracker:
+def tracker(
+    folder: Path,
+    config: TrackingConfig | None = None,
+    settings: dict | None = None,
+    home: Path = Path("later/sft"),
+) -> Tracker:
     return Tracker(
         folder,
         Screen(quiet=True),
@@ -39,7 +44,7 @@ def tracker(folder: Path, config: TrackingConfig | None = None, settings: dict |
         recipe="r",
         stage="sft",
         settings=settings or {"lr": 1},
-        home=Path("later/sft"),
+        home=home,
     )
 
 
@@ -95,6 +100,20 @@ def test_wandb_is_told_neither_secrets_nor_how_the_command_was_called(
     for word in ("a-password", "a-key", "a-word-of-the-command", "k" * 40, sys.executable):
         assert not leaks(tmp_path, word), word
     assert [run.host for run in told(tmp_path, "run")] == [""]
+
+
+@pytest.mark.parametrize("name", ["wandb", "tensorboard", "mlflow"])
+def test_trackers_are_told_no_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Of a recipe's files and models they get the names."""
+    pytest.importorskip(name, reason=f"{name} is not installed")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    config = TrackingConfig.model_validate({name: {"mode": "offline"} if name == "wandb" else True})
+    settings = {"data": {"path": "/home/ann/a-client/pairs.jsonl"}, "model": {"name": "/home/ann/a-client/base"}}
+    (tmp_path / "stages" / "sft").mkdir(parents=True)
+    one = tracker(tmp_path / "stages" / "sft", config, settings, home=tmp_path / "stages" / "sft")
+    one.log({"loss": 1.0}, 1)
+    one.close({})
+    assert leaks(tmp_path, "pairs.jsonl") and not leaks(tmp_path, "a-client")
 
 
 def test_an_offline_run_holds_settings_metrics_tables_and_lineage(tmp_path: Path) -> None:

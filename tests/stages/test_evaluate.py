@@ -4,17 +4,20 @@ import json
 import math
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from rlhf.artifact import Artifact
 from rlhf.console import Screen
-from rlhf.errors import DataError, RecipeError
+from rlhf.errors import ArtifactError, DataError, GuardError, RecipeError
 from rlhf.measures import losses, pairs, policies
 from rlhf.recipe import parse
 from rlhf.reward_model import RewardModel
 from rlhf.runner import run
 from rlhf.weights import Weights
+from stages.evaluate import texts
 from tests.conftest import SHOP, ChatServer, head, metrics_of
 
 lora = pytest.mark.parametrize("finished", ["lora"], indirect=True)
@@ -160,6 +163,43 @@ def test_what_cannot_be_measured_is_told(finished, everything: dict[str, Any], t
     long = {"prompts": everything["prompts"], "prompted": {"model": "tiny", "system": "Be kind. " * 200}}
     with pytest.raises(RecipeError, match=r"prompted: .* give fewer or shorter examples"):
         evaluate(tmp_path, {"policy": "tiny", **long})
+
+
+@lora
+def test_answers_do_not_depend_on_who_else_answers(finished, everything: dict[str, Any], tmp_path: Path) -> None:
+    """Every side draws from the seed on: a model beside itself says the same."""
+    named = {"policy": everything["baseline"], **{name: everything[name] for name in ("baseline", "prompts")}}
+    rows = rows_of(evaluate(tmp_path, {**named, "forgetting": False}), "samples.jsonl")
+    assert [row["policy"]["text"] for row in rows] == [row["baseline"]["text"] for row in rows]
+
+
+@lora
+def test_a_rules_score_that_is_none_names_its_row(finished, everything: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "rule.py").write_text("def score(messages, response):\n    return float('nan')\n")
+    rule = {"file": str(tmp_path / "rule.py"), "function": "score", "trust_code": True}
+    named = {name: everything[name] for name in ("policy", "prompts")}
+    with pytest.raises(GuardError, match=r"heldout_prompts.jsonl:\d+: gold is nan"):
+        evaluate(tmp_path, {**named, "rule": rule, "forgetting": False})
+
+
+@lora
+def test_a_stage_whose_model_is_gone_has_no_forgetting(
+    finished, everything: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The base's loss on its data is not what it had come to."""
+
+    def gone(made: Artifact) -> Weights:
+        if made.name == "sft":
+            raise ArtifactError("its folder is gone")
+        return Weights.of(made)
+
+    said: list[str] = []
+    monkeypatch.setattr(texts, "Weights", SimpleNamespace(of=gone))
+    monkeypatch.setattr(Screen, "say", lambda self, line, *_: said.append(line))
+    made = evaluate(tmp_path, {name: everything[name] for name in ("policy", "general_text")})
+    assert {"loss/sft/base", "loss/sft/ppo", "forgetting/general_text"} <= made.metrics.keys()
+    assert "forgetting/sft" not in made.metrics
+    assert any("what is forgotten of 'sft' is not measured: its folder is gone" in line for line in said)
 
 
 TASK = """\

@@ -46,6 +46,12 @@ def test_a_stages_own_data_is_not_yet_forgotten_by_it() -> None:
     assert forgotten(rows("sft", "base", [5.0]) + rows("sft", "sft", [2.0])) == {}
 
 
+def test_without_its_own_model_a_stage_has_nothing_to_forget_from() -> None:
+    """The base had not yet learned it."""
+    found = [one for data in ("sft", "general_text") for one in rows(data, "base", [5.0]) + rows(data, "ppo", [2.5])]
+    assert list(forgotten(found)) == ["general_text"]
+
+
 def test_demonstrations_are_metrics_of_each_model() -> None:
     found = metrics(rows("demonstrations", "policy", [1.0, 1.0]) + rows("demonstrations", "policy", [0.5], "train"))
     assert (found["policy_loss"], found["policy_train_loss"]) == (1.0, 0.5)

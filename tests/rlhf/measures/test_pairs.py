@@ -5,6 +5,7 @@ import math
 import pytest
 
 from rlhf.measures.pairs import Row, by_length, by_margin, by_source, correlation, metrics, reliability, right, sliced
+from rlhf.measures.shares import wilson_error
 
 
 def row(margin: float, chosen: int = 1, rejected: int = 1, source: str = "") -> Row:
@@ -19,7 +20,7 @@ L3 = math.log(3.0)  # a probability of 3/4
 def test_metrics_by_hand() -> None:
     found = metrics([row(L3, 5, 2), row(-L3, 1, 2), row(L3, 2, 2), row(0.0, 3, 1)])
     assert found["accuracy"] == pytest.approx(0.625)  # two right, one wrong, one tie
-    assert found["accuracy_stderr"] == pytest.approx(math.sqrt(0.625 * 0.375 / 4))
+    assert found["accuracy_stderr"] == wilson_error(0.625, 4)
     assert found["brier"] == pytest.approx((0.25**2 + 0.75**2 + 0.25**2 + 0.5**2) / 4)
     # bin of .75: three pairs, 2/3 right; bin of .5: one pair, half right
     assert found["ece"] == pytest.approx(0.75 * (0.75 - 2 / 3))
@@ -48,6 +49,7 @@ def test_a_large_margin_is_sure_and_does_not_overflow() -> None:
 def test_slices_by_source_length_and_margin() -> None:
     rows = [row(1.0 + i, 10 + i, 10, "easy") for i in range(10)] + [row(-0.1 - i, 1, 5 + i, "hard") for i in range(10)]
     assert [(s.name, s.pairs, s.accuracy) for s in by_source(rows)] == [("easy", 10, 1.0), ("hard", 10, 0.0)]
+    assert all(s.error == wilson_error(1.0, 10) > 0 for s in by_source(rows))  # ten of ten are not certain
     shorter, longer = by_length(rows)  # twenty pairs make two slices of ten
     assert (shorter.low, shorter.high, shorter.accuracy) == (1 - 14, 1 - 5, 0.0)
     assert (longer.low, longer.high, longer.accuracy) == (0, 9, 1.0)

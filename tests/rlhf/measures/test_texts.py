@@ -23,7 +23,8 @@ def test_self_bleu_is_what_nltk_says() -> None:
 
 def test_self_bleu_of_the_same_and_of_wholly_different_answers() -> None:
     assert self_bleu(["We will send it at once."] * 3) == pytest.approx(1.0)
-    assert self_bleu(["a b c d", "e f g h"]) == 0.0
+    assert self_bleu(["yes"] * 2) == self_bleu(["no thanks"] * 3) == pytest.approx(1.0)
+    assert self_bleu(["yes", "no"]) == self_bleu(["a b c d", "e f g h"]) == 0.0
     assert self_bleu(["alone"]) == self_bleu(["", ""]) == 0.0
 
 

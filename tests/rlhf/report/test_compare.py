@@ -5,8 +5,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
+from rlhf import yamlfile
 from rlhf.cli import app
 from rlhf.report.compare import compare, write
 from tests.rlhf.report import runs
@@ -28,6 +30,33 @@ def test_settings_that_differ_are_told_and_no_others(two: list[Path], tmp_path: 
     )
     told = compare([two[0], other]).settings
     assert told == {"ppo.rl.kl_coef": [0.05, 0.1], "ppo.rl.kl_target": [None, 6.0], "ppo.rollout": [None, "given"]}
+
+
+def test_lists_and_files_of_one_name_are_compared_by_what_they_hold(two: list[Path], tmp_path: Path) -> None:
+    """And shown as short as they can be told apart."""
+    settings = [
+        {"targets": ["q", "v"], "path": "/a/x.jsonl", "eval_path": "/a/x.jsonl", "mix": [{"path": "/a/m", "w": 1}]},
+        {"targets": ["q", "o"], "path": "/b/x.jsonl", "eval_path": "/a/y.jsonl", "mix": [{"path": "/a/m", "w": 2}]},
+    ]
+    both = [shutil.copytree(two[0], tmp_path / str(i)) for i in range(2)]
+    for run, more in zip(both, settings, strict=True):
+        lock = yamlfile.plain(yamlfile.read(run / "recipe.lock.yaml"))
+        lock["stages"]["sft"] = {**lock["stages"]["sft"], **more}
+        (run / "recipe.lock.yaml").write_text(yaml.safe_dump(lock))
+    assert compare(both).settings == {
+        "sft.targets": ['["q", "v"]', '["q", "o"]'],
+        "sft.path": ["/a/x.jsonl", "/b/x.jsonl"],
+        "sft.eval_path": ["x.jsonl", "y.jsonl"],
+        "sft.mix.0.w": [1, 2],
+    }
+
+
+def test_prompts_that_were_others_are_told_though_they_are_called_alike(tmp_path: Path) -> None:
+    both = []
+    for digest in ("a" * 64, "b" * 64):
+        data = {"prompts": {"file": {"sources": [{"name": "prompts.jsonl", "sha256": digest}]}}}
+        both.append(runs.only(tmp_path / digest[0], "evaluate", [{"step": 0, "kl": 1.0}], data=data))
+    assert compare(both).settings == {"evaluate.prompts (sha256)": ["a" * 12, "b" * 12]}
 
 
 def test_numbers_come_with_their_intervals(two: list[Path]) -> None:
