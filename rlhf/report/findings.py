@@ -465,26 +465,40 @@ def reward_is_doubtful(run: Run) -> Iterator[Finding]:
                 "balance the pairs by length, or take longer and shorter answers as chosen alike",
             )
         ece, brier = stage.last(f"{prefix}ece"), stage.last(f"{prefix}brier")
-        if ece and brier and (ece.value > trust.CALIBRATION_ERROR or brier.value > trust.BRIER):
+        if _above(ece, trust.CALIBRATION_ERROR):
             yield Finding(
                 stage.name,
                 "The reward model is badly calibrated",
-                words("calibration error ", ece, ", Brier score ", brier),
-                "It is sure where it is wrong, or sure of nothing; wrong labels do that, and memorised ones.",
+                words("calibration error ", ece),
+                "How sure it is says little of how often it is right; wrong labels do that, and memorised ones.",
                 "check labels (rlhf data inspect); train fewer epochs",
+            )
+        if ece and brier and trust.hardly_knows(brier.value, ece.value):
+            yield Finding(
+                stage.name,
+                "The reward model hardly knows which answer is better",
+                words("Brier score ", brier, ", where a coin has a quarter"),
+                "It is about as sure as it is right, and neither is much: labels are noisy, pairs alike or few.",
+                "check labels (rlhf data inspect), train on more pairs, or from a larger model",
             )
 
 
 def labels_are_noisy(run: Run) -> Iterator[Finding]:
     for stage, prefix in _judged(run):
         sure = stage.last(f"{prefix}sure_accuracy", "percent")
-        pairs = stage.last(f"{prefix}pairs", "count")
-        if sure and pairs and trust.labels_are_doubtful(sure.value, pairs.value):
+        confidence, pairs = stage.last(f"{prefix}sure_confidence", "percent"), stage.last(f"{prefix}pairs", "count")
+        if sure and confidence and pairs and trust.labels_are_doubtful(sure.value, confidence.value, pairs.value):
             yield Finding(
                 stage.name,
                 "Labels are probably wrong",
-                words("of the fifth of the pairs that it is surest of, only ", sure, " are labelled as it says"),
-                "Where a model is surest it should hardly err: about so many labels are flipped as it misses there.",
+                words(
+                    "of the fifth of the pairs that it is surest of (",
+                    confidence,
+                    "), only ",
+                    sure,
+                    " are labelled as it says",
+                ),
+                "It is surer than it is right: labels are flipped, or it is sure of what it cannot know.",
                 "look at the pairs that it sees the other way round (rlhf data inspect --reward-model), and mend them",
             )
 
