@@ -15,7 +15,7 @@ from benchmarks.common import ROOT, keep, run_recipe
 from rlhf.measures.trust import training_signs
 
 SHOP = ROOT / "data_samples" / "corner_shop"
-KEPT = ("accuracy", "accuracy_stderr", "sure_accuracy", "ece", "brier", "margin", "pairs")
+KEPT = ("accuracy", "accuracy_stderr", "sure_accuracy", "sure_confidence", "ece", "brier", "margin", "pairs")
 
 
 def flipped(source: Path, share: float, target: Path, seed: int = 0) -> Path:

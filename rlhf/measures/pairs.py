@@ -19,7 +19,8 @@ def metrics(rows: Sequence[Row]) -> dict[str, float]:
     """Accuracy with its standard error, calibration of sigmoid(margin), and what length alone would explain.
 
     `brier` is the mean squared error of the predicted preference, `ece` the expected calibration error (Guo et al.
-    2017, eq. 3), `sure_accuracy` that of the fifth of the pairs whose scores are furthest apart.
+    2017, eq. 3), `sure_accuracy` that of the fifth of the pairs whose scores are furthest apart, `sure_confidence` the
+    mean probability of the winner that it predicts there.
     """
     accuracy = fmean(row["correct"] for row in rows)
     scores = [row[f"{side}_score"] for side in ("chosen", "rejected") for row in rows]
@@ -31,6 +32,7 @@ def metrics(rows: Sequence[Row]) -> dict[str, float]:
         "brier": fmean((1 - sigmoid(row["margin"])) ** 2 for row in rows),
         "ece": sum(b.pairs / len(rows) * abs(b.confidence - b.accuracy) for b in reliability(rows)),
         "sure_accuracy": fmean(row["correct"] for row in _surest(rows)),
+        "sure_confidence": fmean(sigmoid(abs(row["margin"])) for row in _surest(rows)),
         "pairs": len(rows),
         "length_correlation": correlation(scores, lengths),
         "longer_wins": fmean(right(_longer(row)) for row in rows),

@@ -2,7 +2,7 @@
 
 number.py     a number with its source; sentences with numbers in them
 run.py        a run folder as plain values
-findings.py   what may be wrong, what it means and what to do: pure rules
+findings/     what may be wrong, what it means and what to do: pure rules
 charts.py     figures for plotly
 graph.py      the stages and what they start from, drawn
 page.py       all of that as a page

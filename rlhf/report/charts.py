@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlhf.measures.pairs import reliability
-from rlhf.report.findings import best_look
+from rlhf.report.findings.judges import best_look
 from rlhf.report.run import Line, Run, Series, StageRun, pointer
 
 Trace = dict[str, Any]

@@ -28,7 +28,11 @@ def asked():
         ({"accuracy": 0.7, "length_correlation": 0.5}, "learn to be long"),
         ({"accuracy": 0.7, "ece": 0.3}, "calibration error 0.30"),
         ({"accuracy": 0.6, "brier": 0.245}, "where a coin has 0.25"),
-        ({"accuracy": 0.7, "sure_accuracy": 0.7, "pairs": 200}, "30% of the held-out pairs are labelled otherwise"),
+        ({"accuracy": 0.7, "brier": 0.3, "ece": 0.3}, "calibration error 0.30"),  # it knows, and wrongly
+        (
+            {"accuracy": 0.7, "sure_accuracy": 0.7, "sure_confidence": 0.9, "pairs": 200},
+            "30% of the held-out pairs are labelled otherwise",
+        ),
     ],
 )
 def test_what_training_measured(metrics: dict[str, float], words: str) -> None:
@@ -38,7 +42,9 @@ def test_what_training_measured(metrics: dict[str, float], words: str) -> None:
 
 def test_a_sound_reward_and_an_unknown_one_raise_no_sign() -> None:
     assert training_signs({"accuracy": 0.7, "accuracy_stderr": 0.03, "length_correlation": 0.1, "ece": 0.02}) == []
-    assert training_signs({"accuracy": 0.8, "sure_accuracy": 0.85, "pairs": 100}) == []  # three of twenty: by chance
+    by_chance = {"sure_accuracy": 0.85, "sure_confidence": 0.95, "pairs": 100}  # three of twenty
+    weak = {"sure_accuracy": 0.68, "sure_confidence": 0.68, "pairs": 1000}
+    assert training_signs({"accuracy": 0.8, **by_chance}) == training_signs({"accuracy": 0.6, **weak}) == []
     assert training_signs({}) == []
 
 

@@ -37,6 +37,7 @@ def test_wrong_labels_show_in_calibration_and_at_the_gate(judged: list[Row], sha
     rows = [{**row, **_margin(-row["margin"])} if drawn.random() < share else row for row in judged]
     found = metrics(rows)
     assert found["accuracy"] == pytest.approx(1 - share, abs=0.06)
+    assert found["sure_confidence"] > 0.99
     signs = training_signs(found)
     assert any("calibration error" in sign for sign in signs) == doubted
     assert any("many labels are wrong" in sign for sign in signs) == doubted

@@ -145,13 +145,18 @@ EVALUATIONS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ),
     (
         "The reward model is badly calibrated",
-        {"reward_accuracy": 0.6, "reward_ece": 0.04, "reward_brier": 0.243},  # sure of nothing
+        {"reward_accuracy": 0.6, "reward_ece": 0.2, "reward_brier": 0.243},
+        {"reward_accuracy": 0.58, "reward_ece": 0.04, "reward_brier": 0.243},  # sure of nothing
+    ),
+    (
+        "The reward model hardly knows which answer is better",
+        {"reward_accuracy": 0.58, "reward_ece": 0.04, "reward_brier": 0.243},
         {"reward_accuracy": 0.6, "reward_ece": 0.04, "reward_brier": 0.22},
     ),
     (
         "Labels are probably wrong",
-        {"reward_accuracy": 0.7, "reward_pairs": 200, "reward_sure_accuracy": 0.75},
-        {"reward_accuracy": 0.7, "reward_pairs": 200, "reward_sure_accuracy": 0.95},
+        {"reward_accuracy": 0.7, "reward_pairs": 200, "reward_sure_accuracy": 0.7, "reward_sure_confidence": 0.9},
+        {"reward_accuracy": 0.7, "reward_pairs": 200, "reward_sure_accuracy": 0.7, "reward_sure_confidence": 0.72},
     ),
 ]
 

@@ -1,0 +1,167 @@
+"""Whether the policy is better, and to whom."""
+
+from collections.abc import Iterator
+
+from rlhf.measures.frontier import Point, frontier, overoptimised
+from rlhf.measures.headline import JUDGES
+from rlhf.report.findings.finding import Finding, above
+from rlhf.report.number import words
+from rlhf.report.run import Run, StageRun
+
+FLIPS = 0.3
+"""Share of an LLM's verdicts that may turn with the order of the answers."""
+
+
+def hacked(run: Run) -> Iterator[Finding]:
+    """The reward goes on rising while the judge that it was not trained on falls."""
+    for stage in run.kinds("ppo"):
+        if (best := best_look(stage)) is None:
+            continue
+        looks = {name: stage.series(f"heldout/{name}") for name in ("reward", "judge", "kl")}
+        at = looks["judge"].xs.index(best.step)
+        reward, said = looks["reward"].ys, looks["judge"].ys
+        gamed = min((i for i in range(at + 1, len(said)) if reward[i] > reward[at]), key=lambda i: said[i])
+        kept = stage.told("metrics", "best_rollout")
+        yield Finding(
+            stage.name,
+            "The reward is being gamed",
+            words(
+                "after rollout ",
+                looks["judge"].step(at),
+                ", at ",
+                looks["kl"].number(at, "nats"),
+                " nats, the held-out judge falls from ",
+                looks["judge"].number(at),
+                " to ",
+                looks["judge"].number(gamed),
+                " at rollout ",
+                looks["judge"].step(gamed),
+                ", while the reward rises from ",
+                looks["reward"].number(at),
+                " to ",
+                looks["reward"].number(gamed),
+            ),
+            "From there on the policy learns what its reward pays for, and not what is meant (over-optimisation). "
+            + (
+                "The policy of the judge's best look was kept."
+                if kept
+                else "What the stage left is the policy of the last rollout."
+            ),
+            "mend the reward; raise rl.kl_coef, or set rl.kl_budget near that KL"
+            + ("" if kept else "; set watch.keep_best: true"),
+        )
+
+
+def best_look(stage: StageRun) -> Point | None:
+    """The look after which more reward was worth less, if there is one."""
+    return overoptimised(frontier(line.values for line in stage.lines))
+
+
+def seen_by_the_reward_alone(run: Run) -> Iterator[Finding]:
+    for stage in run.evaluations:
+        lows = {judge: stage.last(f"{judge}_win_rate_low") for judge in JUDGES}
+        mine = lows.pop("reward")
+        others = [judge for judge, low in lows.items() if low]
+        if above(mine, 0.5) and others and not any(above(lows[judge], 0.5) for judge in others):
+            yield Finding(
+                stage.name,
+                "Only the reward that it was trained on sees an improvement",
+                words(
+                    JUDGES["reward"],
+                    " calls it better on ",
+                    stage.last("reward_win_rate", "percent"),
+                    " of prompts, ",
+                    JUDGES[others[0]],
+                    " on ",
+                    stage.last(f"{others[0]}_win_rate", "percent"),
+                ),
+                "That reward may have been gamed.",
+                "read the samples with the highest reward; raise rl.kl_coef; train the reward model on such answers",
+            )
+
+
+def judged_by_the_reward_alone(run: Run) -> Iterator[Finding]:
+    for stage in run.evaluations:
+        if stage.judges_itself:
+            yield Finding(
+                stage.name,
+                "Only the training reward judged it",
+                words(
+                    "it prefers the policy's answer on ",
+                    stage.last("reward_win_rate", "percent") or stage.last("reward_win_rate_over_prompted", "percent"),
+                    " of prompts",
+                ),
+                "Training raises that score by whatever pays: it cannot tell a better policy from one that games it.",
+                "name a rule, a held_out_reward or an llm_judge",
+            )
+
+
+def not_better(run: Run) -> Iterator[Finding]:
+    for stage in run.evaluations:
+        for judge in JUDGES:
+            low, high = (stage.last(f"{judge}_win_rate_{end}", "percent") for end in ("low", "high"))
+            if low is None or high is None or low.value > 0.5:
+                continue
+            worse = high.value < 0.5
+            yield Finding(
+                stage.name,
+                f"It is {'worse' if worse else 'not clearly better'} to {JUDGES[judge]}",
+                words("the policy wins ", stage.last(f"{judge}_win_rate", "percent"), " (", low, " to ", high, ")"),
+                "Training made answers worse to this judge."
+                if worse
+                else "A coin could have decided: the interval has one half in it.",
+                "look at the samples sorted by score change; train an earlier or a weaker policy"
+                if worse
+                else "evaluate more prompts (max_prompts); train longer, or on more data",
+            )
+
+
+def prompting_does_as_well(run: Run) -> Iterator[Finding]:
+    for stage in run.evaluations:
+        for judge in JUDGES:
+            rate = f"{judge}_win_rate_over_prompted"
+            low, high = (stage.last(f"{rate}_{end}", "percent") for end in ("low", "high"))
+            if low is None or high is None or low.value > 0.5:
+                continue
+            worse = high.value < 0.5
+            yield Finding(
+                stage.name,
+                f"A prompt is better to {JUDGES[judge]}"
+                if worse
+                else f"Not clearly better than a prompt to {JUDGES[judge]}",
+                words(
+                    "the policy wins ",
+                    stage.last(rate, "percent"),
+                    " (",
+                    low,
+                    " to ",
+                    high,
+                    ") against a model that was only told what to do",
+                ),
+                "What was trained may be had without training."
+                if worse
+                else "A coin could have decided: the interval has one half in it.",
+                "ship the prompt; or train from the prompted model's answers (sample, then sft)"
+                if worse
+                else "evaluate more prompts (max_prompts); train longer, or on more data",
+            )
+
+
+def llm_is_unsure(run: Run) -> Iterator[Finding]:
+    for stage in run.evaluations:
+        if above(flips := stage.last("llm_flips", "percent"), FLIPS):
+            yield Finding(
+                stage.name,
+                "The LLM's verdict turns with the order of the answers",
+                words("in ", flips, " of the pairs"),
+                "It sees little between them; such pairs count as ties.",
+                "ask a stronger llm_judge.model, or say in llm_judge.prompt what better means",
+            )
+        if above(unread := stage.last("llm_unread", "percent"), 0.0):
+            yield Finding(
+                stage.name,
+                "Verdicts of the LLM cannot be read",
+                words(unread, " of them, which count as ties"),
+                "It does not end with [[A]], [[B]] or [[C]].",
+                "say so in llm_judge.prompt, or ask a stronger llm_judge.model",
+            )
