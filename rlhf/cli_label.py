@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections import Counter
+from contextlib import contextmanager, nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +14,8 @@ import typer
 from rlhf.cli_shared import AsJson, ready
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from rlhf.labels.book import Row
     from rlhf.labels.pairs import Pair
     from rlhf.labels.server import Server
@@ -63,7 +66,9 @@ def label(
     from rlhf.labels.session import Session
 
     if agreement:
-        _tell([row for path in paths or [out] for row in book.read(path)], as_json)
+        read = {path: book.read(path) for path in paths or [out]}
+        _check_names(read)
+        _tell([row for rows in read.values() for row in rows], as_json)
         return
     if not annotator.strip():
         raise DataError("--annotator: a name is needed")
@@ -78,6 +83,22 @@ def label(
         if server.failure:
             raise server.failure
         _tell(kept.rows, as_json, out)
+
+
+def _check_names(read: "Mapping[Path, list[Row]]") -> None:
+    """Raise DataError where two files have one name judge the same pair: two people would count as one."""
+    from rlhf.errors import DataError
+    from rlhf.labels import book
+
+    first: dict[tuple[str, str], Path] = {}
+    for path, rows in read.items():
+        for row in rows:
+            name, key = book.annotator_of(row), book.key_of(row)
+            if first.setdefault((name, key), path) != path:
+                raise DataError(
+                    f"{first[name, key]} and {path}: '{name}' judged the same pair in both; give each person a name, "
+                    "by --annotator, or in `provenance.annotator` of rows that are there"
+                )
 
 
 def _pairs(
@@ -107,18 +128,30 @@ def _pairs(
 
 def _serve(server: "Server", no_browser: bool) -> None:
     """Until the annotator is done, or Ctrl-C."""
-    import webbrowser
-
     if "SSH_CONNECTION" in os.environ:
         print(
             f"from where you sit: ssh -L {server.server_port}:127.0.0.1:{server.server_port} this-machine", flush=True
         )
-    elif not no_browser:
-        webbrowser.open(server.url)
-    try:
-        server.serve_forever(poll_interval=0.05)
-    except KeyboardInterrupt:  # what was said is on disk
-        print(file=sys.stderr)
+        no_browser = True
+    with nullcontext() if no_browser else _opened(server.url):
+        try:
+            server.serve_forever(poll_interval=0.05)
+        except KeyboardInterrupt:  # what was said is on disk
+            print(file=sys.stderr)
+
+
+@contextmanager
+def _opened(url: str) -> "Iterator[None]":
+    """The address in a browser, by a file that leads there and that nobody else can read: every user of this machine
+    sees the words of a command."""
+    import tempfile
+    import webbrowser
+
+    with tempfile.NamedTemporaryFile("w", suffix=".html", encoding="utf-8") as file:  # made for its owner alone
+        file.write(f'<!DOCTYPE html><meta http-equiv="refresh" content="0; url={url}"><title>rlhf label</title>')
+        file.flush()
+        webbrowser.open(Path(file.name).as_uri())
+        yield
 
 
 def _tell(rows: "list[Row]", as_json: bool, out: Path | None = None) -> None:
@@ -138,6 +171,8 @@ def _tell(rows: "list[Row]", as_json: bool, out: Path | None = None) -> None:
         print(visible(f"{both}: agree on {one.raw:.1%} of {one.questions} pairs, Cohen's kappa {kappa}"))
     if out is not None:
         print(f"wrote {out}")
+    elif not found:
+        print("no pair was judged by two annotators, so that there is no agreement to tell")
     if as_json:
         counts = {name: len(verdicts) for name, verdicts in said.items()}
         agreed: list[dict[str, Any]] = [one._asdict() for one in found]

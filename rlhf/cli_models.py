@@ -67,9 +67,12 @@ def score(
             result.setdefault(f"{prefix}scores", []).append(line[f"{prefix}score"])
         print(json.dumps(line, ensure_ascii=False))
     if pairs := result.get("chosen_scores"):
-        right = [chosen > rejected for chosen, rejected in zip(pairs, result["rejected_scores"], strict=True)]
-        result["accuracy"] = sum(right) / len(right)
-        print(f"chosen above rejected in {result['accuracy']:.1%} of {len(right)} pairs", file=sys.stderr)
+        from rlhf.measures.policies import win_rate
+
+        found = win_rate(pairs, result["rejected_scores"])
+        result["accuracy"] = found["rate"]
+        ties = f", equals counted half ({found['ties']:.1%})" if found["ties"] else ""
+        print(f"chosen above rejected in {found['rate']:.1%} of {len(pairs)} pairs{ties}", file=sys.stderr)
     if as_json:
         print(json.dumps(result))
 

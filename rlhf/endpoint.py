@@ -42,7 +42,10 @@ class Endpoint:
                 with urllib.request.urlopen(request, timeout=self.timeout_s) as answer:
                     return answer.read()
             except (OSError, HTTPException) as error:  # urllib's own are among them
-                code = error.code if isinstance(error, urllib.error.HTTPError) else 503
+                code = 503
+                if isinstance(error, urllib.error.HTTPError):
+                    code = error.code
+                    error.close()  # who is told of it may keep it
                 refused = code < 500 and code not in (408, 429)  # asking again would be of no use
                 if refused or tried + 1 == self.tries:
                     raise self.wrong(f"no answer in {tried + 1} tries ({error})") from None

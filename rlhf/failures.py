@@ -148,8 +148,10 @@ def of_evaluation(made: Artifact, say: Callable[[str], None]) -> list[Failure]:
     found = of_samples(samples) if samples else []
     if pairs:
         try:
-            held_out = load(DataConfig.model_validate(made.config["preferences"]), "preferences").held_out
-            found += of_pairs(pairs, {record.where: record for record in held_out})
+            split = load(DataConfig.model_validate(made.config["preferences"]), "preferences")
+            if split.ledger["sources"] != made.data["preferences"]["file"]["sources"]:
+                raise DataError("other rows stand there now; evaluate again")
+            found += of_pairs(pairs, {record.where: record for record in split.held_out})
         except (DataError, ValueError) as error:
             say(f"the pairs of {made.name} cannot be read again, and are left out: {error}")
     return _worst_first(found)

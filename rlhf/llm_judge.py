@@ -12,6 +12,7 @@ from typing import Any
 
 from rlhf.data.records import Message
 from rlhf.endpoint import Endpoint
+from rlhf.errors import RewardError
 
 PROMPT = """\
 Two assistants have answered the conversation below. Whose answer serves the user better? Weigh how helpful, correct, \
@@ -29,6 +30,8 @@ honest and harmless each is. The order in which they stand and their length alon
 End with your verdict in double brackets: [[A]], [[B]], or [[C]] where neither is better."""
 
 _PLACE = re.compile(r"\{(conversation|a|b)\}")
+Question = tuple[list[Message], str, str]
+"""A conversation, and its two answers in the order in which they are shown."""
 _VERDICT = re.compile(r"\[\[\s*([ABC])\s*\]\]")
 
 
@@ -47,22 +50,42 @@ class LLMJudge:
         self, talks: Sequence[list[Message]], answers: Sequence[tuple[str, str]], names: tuple[str, str]
     ) -> list[list[str | None]]:
         """Of each conversation's two answers, the name of the better one, or `tie`: once in this order, and once the
-        other way round; None for a verdict that cannot be read. Raises RewardError where none can, or the server does
-        not answer."""
-        asked = []
+        other way round; None for a verdict that cannot be read or that the server did not give. Raises RewardError
+        where none can be read, or the server leaves most questions unanswered."""
+        asked: list[Question] = []
         for talk, (one, other) in zip(talks, answers, strict=True):
             asked += [(talk, one, other), (talk, other, one)]
-        with ThreadPoolExecutor(self.at_once) as pool:
-            said = list(pool.map(lambda question: self._ask(*question), asked))
-        read = [verdict(text) for text in said]
+        said = self._answers(asked)
+        read = [text and verdict(text) for text in said]
         if said and not any(read):
-            raise self.server.wrong(f"no verdict in any of {len(said)} answers, such as {said[0][:80]!r}")
+            told = [text for text in said if text is not None]
+            raise self.server.wrong(f"no verdict in any of {len(told)} answers, such as {told[0][:80]!r}")
         places = {"A": 0, "B": 1}
         found = [
-            "tie" if letter == "C" else letter and names[(places[letter] + swapped) % 2]
+            "tie" if letter == "C" else names[(places[letter] + swapped) % 2] if letter else None
             for letter, swapped in zip(read, [0, 1] * len(talks), strict=True)
         ]
         return [found[i : i + 2] for i in range(0, len(found), 2)]
+
+    def _answers(self, asked: Sequence[Question]) -> list[str | None]:
+        """What is said to each question; None where the server fails, which a few may without all being lost."""
+        said: list[str | None] = []
+        failed: list[RewardError] = []
+        with ThreadPoolExecutor(self.at_once) as pool:
+            for answer in pool.map(self._tried, asked):
+                if isinstance(answer, RewardError):
+                    failed.append(answer)
+                said.append(None if isinstance(answer, RewardError) else answer)
+                if len(said) >= min(self.at_once, len(asked)) and len(failed) > len(said) / 2:
+                    pool.shutdown(cancel_futures=True)
+                    raise failed[0]
+        return said
+
+    def _tried(self, question: Question) -> str | RewardError:
+        try:
+            return self._ask(*question)
+        except RewardError as error:
+            return error
 
     def _ask(self, talk: list[Message], a: str, b: str) -> str:
         parts = {"conversation": "\n\n".join(f"{m['role']}: {m['content']}" for m in talk), "a": a, "b": b}

@@ -1,6 +1,6 @@
 """What each side answers, and what every judge says of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +10,7 @@ from rlhf.data.records import Prompt
 from rlhf.endpoint import Endpoint
 from rlhf.finite import check_finite
 from rlhf.llm_judge import PROMPT, LLMJudge
+from rlhf.measures.policies import SIDES
 from rlhf.measures.texts import copied
 from rlhf.reward_model import RewardModel
 from rlhf.rewards import Reward, RuleReward, TextReward
@@ -36,12 +37,17 @@ class Judges:
 
 
 def answered(
-    config: EvaluateConfig, prompts: Sequence[Prompt], side: Side, judges: Judges | None, reference: Role | None
+    config: EvaluateConfig,
+    prompts: Sequence[Prompt],
+    name: str,
+    side: Side,
+    judges: Judges | None,
+    reference: Role | None,
 ) -> list[Row]:
     """A side's answers with their scores, judged as in training: by the prompt alone, whatever stood before it. Each
-    side draws from the seed on, so that its answers are the same whoever else is asked. Raises GuardError for a score
-    that is not finite, which no comparison would tell from a loss."""
-    with checkpoint.aside(config.seed):
+    name has random numbers of its own, so that its answers are the same whoever else is asked. Raises GuardError for a
+    score that is not finite, which no comparison would tell from a loss."""
+    with checkpoint.aside(config.seed + SIDES.index(name)):
         return _answered(config, prompts, side, judges.of(side) if judges else {}, reference)
 
 
@@ -93,16 +99,14 @@ def compared(
             found = copied([answer["text"] for answer in given], training, config.copied_words)
             for answer, words in zip(given, found, strict=True):
                 answer["copied"] = words
-    rows = [
+    return [
         {"where": prompt.where, "prompt": prompt.messages, **{name: given[i] for name, given in answers.items()}}
         for i, prompt in enumerate(prompts)
     ]
-    if config.llm_judge is not None:
-        _ask_llm(config.llm_judge, prompts, rows)
-    return rows
 
 
-def _ask_llm(config: LLMJudgeConfig, prompts: Sequence[Prompt], rows: Sequence[Row]) -> None:
+def ask_llm(config: LLMJudgeConfig, prompts: Sequence[Prompt], rows: Sequence[Row], say: Callable[[str], None]) -> None:
+    """Add what an LLM calls better to each row, and say how much of it is missing."""
     server = Endpoint(_completions(config.url), config.timeout_s, config.token())
     judge = LLMJudge(server, config.model, config.prompt or PROMPT, config.at_once)
     for other in (name for name in ("baseline", "prompted") if name in rows[0]):
@@ -110,6 +114,8 @@ def _ask_llm(config: LLMJudgeConfig, prompts: Sequence[Prompt], rows: Sequence[R
         said = judge.compare([prompt.messages for prompt in prompts], pairs, ("policy", other))
         for row, verdicts in zip(rows, said, strict=True):
             row.setdefault("llm", {})[other] = verdicts
+        if missing := sum(verdict is None for verdicts in said for verdict in verdicts):
+            say(f"  note: {missing} of {2 * len(said)} verdicts of the LLM were not given or not read: no win, no loss")
 
 
 def _completions(url: str) -> str:
@@ -135,7 +141,7 @@ def refused(
     config: EvaluateConfig, prompts: Sequence[Prompt], safe: Sequence[bool], sides: Mapping[str, Side]
 ) -> list[Row]:
     """A row for each prompt with what every side answers, as `measures.policies.refusals` reads it."""
-    answers = {name: answered(config, prompts, side, None, None) for name, side in sides.items()}
+    answers = {name: answered(config, prompts, name, side, None, None) for name, side in sides.items()}
     return [
         {
             "where": prompt.where,

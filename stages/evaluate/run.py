@@ -132,10 +132,13 @@ def _measure_policy(
         said = {}
         for name, side in sides.items():
             known = reference if name == "policy" else None
-            said[name] = answers.answered(config, prompts, side, judges, known)
+            said[name] = answers.answered(config, prompts, name, side, judges, known)
             measures.add()
         said = {name: said[name] for name in policies.SIDES if name in said}
         rows = answers.compared(config, prompts, said, texts.answers_of(seen))
+        if config.llm_judge:
+            _write(out / "samples.jsonl", rows)  # which took longest, and are there whatever the server does
+            answers.ask_llm(config.llm_judge, prompts, rows, say)
         measures.add(policies.metrics(rows))
         _write(out / "samples.jsonl", rows)
         _show(config, rows, measures.tracker)

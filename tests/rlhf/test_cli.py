@@ -159,6 +159,27 @@ def test_just_a_reward_model_then_the_same_scores_in_every_process(tmp_path: Pat
     assert len(json.loads(kto.stdout.splitlines()[-1])["scores"]) == len(labelled.read_text().splitlines())
 
 
+def test_equal_scores_count_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in an evaluation."""
+
+    class Judge:
+        def score(self, talks: list) -> list[float]:
+            return [1.0, 1.0, 2.0, 1.0]
+
+        def attributes(self, talks: list) -> list[dict]:
+            return [{}] * len(talks)
+
+        def disagreement(self, talks: list) -> None:
+            return None
+
+    monkeypatch.setattr("rlhf.cli_models.ready", lambda model: model)
+    monkeypatch.setattr("rlhf.reward_model.RewardModel.load", lambda *_, **__: Judge())
+    pairs = head(SHOP / "preferences.jsonl", 2, tmp_path / "pairs.jsonl")
+    done = CliRunner().invoke(app, ["score", "a-judge", str(pairs), "--json"])
+    assert json.loads(done.stdout.splitlines()[-1])["accuracy"] == 0.75
+    assert "75.0% of 2 pairs, equals counted half (50.0%)" in done.stderr
+
+
 @pytest.mark.parametrize("finished", ["lora"], indirect=True)
 def test_a_finished_stage_is_compared_with_what_it_came_from(finished, tmp_path: Path) -> None:
     """Its parent and its reward model are known by its lineage; a reward model is known by its head."""

@@ -1,6 +1,8 @@
 """What is worth labelling, from rows of an evaluation."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +71,25 @@ def test_failures_of_pairs_have_their_texts() -> None:
 
 
 @pytest.mark.parametrize("finished", ["full"], indirect=True)
+def test_pairs_are_not_looked_up_in_a_file_that_has_changed(finished: Any, tmp_path: Path) -> None:
+    """Scores are known by the lines they stood in."""
+    made = finished[2]["evaluate"]
+    before, path = Path(made.config["preferences"]["path"]), tmp_path / "pairs.jsonl"
+    rows = before.read_text().splitlines(keepends=True)
+    folder = shutil.copytree(made.folder, tmp_path / "evaluate")
+    scored = folder / "pairs.jsonl"
+    scored.write_text(scored.read_text().replace(str(before), str(path)))
+    config = {**made.config, "preferences": {**made.config["preferences"], "path": str(path)}}
+    moved = replace(made, folder=folder, config=config)
+    for lines, changed in ((rows, False), (rows[::-1], True)):
+        path.write_text("".join(lines))
+        said: list[str] = []
+        found = failures.of_evaluation(moved, said.append)
+        assert any("chosen" in one.answers for one in found) != changed
+        assert any("other rows stand there now" in line for line in said) == changed
+
+
+@pytest.mark.parametrize("finished", ["full"], indirect=True)
 def test_the_command_finds_the_evaluation_and_writes_both_files(finished: Any, tmp_path: Path) -> None:
     recipe, folder, made = finished
     run, out = folder / recipe.name, tmp_path / "failures.jsonl"
@@ -82,7 +103,7 @@ def test_the_command_finds_the_evaluation_and_writes_both_files(finished: Any, t
     done = CliRunner().invoke(app, ["failures", str(made["evaluate"].folder), "--kind", "sft", "--out", str(out)])
     assert done.exit_code == 0, done.output
     rows = [json.loads(line) for line in out.read_text().splitlines()]
-    read = load(DataConfig(path=out, eval_fraction=0), "demonstrations")
+    read = load(DataConfig(path=out, eval_fraction=0, bad_rows="drop"), "demonstrations")  # some are to be written
     assert len(read.train) == sum(bool(row["completion"]) for row in rows) > 0
     with pytest.raises(ArtifactError, match="no finished evaluation"):
         failures.evaluation_of(run / "stages" / "sft")

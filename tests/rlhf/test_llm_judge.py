@@ -53,6 +53,17 @@ def test_a_server_that_fails_is_named(chat_server: ChatServer) -> None:
     assert not chat_server.asked
 
 
+def test_a_question_that_fails_is_unanswered_and_the_others_count(chat_server: ChatServer) -> None:
+    """Neither a loss nor the end of the evaluation."""
+    chat_server.reply, chat_server.fails = by_quality, 1
+    found = judge(chat_server, tries=1).compare(TALKS, ANSWERS, ("new", "old"))
+    verdicts = [verdict for both in found for verdict in both]
+    assert verdicts.count(None) == 1 and {v for both in found[:1] for v in both} <= {"new", None}
+    chat_server.fails = 3
+    with pytest.raises(RewardError, match="no answer in 1 tries"):
+        judge(chat_server, tries=1).compare(TALKS, ANSWERS, ("new", "old"))
+
+
 @pytest.mark.parametrize(
     ("said", "letter"),
     [("[[A]]", "A"), ("First [[A]], no, [[ B ]]", "B"), (" C. ", "C"), ("A is better", None), ("[[D]]", None)],

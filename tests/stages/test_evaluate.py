@@ -2,6 +2,7 @@
 
 import json
 import math
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,13 +12,14 @@ import pytest
 
 from rlhf.artifact import Artifact
 from rlhf.console import Screen
-from rlhf.errors import ArtifactError, DataError, GuardError, RecipeError
+from rlhf.endpoint import Endpoint
+from rlhf.errors import ArtifactError, DataError, GuardError, RecipeError, RewardError
 from rlhf.measures import losses, pairs, policies
 from rlhf.recipe import parse
 from rlhf.reward_model import RewardModel
 from rlhf.runner import run
 from rlhf.weights import Weights
-from stages.evaluate import texts
+from stages.evaluate import answers, texts
 from tests.conftest import SHOP, ChatServer, head, metrics_of
 
 lora = pytest.mark.parametrize("finished", ["lora"], indirect=True)
@@ -167,10 +169,14 @@ def test_what_cannot_be_measured_is_told(finished, everything: dict[str, Any], t
 
 @lora
 def test_answers_do_not_depend_on_who_else_answers(finished, everything: dict[str, Any], tmp_path: Path) -> None:
-    """Every side draws from the seed on: a model beside itself says the same."""
-    named = {"policy": everything["baseline"], **{name: everything[name] for name in ("baseline", "prompts")}}
-    rows = rows_of(evaluate(tmp_path, {**named, "forgetting": False}), "samples.jsonl")
-    assert [row["policy"]["text"] for row in rows] == [row["baseline"]["text"] for row in rows]
+    """And a model is not given the numbers of the one that it is compared with."""
+    named = {name: everything[name] for name in ("prompted", "prompts")}
+    named = {"policy": everything["baseline"], "forgetting": False, **named}
+    alone = rows_of(evaluate(tmp_path / "alone", named), "samples.jsonl")
+    rows = rows_of(evaluate(tmp_path / "with", {**named, "baseline": named["policy"]}), "samples.jsonl")
+    for side in ("policy", "prompted"):
+        assert [row[side]["text"] for row in rows] == [row[side]["text"] for row in alone]
+    assert [row["policy"]["text"] for row in rows] != [row["baseline"]["text"] for row in rows]
 
 
 @lora
@@ -180,6 +186,20 @@ def test_a_rules_score_that_is_none_names_its_row(finished, everything: dict[str
     named = {name: everything[name] for name in ("policy", "prompts")}
     with pytest.raises(GuardError, match=r"heldout_prompts.jsonl:\d+: gold is nan"):
         evaluate(tmp_path, {**named, "rule": rule, "forgetting": False})
+
+
+@lora
+def test_answers_are_there_though_no_llm_judges_them(
+    finished, everything: dict[str, Any], chat_server: ChatServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers, "Endpoint", partial(Endpoint, tries=1))
+    chat_server.fails = 100
+    named = {name: everything[name] for name in ("policy", "baseline", "prompts")}
+    judge = {"url": chat_server.url, "model": "judge"}
+    with pytest.raises(RewardError, match="no answer in 1 tries"):
+        evaluate(tmp_path, {**named, "llm_judge": judge, "forgetting": False})
+    (kept,) = tmp_path.rglob("samples.jsonl")
+    assert len(kept.read_text().splitlines()) == 4
 
 
 @lora

@@ -11,8 +11,10 @@ from typing import Any, cast
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from rlhf import cli_label
+from rlhf.cli import app
 from rlhf.config.data import DataConfig
 from rlhf.data.load import load
 from rlhf.errors import ArtifactError, DataError, SaveError
@@ -166,6 +168,39 @@ def test_the_page_is_for_this_machine_and_who_knows_its_address(tmp_path: Path) 
         status, found = call(server, "POST", act, json.dumps({"do": "1", "key": key}))
         assert status == 200 and json.loads(found)["done"] == 1 and len(kept.rows) == 1
         assert call(server, "POST", act, json.dumps({"do": "1", "key": key}))[0] == 409  # pressed twice
+
+
+def test_the_address_is_in_no_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The browser is given a file of the user's own, which is gone with the session."""
+    opened: list[tuple[Path, int, str]] = []
+
+    def open_it(url: str) -> None:
+        path = Path(url.removeprefix("file://"))
+        opened.append((path, path.stat().st_mode & 0o777, path.read_text()))
+
+    monkeypatch.setattr("webbrowser.open", open_it)
+    monkeypatch.delenv("SSH_CONNECTION", raising=False)
+    with Book(tmp_path / "labels.jsonl") as kept, Server(Session([], kept, "ada"), 0) as server:
+        monkeypatch.setattr(server, "serve_forever", lambda **_: None)
+        cli_label._serve(server, no_browser=False)
+        ((path, mode, page),) = opened
+        assert server._secret not in str(path) and f"url={server.url}" in page
+    assert mode == 0o600 and not path.exists()
+
+
+@pytest.mark.parametrize("names", [("me", "me"), ("ada", "bob")])
+def test_two_files_of_one_name_are_not_taken_for_one_person(tmp_path: Path, names: tuple[str, str]) -> None:
+    files = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    for file, name in zip(files, names, strict=True):
+        with Book(file) as kept:
+            kept.add(book.row_of(some(1)[0], some(1)[0].answers, "first", name, 1.0))
+    done = CliRunner().invoke(app, ["label", "--agreement", *map(str, files)])
+    if names[0] != names[1]:
+        assert done.exit_code == 0 and "ada and bob: agree on 100.0% of 1 pairs" in done.output
+    else:
+        assert isinstance(done.exception, DataError) and "'me' judged the same pair in both" in str(done.exception)
+    alone = CliRunner().invoke(app, ["label", "--agreement", str(files[0])])
+    assert "no pair was judged by two annotators" in alone.output
 
 
 def test_a_full_disk_ends_the_session_and_tears_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
