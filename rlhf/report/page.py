@@ -12,6 +12,7 @@ from markupsafe import Markup
 from rlhf.data.writing import written
 from rlhf.measures.headline import JUDGES
 from rlhf.measures.policies import SCORES, SIDES
+from rlhf.privacy import without_folders
 from rlhf.report import charts
 from rlhf.report.charts import Chart
 from rlhf.report.findings import Finding, findings
@@ -76,7 +77,7 @@ def render(template: str, **content: Any) -> str:
     )
     rooms.filters |= {
         "figure": _figure,
-        "pretty": lambda value: json.dumps(value, indent=1, ensure_ascii=False),
+        "pretty": lambda value: json.dumps(without_folders(value), indent=1, ensure_ascii=False),
         "short": lambda name: name.removeprefix("the ").removeprefix("a "),
     }
     plotly = Markup(files("plotly").joinpath("package_data/plotly.min.js").read_text("utf-8"))

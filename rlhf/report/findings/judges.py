@@ -160,8 +160,8 @@ def llm_is_unsure(run: Run) -> Iterator[Finding]:
         if above(unread := stage.last("llm_unread", "percent"), 0.0):
             yield Finding(
                 stage.name,
-                "Verdicts of the LLM cannot be read",
+                "Verdicts of the LLM are missing",
                 words(unread, " of them, which count as ties"),
-                "It does not end with [[A]], [[B]] or [[C]].",
-                "say so in llm_judge.prompt, or ask a stronger llm_judge.model",
+                "It gave no answer, or none that ends with [[A]], [[B]] or [[C]].",
+                "see the notes of the stage; say so in llm_judge.prompt, or ask a stronger llm_judge.model",
             )

@@ -127,7 +127,7 @@ EVALUATIONS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         {"forgetting/general_text": 0.2, "forgetting/general_text_stderr": 0.15},
     ),
     ("The LLM's verdict turns with the order of the answers", {"llm_flips": 0.4}, {"llm_flips": 0.1}),
-    ("Verdicts of the LLM cannot be read", {"llm_unread": 0.02}, {"llm_unread": 0.0}),
+    ("Verdicts of the LLM are missing", {"llm_unread": 0.02}, {"llm_unread": 0.0}),
     (
         "The reward model is no better than chance",
         {"reward_accuracy": 0.55, "reward_accuracy_stderr": 0.03},

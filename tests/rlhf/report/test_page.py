@@ -158,6 +158,13 @@ def test_what_needs_no_judge_is_shown_without_one(tmp_path: Path) -> None:
         assert shown in page
 
 
+def test_settings_name_files_and_no_folders(tmp_path: Path) -> None:
+    settings = {"data": {"path": str(tmp_path / "mine" / "pairs.jsonl"), "max_length": 64}}
+    text = write(runs.only(tmp_path / "run", "reward", [{"step": 1, "loss": 0.5}], settings))[0].read_text("utf-8")
+    shown = text.split("<pre", 1)[1].split("</pre>")[0]
+    assert "pairs.jsonl" in shown and str(tmp_path) not in shown
+
+
 def test_a_watch_without_a_judge_is_not_drawn_as_one(tmp_path: Path) -> None:
     run = runs.whole(tmp_path / "run", watched=False)
     page = Page(write(run)[0].read_text("utf-8"))
