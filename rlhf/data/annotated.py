@@ -73,9 +73,10 @@ def argilla_table(row: Row, kind: Kind | None) -> Row:
             answers, statuses = (_list(row.get(f"{question}.responses{end}")) for end in ("", ".status"))
             given = [{"value": value, "status": status} for value, status in zip(answers, statuses, strict=False)]
         suggested = row.get(f"{question}.suggestion", row.get(f"{question}-suggestion"))
-        values = [_value(one) for one in given if _submitted(one)] or [one for one in [suggested] if one is not None]
-        if values:
+        if values := [_value(one) for one in given if _submitted(one)]:
             said[question] = values
+        elif suggested is not None:
+            said[question] = [suggested]
         found = {
             name: one for name, one in found.items() if name != question and not name.startswith(_beside(question))
         }

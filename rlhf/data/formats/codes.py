@@ -88,7 +88,7 @@ _NUMBERS: Mapping[Sides, Mapping[int, Verdict]] = {
 # ------------------------------------------------------------------------------------------------ whole columns
 
 
-_STRENGTHS = ("preference_strength", "overall_preference")
+STRENGTHS = ("preference_strength", "overall_preference")
 """Columns of numbers of which those below 0 are for the first answer; none below it may be the answers' own."""
 
 
@@ -103,10 +103,10 @@ def doubt(column: Column, codes: Collection[int]) -> str | None:
     """Why the numbers of a column cannot be told apart: 0 and 1 are a tie and the first answer to some, the first and
     the second to others. None where they have one meaning, by the names of the answers or by a 2 among them."""
     ends, held = ends_of(column.sides), set(codes)
-    if column.name in _STRENGTHS and (min(held) <= 0 or len(held) == 1):
+    if column.name in STRENGTHS and (min(held) <= 0 or len(held) == 1):
         return None  # from -3 to 3
     by_name = ends == ("0", "1") or (ends == ("1", "2") and held == {1} and not column.name.startswith("label"))
-    if column.name not in _STRENGTHS and held <= _NUMBERS.get(ends, _COUNTED).keys() and (by_name or 2 in held):
+    if column.name not in STRENGTHS and held <= _NUMBERS.get(ends, _COUNTED).keys() and (by_name or 2 in held):
         return None
     *others, last = map(str, sorted(held))
     numbers = f"{', '.join(others)} and {last}" if others else last

@@ -7,7 +7,7 @@ from typing import Any
 
 from rlhf.data import messages as m
 from rlhf.data.formats.asking import PROMPT, asked, exchange, said, unpacked
-from rlhf.data.formats.codes import Verdict, code, ends_of, meaning
+from rlhf.data.formats.codes import STRENGTHS, Verdict, code, ends_of, meaning
 from rlhf.data.formats.table import TURNS, Column, Format, Read, Row, Sides, named
 from rlhf.data.formats.values import integer, margin_of, number, says_tie, shared
 from rlhf.data.messages import UnusableError, text, turns
@@ -148,11 +148,11 @@ def alpaca_eval_code(row: Row) -> tuple[Column, int] | None:
 def preference_strength(row: Row, where: str) -> Preference:
     """{prompt or context, response_1, response_2, preference_strength or overall_preference}: from -3, where the first
     is much better, to 3, and how much is the margin (HelpSteer2 and 3, Wang et al. 2024)."""
-    name = named(row, "preference_strength|overall_preference")
+    name = named(row, _STRENGTH)
     if row.get(name) in (None, ""):
         raise UnusableError("no judgement")
     strength = number(row[name], name)
-    sides = ("response_1", "response_2") if "response_1" in row else ("response1", "response2")
+    sides = _compared(row)
     if abs(strength) > 3:
         told = f"-3 ({sides[0]} is much better) to 3 ({sides[1]} is) is needed"
         raise DataError(f"{name}: is {row[name]}; {told}")
@@ -160,20 +160,26 @@ def preference_strength(row: Row, where: str) -> Preference:
     return _decided(row, sides, said, where, margin=abs(strength))
 
 
+_STRENGTH = "|".join(STRENGTHS)
+
+
+def _compared(row: Row) -> Sides:
+    return ("response_1", "response_2") if "response_1" in row else ("response1", "response2")
+
+
 def strength_code(row: Row) -> tuple[Column, int] | None:
     """The strength that a row's verdict is, where it may as well be the number of an answer."""
-    name = named(row, "preference_strength|overall_preference")
+    name = named(row, _STRENGTH)
     try:
         strength = number(row.get(name), name)
     except DataError:
         return None
-    sides = ("response_1", "response_2") if "response_1" in row else ("response1", "response2")
-    return Column(name, sides), min(int(strength), 3)
+    return Column(name, _compared(row)), min(int(strength), 3)
 
 
 def _is_strength(row: Row) -> bool:
     """Whether it is no word that says which is better."""
-    value = row.get(named(row, "preference_strength|overall_preference"))
+    value = row.get(named(row, _STRENGTH))
     return not (isinstance(value, str) and value.strip()[:1].isalpha())
 
 
@@ -308,7 +314,7 @@ VERDICTS = {
     "preference_strength": Format(
         preference_strength,
         {PROMPT: TURNS, "response_1|response1": TURNS, "response_2|response2": TURNS,
-         "preference_strength|overall_preference": _JUDGED},
+         _STRENGTH: _JUDGED},
         _is_strength,
         code=strength_code,
     ),

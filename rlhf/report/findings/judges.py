@@ -1,6 +1,7 @@
 """Whether the policy is better, and to whom."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from rlhf.measures.frontier import Point, frontier, overoptimised
 from rlhf.measures.headline import JUDGES
@@ -97,54 +98,39 @@ def judged_by_the_reward_alone(run: Run) -> Iterator[Finding]:
 
 
 def not_better(run: Run) -> Iterator[Finding]:
-    for stage in run.evaluations:
-        for judge in JUDGES:
-            low, high = (stage.last(f"{judge}_win_rate_{end}", "percent") for end in ("low", "high"))
-            if low is None or high is None or low.value > 0.5:
-                continue
-            worse = high.value < 0.5
-            yield Finding(
-                stage.name,
-                f"It is {'worse' if worse else 'not clearly better'} to {JUDGES[judge]}",
-                words("the policy wins ", stage.last(f"{judge}_win_rate", "percent"), " (", low, " to ", high, ")"),
-                "Training made answers worse to this judge."
-                if worse
-                else "A coin could have decided: the interval has one half in it.",
-                "look at the samples sorted by score change; train an earlier or a weaker policy"
-                if worse
-                else "evaluate more prompts (max_prompts); train longer, or on more data",
-            )
+    for stage, judge, rate, worse in _not_won(run, "{}_win_rate"):
+        yield Finding(
+            stage.name,
+            f"It is {'worse' if worse else 'not clearly better'} to {JUDGES[judge]}",
+            words("the policy wins ", *rate),
+            "Training made answers worse to this judge." if worse else _COIN,
+            "look at the samples sorted by score change; train an earlier or a weaker policy" if worse else _MORE,
+        )
 
 
 def prompting_does_as_well(run: Run) -> Iterator[Finding]:
+    for stage, judge, rate, worse in _not_won(run, "{}_win_rate_over_prompted"):
+        yield Finding(
+            stage.name,
+            f"{'A prompt is better' if worse else 'Not clearly better than a prompt'} to {JUDGES[judge]}",
+            words("the policy wins ", *rate, " against a model that was only told what to do"),
+            "What was trained may be had without training." if worse else _COIN,
+            "ship the prompt; or train from the prompted model's answers (sample, then sft)" if worse else _MORE,
+        )
+
+
+def _not_won(run: Run, key: str) -> Iterator[tuple[StageRun, str, list[Any], bool]]:
+    """Where a judge's win rate is not surely above one half: the rate with its interval, and whether it is below."""
     for stage in run.evaluations:
         for judge in JUDGES:
-            rate = f"{judge}_win_rate_over_prompted"
+            rate = key.format(judge)
             low, high = (stage.last(f"{rate}_{end}", "percent") for end in ("low", "high"))
-            if low is None or high is None or low.value > 0.5:
-                continue
-            worse = high.value < 0.5
-            yield Finding(
-                stage.name,
-                f"A prompt is better to {JUDGES[judge]}"
-                if worse
-                else f"Not clearly better than a prompt to {JUDGES[judge]}",
-                words(
-                    "the policy wins ",
-                    stage.last(rate, "percent"),
-                    " (",
-                    low,
-                    " to ",
-                    high,
-                    ") against a model that was only told what to do",
-                ),
-                "What was trained may be had without training."
-                if worse
-                else "A coin could have decided: the interval has one half in it.",
-                "ship the prompt; or train from the prompted model's answers (sample, then sft)"
-                if worse
-                else "evaluate more prompts (max_prompts); train longer, or on more data",
-            )
+            if low is not None and high is not None and low.value <= 0.5:
+                yield stage, judge, [stage.last(rate, "percent"), " (", low, " to ", high, ")"], high.value < 0.5
+
+
+_COIN = "A coin could have decided: the interval has one half in it."
+_MORE = "evaluate more prompts (max_prompts); train longer, or on more data"
 
 
 def llm_is_unsure(run: Run) -> Iterator[Finding]:
