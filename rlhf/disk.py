@@ -69,9 +69,9 @@ def sync_all(folder: Path, leave_out: Iterable[str] = ()) -> None:
         sync(Path(root))
 
 
-def sweep(folder: Path) -> None:
-    """Remove what a kill left of files that were being written."""
-    for path in folder.rglob(f".*{_PARTIAL}"):
+def sweep(folder: Path, deep: bool = True) -> None:
+    """Remove what a kill left of files that were being written to a folder, and to those in it where it goes `deep`."""
+    for path in (folder.rglob if deep else folder.glob)(f".*{_PARTIAL}"):
         if path.is_file() or path.is_symlink():
             path.unlink()
 

@@ -17,7 +17,7 @@ from pickle import UnpicklingError
 from typing import Any
 
 from rlhf import artifact as artifacts
-from rlhf import fit, libraries, progress, reloaded, rules, unfinished, usercode, yamlfile
+from rlhf import disk, fit, libraries, progress, reloaded, rules, unfinished, usercode, yamlfile
 from rlhf.artifact import EXAMPLES, Artifact
 from rlhf.config import ModelRef, RuleConfig, StageConfig, Strict, items
 from rlhf.config.data import RowFunction, Source
@@ -112,6 +112,7 @@ class _Run:
 
     def run(self) -> dict[str, Artifact]:
         """Every stage in turn."""
+        disk.sweep(self.folder, deep=False)
         yamlfile.write(masked(self.recipe.resolved()), self.folder / progress.SETTINGS)
         for note in self.recipe.notes:
             self.screen.say(f"note: {note}")

@@ -49,6 +49,14 @@ def test_a_stage_stopped_just_before_its_last_rename_is_taken_over(tmp_path: Pat
     assert written(again["sft"]) == written(first["sft"]) and again["sft"].folder == home
 
 
+def test_a_kill_while_the_settings_were_written_leaves_nothing(tmp_path: Path) -> None:
+    left = tmp_path / "lora" / f".{progress.SETTINGS}.7.partial"
+    left.parent.mkdir()
+    left.write_text("stages:")
+    go(tmp_path, only="sft")
+    assert not left.exists() and (tmp_path / "lora" / progress.SETTINGS).is_file()
+
+
 def test_a_torn_stage_is_run_again(tmp_path: Path) -> None:
     first = go(tmp_path)
     (first["sft"].folder / FILE).write_text('{"format": 1')
