@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rlhf import cli_data, cli_label, cli_models, cli_reports, cli_runs
+from rlhf import cli_data, cli_label, cli_models, cli_plan, cli_reports, cli_runs
 from rlhf.cli_shared import AsJson, Model
 from rlhf.streams import outlive_readers, stop_signals
 
@@ -28,7 +28,7 @@ app = typer.Typer(
 )
 
 app.add_typer(cli_data.app, name="data")
-for other in (cli_runs, cli_reports, cli_label, cli_models):
+for other in (cli_plan, cli_runs, cli_reports, cli_label, cli_models):
     app.add_typer(other.app)
 
 Out = Annotated[Path, typer.Option("--out", help="Folder that holds the run folders.")]
@@ -118,12 +118,20 @@ def run(
     overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change.")] = None,
     out: Out = Path("runs"),
     fresh: Fresh = False,
+    fit: Annotated[bool, typer.Option("--fit", help="Set micro-batches and checkpointing to what fits here.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a recipe; what is done and unchanged is skipped."""
     from rlhf.recipe import load
 
-    _run(load(recipe, overrides or []), out, fresh, as_json)
+    asked = load(recipe, overrides or [])
+    if fit:
+        from rlhf.plan import devices
+        from rlhf.plan.plan import fitted
+
+        asked, said = fitted(asked, devices.here())
+        print("\n".join(said) or "all stages fit as they are", file=sys.stderr)
+    _run(asked, out, fresh, as_json)
 
 
 @app.command()

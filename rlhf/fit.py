@@ -4,6 +4,7 @@ A stage that goes on with smaller micro-batches trains as one that began with th
 the same, and so is the mean that its loss is.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,13 @@ def smaller(stage: TrainingStage) -> int | None:
     return next((size for size in range(half, 0, -1) if stage.step_size % size == 0), None)
 
 
-def with_micro_batch(stage: StageConfig, size: int) -> StageConfig:
-    assert isinstance(stage, TrainingStage)
+def with_micro_batch(stage: TrainingStage, size: int) -> TrainingStage:
     return _with_train(stage, micro_batch_size=size)
+
+
+def with_checkpointing(stage: TrainingStage) -> TrainingStage:
+    """The stage with activations that are computed again."""
+    return _with_train(stage, gradient_checkpointing=True)
 
 
 def apart_from_memory(stage: StageConfig) -> StageConfig:
@@ -40,6 +45,12 @@ def apart_from_memory(stage: StageConfig) -> StageConfig:
     if not stage.reads_micro_batches():
         free += ["micro_batch_size", "auto_batch"]
     return _with_train(stage, **{name: type(stage.train).model_fields[name].default for name in free})
+
+
+def set_train(stage: StageConfig, settings: Mapping[str, Any]) -> StageConfig:
+    """The stage with other settings of `train`."""
+    assert isinstance(stage, TrainingStage)
+    return _with_train(stage, **settings)
 
 
 def _with_train(stage: TrainingStage, **update: Any) -> TrainingStage:

@@ -249,7 +249,7 @@ def _made(stage: StageConfig, inputs: Mapping[str, Weights], scratch: Path, home
     program = importlib.import_module(stage.program)
     size = fit.remembered(stage, scratch)
     while True:
-        asked = stage if size is None else fit.with_micro_batch(stage, size)
+        asked = stage if size is None else fit.set_train(stage, {"micro_batch_size": size})
         _seed(stage.seed)
         try:
             with spent_on("loading"):

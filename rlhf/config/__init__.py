@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from rlhf.config.data import DataConfig
+from rlhf.config.demand import Demand
 from rlhf.config.strict import CodeConfig, RecipePath, Strict, from_recipe, items
 from rlhf.errors import RecipeError
 from rlhf.privacy import MASK
@@ -274,6 +275,10 @@ class StageConfig(Strict):
         """Settings that memory goes by, with their values: of a `batch` that is computed at once, and of `answers` that
         are drawn side by side."""
         return {}
+
+    def demand(self) -> Demand:
+        """What the stage asks of a machine."""
+        raise NotImplementedError
 
     def data_stages(self) -> dict[str, str]:
         """Where an earlier stage makes the examples, such as `data` or `data.mix.0`, with that stage's name."""

@@ -74,6 +74,39 @@ def validate(data: DataConfig, kind: Kind, out: Path | None = None, workers: int
         return _checked(intake, data, used, held_out, sum(times * n for times, n in seen.items()) - used)
 
 
+def sample(data: DataConfig, kind: Kind, most: int) -> tuple[list[Any], int]:
+    """The first records to train on, `most` of them, and how many there are in all; of files too long to read in a
+    moment, about how many. Where all are held out, those. Raises DataError for what cannot be read."""
+    told, records, seen = data.model_copy(update={"bad_rows": "drop"}), list[Any](), 0
+    all_held_out = data.eval_fraction == 1
+    with Intake(told, kind) as intake:
+        for record, trained in _placed(intake, told):
+            times = int(all_held_out) or trained
+            records += [record] * times if len(records) < most else []
+            seen += times
+            if seen >= _COUNTED and (lines := _lines(data)) is not None:
+                return records[:most], round(seen * lines / max(intake.rows, 1))
+    return records[:most], seen
+
+
+_COUNTED = 20_000
+"""Records after which the others are reckoned by the lines of their files."""
+
+
+def _lines(data: DataConfig) -> int | None:
+    """Lines of files that are nothing but lines; None for others."""
+    paths = [path for source in data.sources.values() if source.path for path in files.found(source.path)]
+    if len(data.sources) != 1 or any(
+        path.suffix not in (".jsonl", ".ndjson", ".txt", ".csv", ".tsv") for path in paths
+    ):
+        return None
+    total = 0
+    for path in paths:
+        with path.open("rb") as file:
+            total += sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
+    return total
+
+
 def _placed(intake: Intake, data: DataConfig) -> Iterator[tuple[Record, int]]:
     """Every usable record, and how many times it is trained on: never where it is held out."""
     keys: set[str] = set()

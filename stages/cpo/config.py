@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 
 from rlhf.config import Role, TrainConfig, TrainingStage
+from rlhf.config.demand import Demand
 
 
 class CPOConfig(TrainingStage):
@@ -32,3 +33,6 @@ class CPOConfig(TrainingStage):
         if self.label_smoothing and self.loss != "sigmoid":
             raise ValueError(f"loss '{self.loss}' does not read label_smoothing: leave it out")
         return self
+
+    def demand(self) -> Demand:
+        return Demand("preferences", 2, passes=self.train.epochs)

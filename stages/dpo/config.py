@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, PositiveFloat, model_validator
 
 from rlhf.config import Role, TrainConfig, TrainingStage
+from rlhf.config.demand import Demand
 
 LossName = Literal[
     "sigmoid",
@@ -54,6 +55,9 @@ class DPOConfig(TrainingStage):
     def losses(self) -> dict[str, float]:
         """Every form with its weight."""
         return {self.loss: 1.0} if isinstance(self.loss, str) else {**self.loss}
+
+    def demand(self) -> Demand:
+        return Demand("preferences", 2, passes=self.train.epochs, reads=0 if self.reference_free else 1)
 
     def reads_micro_batches(self) -> str:
         if sorts := sorted({"aot", "aot_unpaired"} & self.losses.keys()):

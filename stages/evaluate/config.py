@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from rlhf.config import DataConfig, ModelRef, RecipePath, Role, RuleConfig, Server, StageConfig, Strict
 from rlhf.config.data import path_alone
+from rlhf.config.demand import Demand
 from rlhf.errors import RecipeError
 
 
@@ -187,6 +188,19 @@ class EvaluateConfig(StageConfig):
             "held_out_reward": (self.held_out_reward, "reward"),
         }
         return {field: (ref, role) for field, (ref, role) in named.items() if ref is not None}  # type: ignore[misc]
+
+    def demand(self) -> Demand:
+        answered = 1 + (self.baseline is not None) + (self.prompted is not None)
+        fields = ("reward_model", "held_out_reward")
+        return Demand(
+            "prompts",
+            sequences=answered,
+            trains=False,
+            judges=tuple(field for field in fields if getattr(self, field) is not None),
+            drawn=self.batch_size if self.prompts else 0,
+            new_tokens=self.max_new_tokens if self.prompts else 0,
+            examples=self.max_prompts if self.prompts else self.max_rows,
+        )
 
     def sizes(self) -> dict[str, tuple[str, int]]:
         return dict.fromkeys(("answers", "batch"), ("batch_size", self.batch_size))

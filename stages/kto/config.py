@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 
 from rlhf.config import Role, TrainConfig, TrainingStage
+from rlhf.config.demand import Demand
 
 
 class KTOConfig(TrainingStage):
@@ -27,6 +28,10 @@ class KTOConfig(TrainingStage):
     than a quarter of a bad one's and no more than four times that."""
     undesirable_weight: float = Field(default=1.0, gt=0)
     """Weight of bad answers."""
+
+    def demand(self) -> Demand:
+        read_at_once = 2 if self.loss == "kto" else 1  # the KL is estimated on answers to other prompts
+        return Demand("labels", passes=self.train.epochs, reads=read_at_once + (read_at_once - 1) * self.train.epochs)
 
     def reads_micro_batches(self) -> str:
         return "loss 'kto' estimates the KL over a micro-batch" if self.loss == "kto" else ""

@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from rlhf.config import Role, TrainConfig, TrainingStage
+from rlhf.config.demand import Demand
 
 
 class ORPOConfig(TrainingStage):
@@ -20,3 +21,6 @@ class ORPOConfig(TrainingStage):
     odds_coef: float = Field(default=0.1, gt=0)
     """Weight of the odds ratio's loss, lambda of eq. 6. Likelihoods are of the answer alone, a mean over its tokens
     (eq. 2)."""
+
+    def demand(self) -> Demand:
+        return Demand("preferences", 2, passes=self.train.epochs)

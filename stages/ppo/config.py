@@ -15,6 +15,7 @@ from rlhf.config import (
     TrainingStage,
     models_of,
 )
+from rlhf.config.demand import Demand
 
 
 class RLConfig(Strict):
@@ -214,6 +215,20 @@ class PPOConfig(TrainingStage, Judged):
 
     def sizes(self) -> dict[str, tuple[str, int]]:
         return {**super().sizes(), "answers": self.rollout.size()}
+
+    def demand(self) -> Demand:
+        own_critic = self.rl.estimator == "gae" and not self.rl.critic_is_a_head
+        return Demand(
+            "prompts",
+            passes=self.rl.epochs,
+            reads=2 if own_critic else 1,  # by the reference, and by a critic of its own
+            copies=1,
+            critics=int(own_critic),
+            judges=tuple(models_of(self.judges)),
+            drawn=self.rollout.size()[1],
+            new_tokens=self.rollout.max_new_tokens,
+            examples=self.train.episodes,
+        )
 
     def references(self) -> dict[str, tuple[ModelRef, Role]]:
         return {"model": (self.model, "policy"), **models_of(self.judges)}

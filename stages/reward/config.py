@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 
 from rlhf.config import DataConfig, Role, TrainConfig, TrainingStage
+from rlhf.config.demand import Demand
 
 
 class RewardConfig(TrainingStage):
@@ -39,6 +40,11 @@ class RewardConfig(TrainingStage):
     """After training, shift scores so that chosen answers average 0; the shift is kept in the artifact."""
     demonstrations: DataConfig | None = None
     """Answers that average 0 in place of the chosen ones, usually those that the policy was fine-tuned on."""
+
+    def demand(self) -> Demand:
+        sequences = 2 if self.loss == "pairs" else 1
+        kind = "preferences" if self.loss == "pairs" else "scores"
+        return Demand(kind, sequences, reads_head=False, passes=self.train.epochs)
 
     @property
     def predicted(self) -> dict[str, float]:

@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 
 from rlhf.config import DataConfig, Judged, ModelRef, Role, RolloutConfig, StageConfig, models_of
+from rlhf.config.demand import Demand
 
 
 class SampleConfig(StageConfig, Judged):
@@ -29,6 +30,16 @@ class SampleConfig(StageConfig, Judged):
 
     def references(self) -> dict[str, tuple[ModelRef, Role]]:
         return {"model": (self.model, "policy"), **models_of(self.sources)}
+
+    def demand(self) -> Demand:
+        return Demand(
+            "prompts",
+            sequences=self.n,
+            trains=False,
+            judges=tuple(models_of(self.sources)),
+            drawn=self.rollout.size()[1],
+            new_tokens=self.rollout.max_new_tokens,
+        )
 
     def sizes(self) -> dict[str, tuple[str, int]]:
         return {"answers": self.rollout.size(), "batch": ("rollout.batch_size", self.rollout.batch_size)}

@@ -3,6 +3,7 @@
 from typing import ClassVar, Literal
 
 from rlhf.config import LoRA, Role, TrainConfig, TrainingStage
+from rlhf.config.demand import Demand
 
 
 class SFTConfig(TrainingStage):
@@ -19,6 +20,9 @@ class SFTConfig(TrainingStage):
     """Tokens that are learned: every answer, the last answer only, or the whole text."""
     packing: bool = False
     """Fill every row of a batch with several short examples; exact, since position ids keep them apart."""
+
+    def demand(self) -> Demand:
+        return Demand("demonstrations", passes=self.train.epochs)
 
     def reads_micro_batches(self) -> str:
         dropout = self.backend.dropout if isinstance(self.backend, LoRA) else 0

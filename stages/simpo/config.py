@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from rlhf.config import Role, TrainConfig, TrainingStage
+from rlhf.config.demand import Demand
 
 
 class SimPOConfig(TrainingStage):
@@ -25,3 +26,6 @@ class SimPOConfig(TrainingStage):
     """Assumed share of flipped labels."""
     sft_coef: float = Field(default=0.0, ge=0)
     """Weight of the chosen answers' negative log-likelihood a token."""
+
+    def demand(self) -> Demand:
+        return Demand("preferences", 2, passes=self.train.epochs)
