@@ -8,6 +8,7 @@ from typing import Any
 
 from rlhf.measures.pairs import reliability
 from rlhf.report.findings.judges import best_look
+from rlhf.report.number import Name, Words, words
 from rlhf.report.run import Line, Run, Series, StageRun, pointer
 
 Trace = dict[str, Any]
@@ -17,13 +18,15 @@ Trace = dict[str, Any]
 class Chart:
     """A figure with what it shows in words."""
 
-    title: str
+    title: str | Words
     says: str
     figure: dict[str, Any]
     wide: bool = False
 
 
-def _chart(title: str, says: str, traces: Sequence[Trace], x: str, y: str, wide: bool = False, **layout: Any) -> Chart:
+def _chart(
+    title: str | Words, says: str, traces: Sequence[Trace], x: str, y: str, wide: bool = False, **layout: Any
+) -> Chart:
     axes = {"xaxis": {"title": {"text": x}}, "yaxis": {"title": {"text": y}}}
     for name, axis in axes.items():
         axis |= layout.pop(name, {})
@@ -161,7 +164,7 @@ def reliabilities(stage: StageRun, names: Mapping[str, str]) -> Iterator[Chart]:
         }
         share = {"tickformat": ".0%"}
         yield _chart(
-            f"Reliability of {name}",
+            words("Reliability of ", Name(name)),
             "How often it is right, by how sure it is. Larger dots have more pairs, bars are standard errors; below "
             "the dotted line it is too sure.",
             [even, trace],

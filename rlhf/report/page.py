@@ -77,6 +77,7 @@ def render(template: str, **content: Any) -> str:
     )
     rooms.filters |= {
         "figure": _figure,
+        "name": lambda value: Name(value),
         "pretty": lambda value: json.dumps(without_folders(value), indent=1, ensure_ascii=False),
         "short": lambda name: name.removeprefix("the ").removeprefix("a "),
     }
@@ -121,7 +122,7 @@ def comparisons(stage: StageRun) -> list[Comparison]:
     """With what it came from, and with a model that was only told what to do."""
     found = []
     others = {
-        "win_rate": _called(stage, "baseline") or "its baseline",
+        "win_rate": _called(stage, "baseline", "its baseline"),
         "win_rate_over_prompted": "a model with a prompt",
     }
     for rated, other in others.items():
@@ -136,9 +137,11 @@ def comparisons(stage: StageRun) -> list[Comparison]:
     return found
 
 
-def _called(stage: StageRun, field: str) -> str:
+def _called(stage: StageRun, field: str, otherwise: str = "") -> str:
+    """What the model of a setting is called."""
     named = stage.settings.get(field) or {}
-    return named.get("stage") or named.get("name") or ""
+    name = named.get("stage") or named.get("name")
+    return Name(name) if name else otherwise
 
 
 _HOW = {
@@ -155,7 +158,7 @@ def verdict(stage: StageRun) -> tuple[str, Words, Words] | None:
     against = comparisons(stage)
     if not against:
         return None
-    first, other, policy = against[0].rated[0], against[0].other, _called(stage, "policy") or "the policy"
+    first, other, policy = against[0].rated[0], against[0].other, _called(stage, "policy", "the policy")
     came_out = "own" if first.verdict == "better" and stage.judges_itself else first.verdict
     kl = _with_error(stage, "kl", "nats")
     moved = (" It has moved ", kl, " nats an answer away from it.") if kl else ()
@@ -171,7 +174,7 @@ def verdict(stage: StageRun) -> tuple[str, Words, Words] | None:
         ".",
         *moved,
     )
-    return came_out, words(Name(policy), f" {_HOW[came_out]} ", Name(other)), sentence
+    return came_out, words(policy, f" {_HOW[came_out]} ", other), sentence
 
 
 def _unjudged(stage: StageRun) -> bool:
@@ -200,7 +203,7 @@ def _judges(run: Run) -> list[dict[str, Any]]:
             found.append(
                 {
                     "name": name,
-                    "where": stage.name,
+                    "where": Name(stage.name),
                     "numbers": numbers,
                     "charts": [*charts.reliabilities(stage, {judge: name}), *charts.slices(stage, judge)],
                 }
@@ -279,7 +282,7 @@ def _losses(run: Run) -> list[dict[str, Any]]:
             lost = stage.last(f"forgetting/{data}", "signed")
             error = stage.last(f"forgetting/{data}_stderr")
             said = words(lost, " ± ", error) if lost and error else lost
-            name = "general text" if data == "general_text" else data
+            name = "general text" if data == "general_text" else Name(data)
             rows.append((name, [stage.last(f"loss/{data}/{model}") for model in models], said))
         found.append({"stage": stage.name, "models": models, "rows": rows})
     return found

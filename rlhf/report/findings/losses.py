@@ -51,7 +51,7 @@ def forgets(run: Run) -> Iterator[Finding]:
                 is_general = data == "general_text"
                 yield Finding(
                     stage.name,
-                    f"Its loss on held-out {'general text' if is_general else data} rose",
+                    words("Its loss on held-out ", "general text" if is_general else Name(data), " rose"),
                     words("by ", lost, " ± ", error, " nats a token"),
                     "Text of no task has become less likely: it has forgotten some of what it knew."
                     if is_general

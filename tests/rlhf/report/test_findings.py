@@ -4,14 +4,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from markupsafe import escape
 
 from rlhf.report.findings import Finding, findings
 from rlhf.report.run import read
 from tests.rlhf.report import runs
+from tests.rlhf.report.tracing import Page, check_names, check_numbers
 
 
 def found(run: Path) -> dict[str, Finding]:
-    return {one.title: one for one in findings(read(run))}
+    """By title; every number in one can be followed, whatever part of it holds it."""
+    told = findings(read(run))
+    page = Page("".join(f"<p>{escape(part)}</p>" for one in told for part in (one.title, one.seen, one.means, one.do)))
+    check_numbers(page, [run])
+    check_names(page, [run])
+    return {str(one.title): one for one in told}
 
 
 def lines(**series: list[float]) -> list[dict[str, Any]]:
@@ -204,7 +211,7 @@ def test_rows_that_an_evaluation_loses_are_told(tmp_path: Path) -> None:
     data = {"prompts": {"file": {**runs.LEDGER, "sources": []}, "answered": books}}
     run = runs.only(tmp_path / "run", "evaluate", [{"step": 0, "policy_loss": 1.0}], data=data)
     (one,) = findings(read(run))
-    assert one.title == "Many rows are dropped" and "prompts.max_length" in one.do
+    assert one.title == "Many rows are dropped" and "prompts.max_length" in str(one.do)
 
 
 def test_a_forgotten_stage_is_named_as_it_is_called(tmp_path: Path) -> None:

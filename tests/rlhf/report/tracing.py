@@ -4,7 +4,7 @@ import html.parser
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from rlhf.measures import pairs
 CONSTANT = re.compile(r"intervals? of 95 %")
 """The one number that stands in our own words."""
 FREE = {"named", "text"}
-"""Classes of what others wrote: names, settings, prompts and answers."""
+"""Classes of what others wrote, which stands in their files: names, reasons, prompts and answers."""
 RAW = {"recipe.lock.yaml", "samples.jsonl"}
 """Files that numbers may be from beside metrics.jsonl: what was asked for, and single answers."""
 _VOID = {"meta", "input", "link", "br", "img", "hr"}
@@ -80,6 +80,49 @@ def look_up(run: Path, source: str) -> Any:
         part = part.replace("%20", " ").replace("~1", "/").replace("~0", "~")
         value = value[int(part)] if isinstance(value, list) else value[part]
     return value
+
+
+def _written(value: Any, path: str = "") -> Iterator[str]:
+    """Every text of a value, of a file's path its name too; every name, its parts, and the whole way to it."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            way = f"{path}.{name}"
+            yield from (way[match.end() :] for match in re.finditer("[./]", way))
+            yield from name.split("/")
+            yield from _written(item, way)
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            yield from _written(item, f"{path}.{i}")
+    elif value is not None:
+        yield from (str(value), Path(str(value)).name)
+
+
+def _spaced(text: str) -> str:
+    return " ".join(text.split())
+
+
+@cache
+def known(run: Path) -> frozenset[str]:
+    """All that stands in the files of a run, and where it lies."""
+    files = [run / "recipe.lock.yaml", *run.glob("stages/*/artifact.json"), *run.glob("stages/*/*.jsonl")]
+    return frozenset(_spaced(text) for file in files for text in (*_written(_content(file)), str(run)))
+
+
+def check_names(page: Page, runs: list[Path], ours: Set[str] = frozenset()) -> int:
+    """What is taken for other people's words, in which numbers are their own, stands in their files."""
+    others = frozenset(ours).union(*map(known, runs))
+    checked = 0
+    for text, around in page.texts:
+        if any(tag == "pre" for tag, _ in around):
+            texts = [_spaced(one) for one in _written(json.loads(text))]
+        elif any(FREE & set(said.get("class", "").split()) for _, said in around):
+            texts = [_spaced(text)]
+        else:
+            continue
+        for one in texts:
+            assert one in others or (one.endswith("…") and any(other.startswith(one[:-1]) for other in others)), one
+        checked += len(texts)
+    return checked
 
 
 def check_numbers(page: Page, runs: list[Path]) -> int:
