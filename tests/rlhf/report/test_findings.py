@@ -186,7 +186,7 @@ def test_a_gamed_reward_is_named_with_its_place(tmp_path: Path) -> None:
         "after rollout 2, at 3.0 nats, the held-out judge falls from 2.00 to 0.80 at rollout 4, while the reward rises "
         "from 0.80 to 1.60"
     )
-    assert "was kept" in one.means and "rl.kl_coef" in one.do
+    assert "was kept" in one.means and "rl.kl_coef" in str(one.do)
     assert "The reward is being gamed" not in found(runs.whole(tmp_path / "good", judge=(1.0, 1.6, 2.0, 2.1, 2.2)))
 
 

@@ -11,8 +11,6 @@ from typing import Any
 
 import ruamel.yaml
 
-from rlhf.measures import pairs
-
 CONSTANT = re.compile(r"intervals? of 95 %")
 """The one number that stands in our own words."""
 FREE = {"named", "text"}
@@ -192,11 +190,18 @@ def check_figures(page: Page, runs: list[Path]) -> int:
 
 
 def _check_reliability(trace: dict[str, Any], rows: list[Any]) -> None:
-    bins = pairs.reliability([row for row in rows if row["judge"] == trace["meta"]["judge"]])
-    assert trace["x"] == [one.confidence for one in bins] and trace["y"] == [one.accuracy for one in bins]
-    assert trace["customdata"] == [one.pairs for one in bins]
-    errors = [math.sqrt(one.accuracy * (1 - one.accuracy) / one.pairs) for one in bins]
-    assert all(math.isclose(a, b) for a, b in zip(trace["error_y"]["array"], errors, strict=True))
+    """By hand: pairs by the probability of the one with the higher score, from a half on in twentieths."""
+    own = [row for row in rows if row["judge"] == trace["meta"]["judge"]]
+    sure = [(1 / (1 + math.exp(-abs(row["chosen_score"] - row["rejected_score"]))), row) for row in own]
+    lows = [0.5 + i / 20 for i in range(10)]
+    bins = [[one for one in sure if low <= one[0] < low + 0.05 or (low == lows[-1] and one[0] == 1)] for low in lows]
+    assert trace["customdata"] == [len(some) for some in bins if some] and sum(map(len, bins)) == len(own)
+    points = zip(trace["x"], trace["y"], trace["error_y"]["array"], filter(None, bins), strict=True)
+    for x, y, error, some in points:
+        ahead = [row["chosen_score"] - row["rejected_score"] for _, row in some]
+        right = sum(1 if a > 0 else 0.5 if a == 0 else 0 for a in ahead) / len(ahead)
+        expected = (sum(p for p, _ in some) / len(some), right, math.sqrt(right * (1 - right) / len(some)))
+        assert all(math.isclose(a, b, abs_tol=1e-9) for a, b in zip((x, y, error), expected, strict=True)), trace
 
 
 def resources(page: Page) -> Iterator[str]:
