@@ -47,7 +47,7 @@ def _line(series: Series, name: str, colour: str, dots: bool = False, **more: An
         "name": name,
         "line": {"color": colour, "width": 2.25},
         "marker": {"color": colour, "size": 6},
-        "hovertemplate": "%{x}: %{y:.3f}<extra>" + name + "</extra>",
+        "hovertemplate": "%{x}: %{y:.3f}<extra>%{fullData.name}</extra>",
         "meta": _from(series.file, series.lines, x=[series.x], y=[series.key]),
         **more,
     }
@@ -315,7 +315,7 @@ def lengths(stage: StageRun, names: Mapping[str, str]) -> Chart | None:
                 "name": names[side],
                 "marker": {"color": colours[side]},
                 "xbins": {"start": 0, "end": longest + size, "size": size},
-                "hovertemplate": "%{x} tokens: %{y} answers<extra>" + names[side] + "</extra>",
+                "hovertemplate": "%{x} tokens: %{y} answers<extra>%{fullData.name}</extra>",
                 "meta": _from(f"{stage.where}/samples.jsonl", rows, x=[side, "tokens"]),
             }
         )
