@@ -80,6 +80,12 @@ def words(*parts: Any) -> Words:
     return Words(parts)
 
 
+def with_error(value: Number, error: Number | None) -> Words:
+    """A number and, where there is one, its standard error: written alike, but that an error has no sign."""
+    style = "plain" if value.style == "signed" else value.style
+    return words(value) if error is None else words(value, " ± ", error.as_(style))
+
+
 # ------------------------------------------------------------------------------------------------ writing
 
 _NARROW = "\u202f"  # does not break

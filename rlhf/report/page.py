@@ -17,7 +17,7 @@ from rlhf.report import charts
 from rlhf.report.charts import Chart
 from rlhf.report.findings import Finding, findings
 from rlhf.report.graph import drawn, graph
-from rlhf.report.number import Name, Number, Words, computed, words
+from rlhf.report.number import Name, Number, Words, computed, with_error, words
 from rlhf.report.run import Line, Run, StageRun, read
 
 FILE = "report.html"
@@ -183,10 +183,8 @@ def _unjudged(stage: StageRun) -> bool:
 
 
 def _with_error(stage: StageRun, key: str, style: Any = "plain") -> Words | None:
-    value, error = stage.last(key, style), stage.last(f"{key}_stderr")
-    if value is None:
-        return None
-    return words(value, " ± ", error.as_(style)) if error else words(value)
+    value = stage.last(key, style)
+    return with_error(value, stage.last(f"{key}_stderr")) if value else None
 
 
 # ------------------------------------------------------------------------------------------------ tables
@@ -218,9 +216,10 @@ def _judge_numbers(stage: StageRun, prefix: str) -> list[tuple[str, Any, str]]:
     def of(key: str, style: Any = "plain") -> Number | None:
         return stage.told("metrics", f"{prefix}{key}", style=style)
 
-    accuracy, error = of("accuracy", "percent"), of("accuracy_stderr", "percent")
+    accuracy = of("accuracy", "percent")
+    ranked = with_error(accuracy, of("accuracy_stderr")) if accuracy else None
     rows = [
-        ("accuracy", words(accuracy, " ± ", error) if accuracy and error else None, "of held-out pairs ranked rightly"),
+        ("accuracy", ranked, "of held-out pairs ranked rightly"),
         ("calibration error", of("ece"), "zero where it is as sure as it is right"),
         ("Brier score", of("brier"), "a quarter is a coin's"),
         ("follows length", of("length_correlation", "signed"), "correlation of score and length"),
@@ -279,9 +278,7 @@ def _losses(run: Run) -> list[dict[str, Any]]:
         models = list(dict.fromkeys(model for _, _, model in keys))
         rows = []
         for data in dict.fromkeys(data for _, data, _ in keys):
-            lost = stage.last(f"forgetting/{data}", "signed")
-            error = stage.last(f"forgetting/{data}_stderr")
-            said = words(lost, " ± ", error) if lost and error else lost
+            said = _with_error(stage, f"forgetting/{data}", "signed")
             name = "general text" if data == "general_text" else Name(data)
             rows.append((name, [stage.last(f"loss/{data}/{model}") for model in models], said))
         found.append({"stage": stage.name, "models": models, "rows": rows})

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from markupsafe import escape
 
+from rlhf.measures.trust import training_signs
 from rlhf.report.findings import Finding, findings
 from rlhf.report.run import read
 from tests.rlhf.report import runs
@@ -188,6 +189,15 @@ def test_a_gamed_reward_is_named_with_its_place(tmp_path: Path) -> None:
     )
     assert "was kept" in one.means and "rl.kl_coef" in str(one.do)
     assert "The reward is being gamed" not in found(runs.whole(tmp_path / "good", judge=(1.0, 1.6, 2.0, 2.1, 2.2)))
+
+
+@pytest.mark.parametrize("more", [{"ece": 0.2, "brier": 0.3}, {"ece": 0.1, "brier": 0.25}])
+def test_report_and_gate_warn_of_a_reward_model_alike(tmp_path: Path, more: dict[str, float]) -> None:
+    poor = {"accuracy": 0.5, "accuracy_stderr": 0.1, "length_correlation": 0.6, **more}
+    poor |= {"sure_accuracy": 0.6, "sure_confidence": 0.9, "pairs": 300}
+    warned = found(runs.only(tmp_path / "run", "reward", [{"step": 1, "loss": 1.0}], metrics=poor))
+    assert len(warned) == len(training_signs(poor)) == 4
+    assert str(warned["The reward model is no better than chance"].seen).endswith("50.0\u202f% ± 10.0\u202f%")
 
 
 def test_a_reward_model_that_memorises(tmp_path: Path) -> None:
