@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from rlhf.data.writing import written
-from rlhf.measures.headline import JUDGES
+from rlhf.measures.headline import JUDGES, Outcome, outcome
 from rlhf.measures.policies import SCORES, SIDES
 from rlhf.privacy import without_folders
 from rlhf.report import charts
@@ -107,8 +107,8 @@ class Rated(NamedTuple):
     ties: Number
 
     @property
-    def verdict(self) -> str:
-        return "better" if self.low.value > 0.5 else "worse" if self.high.value < 0.5 else "unclear"
+    def outcome(self) -> Outcome:
+        return outcome(self.low.value, self.high.value)
 
 
 class Comparison(NamedTuple):
@@ -159,7 +159,7 @@ def verdict(stage: StageRun) -> tuple[str, Words, Words] | None:
     if not against:
         return None
     first, other, policy = against[0].rated[0], against[0].other, _called(stage, "policy", "the policy")
-    came_out = "own" if first.verdict == "better" and stage.judges_itself else first.verdict
+    came_out = "own" if first.outcome == "better" and stage.judges_itself else first.outcome
     kl = _with_error(stage, "kl", "nats")
     moved = (" It has moved ", kl, " nats an answer away from it.") if kl else ()
     sentence = words(
