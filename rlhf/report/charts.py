@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlhf.measures.pairs import reliability
+from rlhf.measures.policies import CALLED, SIDES
 from rlhf.report.findings.judges import best_look
 from rlhf.report.number import Name, Words, words
 from rlhf.report.run import Line, Run, Series, StageRun, pointer
@@ -295,10 +296,10 @@ def _parting(stage: StageRun, proxy: Series, judge: Series) -> Chart:
 # ------------------------------------------------------------------------------------------------ answers
 
 
-def lengths(stage: StageRun, names: Mapping[str, str]) -> Chart | None:
+def lengths(stage: StageRun) -> Chart | None:
     """How long answers are, before and after."""
     rows = stage.rows("samples.jsonl")
-    sides = [side for side in names if rows and side in rows[0].values]
+    sides = [side for side in SIDES if rows and side in rows[0].values]
     if not sides:
         return None
     longest = max(line.values[side]["tokens"] for line in rows for side in sides)
@@ -312,7 +313,7 @@ def lengths(stage: StageRun, names: Mapping[str, str]) -> Chart | None:
                 "type": "histogram",
                 "x": [line.values[side]["tokens"] for line in rows],
                 "yaxis": f"y{number}",
-                "name": names[side],
+                "name": CALLED[side],
                 "marker": {"color": colours[side]},
                 "xbins": {"start": 0, "end": longest + size, "size": size},
                 "hovertemplate": "%{x} tokens: %{y} answers<extra>%{fullData.name}</extra>",
@@ -321,7 +322,7 @@ def lengths(stage: StageRun, names: Mapping[str, str]) -> Chart | None:
         )
         low = 1 - (i + 1) / len(sides)
         axes[f"yaxis{number}"] = {
-            "title": {"text": names[side]},
+            "title": {"text": CALLED[side]},
             "domain": [low + 0.03, low + 1 / len(sides) - 0.03],
             "nticks": 3,
             "matches": "y" if i else None,

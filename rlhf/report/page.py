@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from rlhf.data.writing import written
 from rlhf.measures.headline import JUDGES, Outcome, outcome
-from rlhf.measures.policies import SCORES, SIDES
+from rlhf.measures.policies import CALLED, SCORES, SIDES, agreed
 from rlhf.privacy import without_folders
 from rlhf.report import charts
 from rlhf.report.charts import Chart
@@ -23,7 +23,6 @@ from rlhf.report.run import Line, Run, StageRun, read
 FILE = "report.html"
 _SHOWN = 500
 """Most samples on a page."""
-CALLED = {"baseline": "before", "prompted": "prompted", "policy": "after"}
 
 
 def write(folder: Path, out: Path | None = None) -> tuple[Path, list[Finding]]:
@@ -54,7 +53,7 @@ def html(run: Run, found: Iterable[Finding]) -> str:
         judges=_judges(run),
         judged_on_the_way=any(map(charts.has_judge, run.kinds("ppo"))),
         frontier=[chart for stage in run.kinds("ppo") for chart in charts.frontier_charts(stage)],
-        lengths=charts.lengths(evaluation, CALLED) if evaluation else None,
+        lengths=charts.lengths(evaluation) if evaluation else None,
         answers=_answers(evaluation) if evaluation else [],
         measured=_measured(run),
         losses=_losses(run),
@@ -339,7 +338,7 @@ def spent(run: Run) -> dict[str, Any]:
     for stage in run.stages:
         if not stage.lines:
             continue
-        hours = stage.told("spent", "seconds", style="seconds") or stage.series("time").number(-1, "seconds")
+        seconds = stage.told("spent", "seconds", style="seconds") or stage.series("time").number(-1, "seconds")
         steps = stage.told("metrics", "steps", style="count") if stage.kind != "ppo" else None
         steps = steps or stage.told("metrics", "updates", style="count")
         tokens = [stage.told("data", "train", "tokens", kind, style="count") for kind in ("trained", "context")]
@@ -347,13 +346,13 @@ def spent(run: Run) -> dict[str, Any]:
         rows.append(
             {
                 "stage": stage.name,
-                "seconds": hours,
+                "seconds": seconds,
                 "steps": steps,
                 "answers": stage.last("episodes", "count"),
                 "tokens": computed("sum", tokens) if tokens else None,
                 "memory": stage.told("spent", "memory", style="bytes"),
                 "accelerator": stage.told("spent", "accelerator", style="bytes"),
-                "cost": _cost(hours, run.price),
+                "cost": _cost(seconds, run.price),
             }
         )
     total = computed("sum", [row["seconds"] for row in rows]) if rows else None
@@ -409,7 +408,7 @@ def _sample(stage: StageRun, row: Line, judges: Mapping[str, str]) -> Sample:
         if after and before:
             changes[key] = computed("difference", [after, before], "signed")
     said = {
-        other: "a tie" if first != last or first in (None, "tie") else CALLED[first]
-        for other, (first, last) in row.values.get("llm", {}).items()
+        other: {1.0: CALLED["policy"], 0.5: "a tie", 0.0: CALLED[other]}[agreed(verdicts)]
+        for other, verdicts in row.values.get("llm", {}).items()
     }
     return Sample(row.values["where"], row.values["prompt"], sides, changes, cell("policy", "kl", style="nats"), said)

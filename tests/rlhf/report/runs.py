@@ -91,6 +91,10 @@ def pair_rows(judge: str, count: int = 40) -> list[Row]:
     return found
 
 
+VERDICTS = (["policy", "policy"], ["policy", "baseline"], ["baseline", "baseline"], ["policy", None])
+"""Of an LLM, with the policy's answer first and last."""
+
+
 def samples(count: int = 30, better: float = 1.0) -> list[Row]:
     """Answers before and after, the second of which to the rule are better by `better`, half the time by twice that."""
     return [
@@ -106,6 +110,7 @@ def samples(count: int = 30, better: float = 1.0) -> list[Row]:
                 "reward": 1.0 + 0.1 * i,
                 "kl": 2.0 + 0.1 * i,
             },
+            "llm": {"baseline": VERDICTS[i % 4]},
         }
         for i in range(count)
     ]

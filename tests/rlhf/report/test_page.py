@@ -100,6 +100,13 @@ def test_what_others_wrote_is_text(made: tuple[Path, Page, str]) -> None:
     assert "<img src=x" not in text
 
 
+def test_an_llm_prefers_what_it_prefers_in_both_orders(made: tuple[Path, Page, str]) -> None:
+    _, page, _ = made
+    told = [text for text, _ in page.texts if text.startswith("LLM prefers")]
+    assert told[:5] == [f"LLM prefers: {whom}" for whom in ("after", "a tie", "before", "a tie", "after")]
+    assert len(told) == 30
+
+
 def test_it_says_what_a_person_asks_first(made: tuple[Path, Page, str]) -> None:
     _, page, _ = made
     words = " ".join(text for text, _ in page.texts)
