@@ -11,8 +11,9 @@ from rlhf.measures.headline import JUDGES
 from rlhf.report import charts
 from rlhf.report.findings import Finding, findings
 from rlhf.report.number import Number, Style, Words, with_error, words
-from rlhf.report.page import render, spent
+from rlhf.report.page import render
 from rlhf.report.run import Run, StageRun, read
+from rlhf.report.tables import spent
 
 
 class Measured(NamedTuple):
