@@ -45,19 +45,19 @@ def frontier(lines: Iterable[Mapping[str, Any]]) -> list[Point]:
 
 
 def overoptimised(points: Iterable[Point]) -> Point | None:
-    """The judge's best look, if two later ones of a higher proxy are worse to the judge beyond its error, or the last
-    is: one bad look among good ones is chance. The best of many looks had luck too, so more looks ask for more errors
-    (Bonferroni's bound)."""
+    """The judge's best look, if two later ones are gamed, or the last is: one bad look among good ones is chance."""
     points = list(points)
     if len(points) < 2:
         return None
     best = max(points, key=lambda point: point.judge)
     later = points[points.index(best) + 1 :]
-    errors = -NormalDist().inv_cdf(NormalDist().cdf(-ERRORS) / (len(points) - 1))
+    bad = [point for point in later if gamed(best, point, len(points))]
+    return best if len(bad) > 1 or (bad and bad[-1] is later[-1]) else None
 
-    def worse(point: Point) -> bool:
-        apart = math.hypot(best.judge_error, point.judge_error)
-        return best.judge - point.judge > errors * (apart if point.fall_error is None else point.fall_error)
 
-    gamed = [point for point in later if point.proxy > best.proxy and worse(point)]
-    return best if len(gamed) > 1 or (gamed and gamed[-1] is later[-1]) else None
+def gamed(best: Point, later: Point, looks: int) -> bool:
+    """Whether a look of a higher proxy than the best of so many is worse to the judge beyond its error. The best of
+    many had luck too, so more looks ask for more errors (Bonferroni's bound)."""
+    errors = -NormalDist().inv_cdf(NormalDist().cdf(-ERRORS) / (looks - 1))
+    apart = math.hypot(best.judge_error, later.judge_error) if later.fall_error is None else later.fall_error
+    return later.proxy > best.proxy and best.judge - later.judge > errors * apart

@@ -1,7 +1,7 @@
 """What an evaluation comes to, in a few lines and in plain words, from its metrics."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 Metrics = Mapping[str, Any]
 
@@ -12,6 +12,15 @@ JUDGES = {
     "reward": "the training reward",
 }
 """What each judge of win rates is called; those come first that training did not see."""
+
+
+Outcome = Literal["better", "worse", "unclear"]
+_SAID = {"better": "yes", "worse": "no, worse", "unclear": "not clear"}
+
+
+def outcome(low: float, high: float) -> Outcome:
+    """What an interval of a win rate says, of which one half is even."""
+    return "better" if low > 0.5 else "worse" if high < 0.5 else "unclear"
 
 
 def headline(metrics: Metrics, policy: str, baseline: str, prompted: str) -> list[str]:
@@ -33,5 +42,5 @@ def _judges(metrics: Metrics, rated: str) -> list[str]:
 
 def _rated(metrics: Metrics, name: str) -> str:
     low, high = metrics[f"{name}_low"], metrics[f"{name}_high"]
-    verdict = "yes" if low > 0.5 else "no, worse" if high < 0.5 else "not clear"
-    return f"{verdict}, wins {metrics[name]:.1%} (95 %: {low:.1%} to {high:.1%}; {metrics[f'{name}_ties']:.0%} ties)"
+    said = _SAID[outcome(low, high)]
+    return f"{said}, wins {metrics[name]:.1%} (95 %: {low:.1%} to {high:.1%}; {metrics[f'{name}_ties']:.0%} ties)"

@@ -53,10 +53,9 @@ def sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
 
 
-def correlation(left: Sequence[float], right: Sequence[float]) -> float:
+def correlation(xs: Sequence[float], ys: Sequence[float]) -> float:
     """Pearson's correlation; 0 when either side is constant."""
-    means = fmean(left), fmean(right)
-    x, y = ([value - mean for value in side] for side, mean in zip((left, right), means, strict=True))
+    x, y = ([value - mean for value in side] for side, mean in ((xs, fmean(xs)), (ys, fmean(ys))))
     scale = math.hypot(*x) * math.hypot(*y)
     return sum(a * b for a, b in zip(x, y, strict=True)) / scale if scale > 0 else 0.0
 

@@ -16,8 +16,9 @@ from rlhf.measures.texts import distinct_n, self_bleu
 
 Row = Mapping[str, Any]
 
-SIDES = ("baseline", "prompted", "policy")
-"""Whose answers there may be: before training, the base's with a prompt, and after."""
+CALLED = {"baseline": "before", "prompted": "prompted", "policy": "after"}
+"""Whose answers there may be, and what they are called: before training, the base's with a prompt, and after."""
+SIDES = tuple(CALLED)
 SCORES = ("reward", "held_out", "gold")
 """Judges that give each answer a number: the training reward, a held-out reward model, a rule."""
 

@@ -1,8 +1,8 @@
 """Whether a reward model may be trusted, from what its own training measured on held-out pairs."""
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
 
 ACCURACY_ERRORS = 2.0
 """Held-out accuracy must lie above one half by this many standard errors."""
@@ -32,25 +32,51 @@ def hardly_knows(brier: float, ece: float) -> bool:
     return brier > BRIER and ece <= CALIBRATION_ERROR
 
 
-def training_signs(metrics: Mapping[str, Any]) -> list[str]:
+Sign = Literal["chance", "length", "calibration", "ignorance", "labels"]
+"""What is wrong: no better than chance, scores that follow length or say little of how sure they are, that it hardly
+knows, wrong labels."""
+
+
+def signs(metrics: Mapping[str, Any]) -> Iterator[Sign]:
     """What a reward model's own held-out measures warn of; a model from outside has none."""
-    signs = []
     accuracy, error = metrics.get("accuracy"), metrics.get("accuracy_stderr", 0.0)
     if accuracy is not None and accuracy - ACCURACY_ERRORS * error <= 0.5:
-        signs.append(f"held-out accuracy {accuracy:.1%} ± {error:.1%} is not above chance")
-    correlation = metrics.get("length_correlation", 0.0)
-    if abs(correlation) > LENGTH_CORRELATION:
-        likes = "long" if correlation > 0 else "short"
-        signs.append(f"scores follow length (correlation {correlation:+.2f}): the policy will learn to be {likes}")
+        yield "chance"
+    if abs(metrics.get("length_correlation", 0.0)) > LENGTH_CORRELATION:
+        yield "length"
     if metrics.get("ece", 0.0) > CALIBRATION_ERROR:
-        signs.append(f"calibration error {metrics['ece']:.2f}: how sure it is says little about how often it is right")
+        yield "calibration"
     if hardly_knows(metrics.get("brier", 0.0), metrics.get("ece", 0.0)):
-        signs.append(
-            f"Brier score {metrics['brier']:.2f}, where a coin has 0.25: it hardly knows which answer is better"
-        )
-    sure, confidence = (metrics.get(f"sure_{name}") for name in ("accuracy", "confidence"))
-    if sure is not None and confidence is not None and labels_are_doubtful(sure, confidence, metrics["pairs"]):
-        signs.append(
-            f"where it is surest, {1 - sure:.0%} of the held-out pairs are labelled otherwise: many labels are wrong"
-        )
-    return signs
+        yield "ignorance"
+    surest = [metrics[name] for name in ("sure_accuracy", "sure_confidence", "pairs") if name in metrics]
+    if len(surest) == 3 and labels_are_doubtful(*surest):
+        yield "labels"
+
+
+def favours(correlation: float) -> str:
+    """The length that scores of this correlation with it favour."""
+    return "long" if correlation > 0 else "short"
+
+
+def training_signs(metrics: Mapping[str, Any]) -> list[str]:
+    """These signs in words."""
+    return [_said(sign, metrics) for sign in signs(metrics)]
+
+
+def _said(sign: Sign, metrics: Mapping[str, Any]) -> str:
+    match sign:
+        case "chance":
+            error = metrics.get("accuracy_stderr", 0.0)
+            return f"held-out accuracy {metrics['accuracy']:.1%} ± {error:.1%} is not above chance"
+        case "length":
+            follows = metrics["length_correlation"]
+            return f"scores follow length (correlation {follows:+.2f}): the policy will learn to be {favours(follows)}"
+        case "calibration":
+            return f"calibration error {metrics['ece']:.2f}: how sure it is says little about how often it is right"
+        case "ignorance":
+            return f"Brier score {metrics['brier']:.2f}, where a coin has 0.25: it hardly knows which answer is better"
+        case "labels":
+            other = 1 - metrics["sure_accuracy"]
+            return (
+                f"where it is surest, {other:.0%} of the held-out pairs are labelled otherwise: many labels are wrong"
+            )

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlhf.measures.pairs import reliability
+from rlhf.measures.policies import CALLED, SIDES
 from rlhf.report.findings.judges import best_look
+from rlhf.report.number import Name, Words, words
 from rlhf.report.run import Line, Run, Series, StageRun, pointer
 
 Trace = dict[str, Any]
@@ -17,13 +19,15 @@ Trace = dict[str, Any]
 class Chart:
     """A figure with what it shows in words."""
 
-    title: str
+    title: str | Words
     says: str
     figure: dict[str, Any]
     wide: bool = False
 
 
-def _chart(title: str, says: str, traces: Sequence[Trace], x: str, y: str, wide: bool = False, **layout: Any) -> Chart:
+def _chart(
+    title: str | Words, says: str, traces: Sequence[Trace], x: str, y: str, wide: bool = False, **layout: Any
+) -> Chart:
     axes = {"xaxis": {"title": {"text": x}}, "yaxis": {"title": {"text": y}}}
     for name, axis in axes.items():
         axis |= layout.pop(name, {})
@@ -44,7 +48,7 @@ def _line(series: Series, name: str, colour: str, dots: bool = False, **more: An
         "name": name,
         "line": {"color": colour, "width": 2.25},
         "marker": {"color": colour, "size": 6},
-        "hovertemplate": "%{x}: %{y:.3f}<extra>" + name + "</extra>",
+        "hovertemplate": "%{x}: %{y:.3f}<extra>%{fullData.name}</extra>",
         "meta": _from(series.file, series.lines, x=[series.x], y=[series.key]),
         **more,
     }
@@ -161,7 +165,7 @@ def reliabilities(stage: StageRun, names: Mapping[str, str]) -> Iterator[Chart]:
         }
         share = {"tickformat": ".0%"}
         yield _chart(
-            f"Reliability of {name}",
+            words("Reliability of ", Name(name)),
             "How often it is right, by how sure it is. Larger dots have more pairs, bars are standard errors; below "
             "the dotted line it is too sure.",
             [even, trace],
@@ -292,10 +296,10 @@ def _parting(stage: StageRun, proxy: Series, judge: Series) -> Chart:
 # ------------------------------------------------------------------------------------------------ answers
 
 
-def lengths(stage: StageRun, names: Mapping[str, str]) -> Chart | None:
+def lengths(stage: StageRun) -> Chart | None:
     """How long answers are, before and after."""
     rows = stage.rows("samples.jsonl")
-    sides = [side for side in names if rows and side in rows[0].values]
+    sides = [side for side in SIDES if rows and side in rows[0].values]
     if not sides:
         return None
     longest = max(line.values[side]["tokens"] for line in rows for side in sides)
@@ -309,16 +313,16 @@ def lengths(stage: StageRun, names: Mapping[str, str]) -> Chart | None:
                 "type": "histogram",
                 "x": [line.values[side]["tokens"] for line in rows],
                 "yaxis": f"y{number}",
-                "name": names[side],
+                "name": CALLED[side],
                 "marker": {"color": colours[side]},
                 "xbins": {"start": 0, "end": longest + size, "size": size},
-                "hovertemplate": "%{x} tokens: %{y} answers<extra>" + names[side] + "</extra>",
+                "hovertemplate": "%{x} tokens: %{y} answers<extra>%{fullData.name}</extra>",
                 "meta": _from(f"{stage.where}/samples.jsonl", rows, x=[side, "tokens"]),
             }
         )
         low = 1 - (i + 1) / len(sides)
         axes[f"yaxis{number}"] = {
-            "title": {"text": names[side]},
+            "title": {"text": CALLED[side]},
             "domain": [low + 0.03, low + 1 / len(sides) - 0.03],
             "nticks": 3,
             "matches": "y" if i else None,

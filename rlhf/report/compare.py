@@ -10,9 +10,10 @@ from rlhf.data.writing import written
 from rlhf.measures.headline import JUDGES
 from rlhf.report import charts
 from rlhf.report.findings import Finding, findings
-from rlhf.report.number import Number, Style, Words, words
-from rlhf.report.page import render, spent
+from rlhf.report.number import Number, Style, Words, with_error, words
+from rlhf.report.page import render
 from rlhf.report.run import Run, StageRun, read
+from rlhf.report.tables import spent
 
 
 class Measured(NamedTuple):
@@ -27,7 +28,7 @@ class Measured(NamedTuple):
     def said(self) -> Words:
         if self.low is not None and self.high is not None:
             return words(self.value, " (", self.low, " to ", self.high, ")")
-        return words(self.value, " ± ", self.error) if self.error is not None else words(self.value)
+        return with_error(self.value, self.error)
 
     @property
     def plain(self) -> dict[str, float]:

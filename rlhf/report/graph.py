@@ -124,7 +124,7 @@ def _svg(found: Graph, way: Literal["across", "down"]) -> Markup:
 def _drawn_box(box: Box, x: float, y: float, width: int) -> Markup:
     inner = Markup(
         '<rect class="box {}" x="{}" y="{}" width="{}" height="{}" rx="10"/>'
-        '<text class="name named" x="{}" y="{}">{}</text><text class="says named" x="{}" y="{}">{}</text>{}'
+        '<text class="name named" x="{}" y="{}">{}</text><text class="says" x="{}" y="{}">{}</text>{}'
     ).format(
         "base" if box.kind == "base model" else box.state.replace(" ", "-"),
         *(x, y, width, _HIGH),
@@ -137,7 +137,7 @@ def _drawn_box(box: Box, x: float, y: float, width: int) -> Markup:
 
 def _hash(box: Box, x: float, y: float) -> Markup:
     if not box.hash:
-        return Markup('<text class="says named" x="{}" y="{}">{}</text>').format(
+        return Markup('<text class="says" x="{}" y="{}">{}</text>').format(
             x, y, "" if box.state == "finished" else box.state
         )
     return Markup('<text class="hash" x="{}" y="{}" data-from="{}">{}</text>').format(x, y, box.source, box.hash)

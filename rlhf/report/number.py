@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from rlhf.console import duration
 
-Style = Literal["plain", "count", "percent", "signed", "nats", "seconds", "bytes", "money"]
+Style = Literal["plain", "count", "percent", "signed", "nats", "seconds", "bytes", "money", "given"]
 Calc = Literal["", "difference", "sum", "mean", "cost"]
 
 _CALCS: dict[str, Callable[..., float]] = {
@@ -55,7 +55,8 @@ def computed(calc: Calc, numbers: Sequence[Number], style: Style | None = None) 
 
 
 class Name(str):
-    """Text that is not ours and may hold numbers of its own: what someone called a stage, why a row was dropped."""
+    """Text that stands in a file of the run and may hold numbers of its own: what a stage is called, why a row was
+    dropped. No sentence of ours, whose numbers say where they are from."""
 
     def __html__(self) -> str:
         return Markup('<span class="named">{}</span>').format(str.__str__(self))
@@ -77,6 +78,12 @@ class Words:
 def words(*parts: Any) -> Words:
     """A sentence of texts and numbers, as they come."""
     return Words(parts)
+
+
+def with_error(value: Number, error: Number | None) -> Words:
+    """A number and, where there is one, its standard error: written alike, but that an error has no sign."""
+    style = "plain" if value.style == "signed" else value.style
+    return words(value) if error is None else words(value, " ± ", error.as_(style))
 
 
 # ------------------------------------------------------------------------------------------------ writing
@@ -103,6 +110,8 @@ def written(value: float, style: Style) -> str:
             return f"{value / 2**30:.2f}{_NARROW}GiB" if value >= 2**30 else f"{value / 2**20:.0f}{_NARROW}MiB"
         case "money":
             return f"{value:.2f}"
+        case "given":
+            return _minus(f"{value:g}")
         case "plain":
             return _minus(f"{value:.3g}" if 0 < abs(value) < 0.01 else f"{value:,.2f}")
 

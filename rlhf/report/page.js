@@ -24,8 +24,10 @@ function labels(traces) { // each curve's name at its end; of two that end alike
   });
 }
 
+const literal = text => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;"); // plotly reads some HTML in names
 function draw(plot) {
   const figure = coloured(JSON.parse(plot.parentElement.querySelector("script").textContent));
+  figure.data.forEach(trace => { trace.name = literal(trace.name); });
   const lines = figure.data.filter(trace => trace.type === "scatter");
   const named = lines.length > 1 && !figure.layout.showlegend;
   const ink = colour("--ink"), soft = colour("--soft"), line = colour("--line");

@@ -12,7 +12,7 @@ from rlhf import yamlfile
 from rlhf.errors import ArtifactError
 from rlhf.measures.headline import JUDGES
 from rlhf.progress import SETTINGS, scratch
-from rlhf.report.number import Number, Style
+from rlhf.report.number import Name, Number, Style, Words, with_error
 
 Row = Mapping[str, Any]
 State = Literal["finished", "unfinished", "damaged", "not run"]
@@ -118,6 +118,17 @@ class StageRun:
     def judges_itself(self) -> bool:
         """Whether nothing but the training reward compares them."""
         return self.judges == ["reward"]
+
+    def with_error(self, key: str, style: Style = "plain") -> Words | None:
+        """The newest under a key, with its standard error where there is one."""
+        value = self.last(key, style)
+        return with_error(value, self.last(f"{key}_stderr")) if value else None
+
+    def called(self, field: str, otherwise: str = "") -> str:
+        """What the model of a setting is called."""
+        named = self.settings.get(field) or {}
+        name = named.get("stage") or named.get("name")
+        return Name(name) if name else otherwise
 
     def setting(self, *path: str, style: Style = "plain") -> Number | None:
         """A number in the stage's settings, if it is there."""

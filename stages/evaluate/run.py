@@ -261,13 +261,10 @@ def _write(path: Path, rows: Sequence[Row]) -> None:
             file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-_TITLES = {"baseline": "before", "prompted": "prompted", "policy": "after"}
-
-
 def _show(config: EvaluateConfig, rows: Sequence[Row], tracker: Tracker) -> None:
     """Every answer with its scores to the tracker; the first few on screen, before and after."""
-    order = [name for name in _TITLES if name in rows[0]]
-    columns = ["prompt", *(_TITLES[name] for name in order)]
+    order = [name for name in policies.SIDES if name in rows[0]]
+    columns = ["prompt", *(policies.CALLED[name] for name in order)]
     table = [[row["prompt"][-1]["content"], *(_shown(row[name]) for name in order)] for row in rows]
     tracker.table("samples", columns, table)
     if config.show:

@@ -130,7 +130,8 @@ class WatchConfig(Strict):
     keep_best: bool = True
     """The stage's output is the policy of the judge's best look, not that of the last rollout."""
     patience: int | None = Field(default=None, ge=1)
-    """Stop when for this many looks the judge has not passed its best while the reward has: over-optimisation."""
+    """Stop when at this many looks, one after another, the judge is below its best by more than chance, prompt by
+    prompt, and the reward is above what it was there: over-optimisation, as the report has it."""
 
     @model_validator(mode="after")
     def _two_look(self) -> "WatchConfig":

@@ -9,6 +9,7 @@ from rlhf import checkpoint
 from rlhf.data.chat import ChatFormat
 from rlhf.data.records import Prompt
 from rlhf.evaluate import kl_per_response
+from rlhf.measures.policies import CALLED
 from rlhf.rewards import Reward
 from rlhf.roles import Roles
 from rlhf.rollout import Engine, Sampling, sample
@@ -18,7 +19,7 @@ SHOWN = 4
 """Prompts that are answered."""
 LOOKS = 10
 """Times that they are, over a run."""
-COLUMNS = ("prompt", "before", "after", "score", "kl")
+COLUMNS = ("prompt", CALLED["baseline"], CALLED["policy"], "score", "kl")
 
 
 @dataclass

@@ -19,6 +19,7 @@ from rlhf.data.chat import ChatFormat
 from rlhf.data.records import Prompt
 from rlhf.errors import GuardError
 from rlhf.evaluate import kl_per_response
+from rlhf.measures.frontier import Point, gamed
 from rlhf.rewards import Reward
 from rlhf.roles import Role
 from rlhf.rollout import Engine, Sampling, sample
@@ -29,7 +30,7 @@ BEST = "best.pt"
 
 
 class Look(NamedTuple):
-    """What both judges said, on average over the held-out prompts, as `measures.frontier` reads it."""
+    """What both judges said, on average over the held-out prompts."""
 
     step: int
     reward: float
@@ -58,6 +59,11 @@ class Look(NamedTuple):
             "heldout/kl": self.kl,
         }
 
+    @property
+    def point(self) -> Point:
+        """As `measures.frontier` has it."""
+        return Point(self.step, self.kl, self.reward, self.judge, self.judge_error, self.fall_error)
+
 
 def _error(values: Sequence[float]) -> float:
     return stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.inf
@@ -82,14 +88,15 @@ class Watch:
     best: Look = _NONE
     """The look with the judge's highest score; the first of equals."""
     last: Look = _NONE
-    since: int = 0
-    """Looks since the best."""
+    looks: int = 0
+    """How many there were."""
+    gamed: int = 0
+    """How many of the last, one after another, were of a higher reward than the best and surely worse to the judge."""
 
     @property
     def parted(self) -> bool:
-        """Whether the reward has risen for `patience` looks since the judge's best."""
-        patience = self.config.patience
-        return patience is not None and self.since >= patience and self.last.reward > self.best.reward
+        """Whether the reward has been gamed for `patience` looks."""
+        return self.config.patience is not None and self.gamed >= self.config.patience
 
     def due(self, step: int, steps: int) -> bool:
         """Whether to look after this many rollouts."""
@@ -139,17 +146,19 @@ class Watch:
 
     def take(self, look: Look) -> None:
         """Count a look, and remember it if it is the best."""
-        better = look.judge > self.best.judge
-        self.last, self.since = look, 0 if better else self.since + 1
-        if better:
-            self.best = look
+        self.last, self.looks = look, self.looks + 1
+        if look.judge > self.best.judge:
+            self.best, self.gamed = look, 0
+        else:
+            self.gamed = self.gamed + 1 if gamed(self.best.point, look.point, self.looks) else 0
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds of it."""
-        return {"best": list(self.best), "last": list(self.last), "since": self.since}
+        return {"best": list(self.best), "last": list(self.last), "looks": self.looks, "gamed": self.gamed}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        self.best, self.last, self.since = Look(*state["best"]), Look(*state["last"]), state["since"]
+        self.best, self.last = Look(*state["best"]), Look(*state["last"])
+        self.looks, self.gamed = state["looks"], state["gamed"]
 
     def files(self, out: Path) -> list[Path]:
         """What a checkpoint counts on."""

@@ -376,22 +376,44 @@ def test_a_run_whose_scores_part_is_stopped(tmp_path: Path, capsys: pytest.Captu
     assert "The reward is being gamed" in {one.title for one in findings(read(made.folder.parent.parent))}
 
 
-def test_a_watch_remembers_its_best_and_last_looks_alone() -> None:
+def unarmed(**config: Any) -> Watch:
+    """A watch that is only told of looks."""
     nothing: Any = None
-    config = WatchConfig.model_validate({"judge": {"rule": SHOP_RULE}, "patience": 2})
-    watch = Watch(config, [], [], *[nothing] * 5)
+    return Watch(WatchConfig.model_validate({"judge": {"rule": SHOP_RULE}, **config}), [], [], *[nothing] * 5)
+
+
+def test_a_watch_remembers_its_best_and_last_looks_alone() -> None:
+    watch, again = unarmed(patience=2), unarmed(patience=2)
     sizes = []
     for step, judge in enumerate([1.0, 3.0, 3.0, 2.0, 1.0]):
-        watch.take(Look(step, float(step), judge, {"kl": 0.5}))
+        watch.take(Look(step, float(step), judge, {"kl": 0.5}, fall_error=0.1))
         sizes.append(len(json.dumps(watch.state())))
-        assert watch.parted == (step >= 3)
-    assert (watch.best.step, watch.last.step, watch.since) == (1, 4, 3)
+        assert watch.parted == (step >= 4)
+    assert (watch.best.step, watch.last.step, watch.looks) == (1, 4, 5)
     assert len({*sizes}) == 1
+    again.restore(watch.state())
+    assert again.parted and again.state() == watch.state()
+
+
+@pytest.mark.parametrize(
+    ("looks", "stops"),
+    [
+        ([(0, 3.0, 0.0), (1, 2.0, 0.1), (2, 1.0, 0.1)], True),
+        ([(0, 3.0, 0.0), (1, 2.0, 0.1), (2, 1.0, 0.9)], False),  # two errors are not enough of three looks
+        ([(0, 3.0, 0.0), (1, 2.0, 0.1), (2, 2.9, 0.1), (3, 1.0, 0.1)], False),  # one bad look, and then another
+        ([(2, 3.0, 0.0), (1, 2.0, 0.1), (1, 1.0, 0.1)], False),  # the reward has fallen too
+        ([(0, 3.0, 0.0), (1, 2.0, math.inf), (2, 1.0, math.inf)], False),  # of one prompt
+    ],
+)
+def test_a_run_is_not_stopped_by_chance(looks: list[tuple[float, float, float]], stops: bool) -> None:
+    watch = unarmed(patience=2)
+    for step, (reward, judge, error) in enumerate(looks):
+        watch.take(Look(step, reward, judge, {}, fall_error=error))
+    assert watch.parted == stops
 
 
 def test_how_sure_a_fall_is_is_said_prompt_by_prompt() -> None:
-    nothing: Any = None
-    watch = Watch(WatchConfig.model_validate({}), [], [], *[nothing] * 5)
+    watch = unarmed()
     assert math.isinf(watch.fall_error([0.0, 4.0]))  # nothing to fall from
     watch.take(Look(0, 0.0, 2.0, {}, judged=[0.0, 4.0]))
     assert watch.fall_error([-1.0, 3.0]) == 0  # each by one

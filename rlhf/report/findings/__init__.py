@@ -19,7 +19,6 @@ _RULES: tuple[Rule, ...] = (
     judges.not_better,
     judges.prompting_does_as_well,
     reward.reward_is_doubtful,
-    reward.labels_are_noisy,
     reward.memorises,
     policy.chosen_falls,
     policy.length_drifts,

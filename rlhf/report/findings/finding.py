@@ -18,14 +18,15 @@ class Finding(NamedTuple):
     """Something that a person should look at."""
 
     stage: str
-    title: str
+    title: str | Words
     seen: Words
     means: str
-    do: str
+    do: str | Words
 
     def line(self) -> str:
         """In one line, for a screen."""
-        return f"{self.stage}: {self.title[0].lower()}{self.title[1:]} ({self.seen}): {self.do}"
+        title = str(self.title)
+        return f"{self.stage}: {title[0].lower()}{title[1:]} ({self.seen}): {self.do}"
 
     def plain(self) -> dict[str, str]:
         """For a machine."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from rlhf.measures.frontier import Point, frontier, overoptimised
-from rlhf.measures.headline import JUDGES
+from rlhf.measures.headline import JUDGES, Outcome, outcome
 from rlhf.report.findings.finding import Finding, above
 from rlhf.report.number import words
 from rlhf.report.run import Run, StageRun
@@ -60,10 +60,10 @@ def best_look(stage: StageRun) -> Point | None:
 
 def seen_by_the_reward_alone(run: Run) -> Iterator[Finding]:
     for stage in run.evaluations:
-        lows = {judge: stage.last(f"{judge}_win_rate_low") for judge in JUDGES}
-        mine = lows.pop("reward")
-        others = [judge for judge, low in lows.items() if low]
-        if above(mine, 0.5) and others and not any(above(lows[judge], 0.5) for judge in others):
+        outcomes = {judge: told for judge in JUDGES if (told := _outcome(stage, f"{judge}_win_rate"))}
+        mine = outcomes.pop("reward", None)
+        others = list(outcomes)
+        if mine == "better" and others and "better" not in outcomes.values():
             yield Finding(
                 stage.name,
                 "Only the reward that it was trained on sees an improvement",
@@ -119,14 +119,19 @@ def prompting_does_as_well(run: Run) -> Iterator[Finding]:
         )
 
 
+def _outcome(stage: StageRun, rate: str) -> Outcome | None:
+    low, high = (stage.last(f"{rate}_{end}") for end in ("low", "high"))
+    return outcome(low.value, high.value) if low and high else None
+
+
 def _not_won(run: Run, key: str) -> Iterator[tuple[StageRun, str, list[Any], bool]]:
     """Where a judge's win rate is not surely above one half: the rate with its interval, and whether it is below."""
     for stage in run.evaluations:
         for judge in JUDGES:
             rate = key.format(judge)
-            low, high = (stage.last(f"{rate}_{end}", "percent") for end in ("low", "high"))
-            if low is not None and high is not None and low.value <= 0.5:
-                yield stage, judge, [stage.last(rate, "percent"), " (", low, " to ", high, ")"], high.value < 0.5
+            if (told := _outcome(stage, rate)) in ("worse", "unclear"):
+                value, low, high = (stage.last(f"{rate}{end}", "percent") for end in ("", "_low", "_high"))
+                yield stage, judge, [value, " (", low, " to ", high, ")"], told == "worse"
 
 
 _COIN = "A coin could have decided: the interval has one half in it."

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rlhf.report.findings.finding import ERRORS, Finding, error_of
-from rlhf.report.number import Name, words
+from rlhf.report.number import Name, with_error, words
 from rlhf.report.run import Run, StageRun
 
 DROPPED = 0.05
@@ -51,8 +51,8 @@ def forgets(run: Run) -> Iterator[Finding]:
                 is_general = data == "general_text"
                 yield Finding(
                     stage.name,
-                    f"Its loss on held-out {'general text' if is_general else data} rose",
-                    words("by ", lost, " ± ", error, " nats a token"),
+                    words("Its loss on held-out ", "general text" if is_general else Name(data), " rose"),
+                    words("by ", with_error(lost, error), " nats a token"),
                     "Text of no task has become less likely: it has forgotten some of what it knew."
                     if is_general
                     else "Forgotten, or unlearned on purpose: preferences and rewards pull away from what it imitated.",

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 from rlhf.report.findings.finding import ERRORS, Finding, below, ends, error_of, quarter
 from rlhf.report.number import Words, words
@@ -33,9 +34,11 @@ def chosen_falls(run: Run) -> Iterator[Finding]:
                 "Chosen answers become less likely",
                 seen,
                 "The margin grows because rejected answers fall faster; probability goes to answers that nobody rated.",
-                f"raise the SFT term (sft_coef{_now(stage, 'sft_coef')}), or raise beta{_now(stage, 'beta')}"
+                words(
+                    "raise the SFT term (sft_coef", *_now(stage, "sft_coef"), "), or raise beta", *_now(stage, "beta")
+                )
                 if stage.kind != "orpo"
-                else f"lower odds_coef{_now(stage, 'odds_coef')}, which leaves more to the SFT term",
+                else words("lower odds_coef", *_now(stage, "odds_coef"), ", which leaves more to the SFT term"),
             )
 
 
@@ -82,9 +85,9 @@ def _below_start(stage: StageRun) -> Words | None:
     )
 
 
-def _now(stage: StageRun, key: str) -> str:
-    value = stage.settings.get(key)
-    return "" if value is None else f", now {value:g}"
+def _now(stage: StageRun, key: str) -> tuple[Any, ...]:
+    value = stage.setting(key, style="given")
+    return (", now ", value) if value else ()
 
 
 def length_drifts(run: Run) -> Iterator[Finding]:

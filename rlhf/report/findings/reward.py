@@ -1,11 +1,11 @@
 """Whether the reward model deserves it."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from rlhf.measures import trust
-from rlhf.report.findings.finding import ERRORS, Finding, above, quarter
-from rlhf.report.number import words
+from rlhf.report.findings.finding import ERRORS, Finding, quarter
+from rlhf.report.number import Number, Style, Words, with_error, words
 from rlhf.report.run import Run, StageRun
 
 MEMORISED = 0.1
@@ -15,59 +15,61 @@ MEMORISED = 0.1
 def reward_is_doubtful(run: Run) -> Iterator[Finding]:
     """What the gate looks at, of each reward model on held-out pairs of its own and of an evaluation."""
     for stage, prefix in _judged(run):
-        accuracy, error = (stage.last(f"{prefix}{name}", "percent") for name in ("accuracy", "accuracy_stderr"))
-        if accuracy and error and accuracy.value - trust.ACCURACY_ERRORS * error.value <= 0.5:
-            yield Finding(
-                stage.name,
+        metrics = {name: number for name, style in _STYLES.items() if (number := stage.last(f"{prefix}{name}", style))}
+        for sign in trust.signs({name: number.value for name, number in metrics.items()}):
+            yield Finding(stage.name, *_said(sign, metrics))
+
+
+_STYLES: Mapping[str, Style] = {
+    "accuracy": "percent",
+    "accuracy_stderr": "percent",
+    "length_correlation": "signed",
+    "ece": "plain",
+    "brier": "plain",
+    "sure_accuracy": "percent",
+    "sure_confidence": "percent",
+    "pairs": "count",
+}
+
+
+def _said(sign: trust.Sign, metrics: Mapping[str, Number]) -> tuple[str, Words, str, str]:
+    """What is wrong, what was seen of it, what it means and what to do."""
+    match sign:
+        case "chance":
+            return (
                 "The reward model is no better than chance",
-                words("held-out accuracy ", accuracy, " ± ", error),
+                words("held-out accuracy ", with_error(metrics["accuracy"], metrics.get("accuracy_stderr"))),
                 "What is trained on it is trained on noise.",
                 "look at the pairs (rlhf data inspect), train on more of them, or from a larger model",
             )
-        follows = stage.last(f"{prefix}length_correlation", "signed")
-        if follows and abs(follows.value) > trust.LENGTH_CORRELATION:
-            likes = "long" if follows.value > 0 else "short"
-            yield Finding(
-                stage.name,
+        case "length":
+            follows = metrics["length_correlation"]
+            return (
                 "Scores follow length",
                 words("correlation ", follows),
-                f"A policy that maximises this reward learns to be {likes}.",
+                f"A policy that maximises this reward learns to be {trust.favours(follows.value)}.",
                 "balance the pairs by length, or take longer and shorter answers as chosen alike",
             )
-        ece, brier = stage.last(f"{prefix}ece"), stage.last(f"{prefix}brier")
-        if above(ece, trust.CALIBRATION_ERROR):
-            yield Finding(
-                stage.name,
+        case "calibration":
+            return (
                 "The reward model is badly calibrated",
-                words("calibration error ", ece),
+                words("calibration error ", metrics["ece"]),
                 "How sure it is says little of how often it is right; wrong labels do that, and memorised ones.",
                 "check labels (rlhf data inspect); train fewer epochs",
             )
-        if ece and brier and trust.hardly_knows(brier.value, ece.value):
-            yield Finding(
-                stage.name,
+        case "ignorance":
+            return (
                 "The reward model hardly knows which answer is better",
-                words("Brier score ", brier, ", where a coin has a quarter"),
+                words("Brier score ", metrics["brier"], ", where a coin has a quarter"),
                 "It is about as sure as it is right, and neither is much: labels are noisy, pairs alike or few.",
                 "check labels (rlhf data inspect), train on more pairs, or from a larger model",
             )
-
-
-def labels_are_noisy(run: Run) -> Iterator[Finding]:
-    for stage, prefix in _judged(run):
-        sure = stage.last(f"{prefix}sure_accuracy", "percent")
-        confidence, pairs = stage.last(f"{prefix}sure_confidence", "percent"), stage.last(f"{prefix}pairs", "count")
-        if sure and confidence and pairs and trust.labels_are_doubtful(sure.value, confidence.value, pairs.value):
-            yield Finding(
-                stage.name,
+        case "labels":
+            confidence, sure = metrics["sure_confidence"], metrics["sure_accuracy"]
+            seen = ("of the fifth of the pairs that it is surest of (", confidence, "), only ", sure)
+            return (
                 "Labels are probably wrong",
-                words(
-                    "of the fifth of the pairs that it is surest of (",
-                    confidence,
-                    "), only ",
-                    sure,
-                    " are labelled as it says",
-                ),
+                words(*seen, " are labelled as it says"),
                 "It is surer than it is right: labels are flipped, or it is sure of what it cannot know.",
                 "look at the pairs that it sees the other way round (rlhf data inspect --reward-model), and mend them",
             )

@@ -1,6 +1,8 @@
 """What an evaluation comes to, in words."""
 
-from rlhf.measures.headline import headline
+import pytest
+
+from rlhf.measures.headline import headline, outcome
 
 
 def won(name: str, rate: float, low: float, high: float) -> dict[str, float]:
@@ -26,3 +28,11 @@ def test_how_much_better_how_sure_and_how_far() -> None:
     ]
     assert "no, worse" in headline({"prompts": 9, **won("llm_win_rate", 0.2, 0.1, 0.3)}, "a", "b", "")[1]
     assert headline({"reward_accuracy": 0.8}, "", "", "") == []
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [(0.51, 0.6, "better"), (0.5, 0.6, "unclear"), (0.4, 0.5, "unclear"), (0.4, 0.49, "worse"), (0.4, 0.6, "unclear")],
+)
+def test_an_interval_with_one_half_in_it_is_unclear(low: float, high: float, said: str) -> None:
+    assert outcome(low, high) == said

@@ -15,7 +15,15 @@ Row = dict[str, Any]
 REF = {"stage": None, "name": None, "revision": None, "trust_remote_code": False}
 BACKEND = {"kind": "lora", "r": 8}
 LEDGER = {"rows": 100, "used": 90, "cut": 0, "dropped": {}, "tokens": {"trained": 4000, "context": 1000, "cut": 0}}
-NASTY = "</script><script>window.hacked = true</script><img src=x onerror='window.hacked = true'>\u2028&amp;"
+NASTY = "</script><script>window.hacked = true</script><img src=x onerror='window.hacked = true'><b>\u2028&amp;"
+PLACES = ("description", "prompt", "prompt's place", "source", "reason", "setting", "base model", "judge", "task")
+"""Where else than in an answer a file's text gets to the page of a `whole` run."""
+
+
+def nasty(place: str) -> str:
+    """Hostile text, a different one for each place."""
+    assert place in PLACES
+    return f"{place}: {NASTY}"
 
 
 def stage(
@@ -83,12 +91,16 @@ def pair_rows(judge: str, count: int = 40) -> list[Row]:
     return found
 
 
+VERDICTS = (["policy", "policy"], ["policy", "baseline"], ["baseline", "baseline"], ["policy", None])
+"""Of an LLM, with the policy's answer first and last."""
+
+
 def samples(count: int = 30, better: float = 1.0) -> list[Row]:
     """Answers before and after, the second of which to the rule are better by `better`, half the time by twice that."""
     return [
         {
-            "where": f"prompts.jsonl:{i + 1}",
-            "prompt": [{"role": "user", "content": f"Question {i}: where is my lamp?"}],
+            "where": nasty("prompt's place") if i == 0 else f"prompts.jsonl:{i + 1}",
+            "prompt": [{"role": "user", "content": nasty("prompt") if i == 0 else f"Question {i}: where is my lamp?"}],
             "baseline": {"text": f"Before {i}.", "tokens": 10 + i % 5, "finished": True, "gold": 1.0, "reward": 0.5},
             "policy": {
                 "text": NASTY if i == 0 else f"After {i}, with care.",
@@ -98,6 +110,7 @@ def samples(count: int = 30, better: float = 1.0) -> list[Row]:
                 "reward": 1.0 + 0.1 * i,
                 "kl": 2.0 + 0.1 * i,
             },
+            "llm": {"baseline": VERDICTS[i % 4]},
         }
         for i in range(count)
     ]
@@ -126,10 +139,13 @@ def whole(
     """SFT, reward model, PPO with looks, of another judge where it is `watched`, and evaluation."""
     supervised = [{"step": s, "loss": 1 / s, "mean_token_accuracy": 0.5 + s / 100} for s in (1, 10, 20)]
     reward = [{"step": s, "loss": 0.7 / s, "accuracy": 0.5 + s / 100, "margin": s / 10} for s in (1, 10, 20)]
-    said, rows = samples(better=better), pair_rows("reward")
+    said, rows, others = samples(better=better), pair_rows("reward"), pair_rows("held_out")
     found = policies.metrics(said) | {f"reward_{k}": v for k, v in (pairs.metrics(rows) | pairs.sliced(rows)).items()}
+    found |= {f"held_out_{k}": v for k, v in pairs.metrics(others).items()}
     found |= {"loss/sft/sft": 0.5, "loss/sft/ppo": 0.75, "forgetting/sft": 0.25, "forgetting/sft_stderr": 0.03}
-    found |= {f"{side}_harness/arc/acc{end}": 0.4 for side in ("baseline", "policy") for end in ("", "_stderr")}
+    ends = [f"{task}/acc{end}" for task in ("arc", nasty("task")) for end in ("", "_stderr")]
+    found |= {f"{side}_harness/{end}": 0.4 for side in ("baseline", "policy") for end in ends}
+    file = {**LEDGER, "sources": [{"name": nasty("source"), "sha256": "cd" * 32}], "dropped": {nasty("reason"): 3}}
     kept = {"updates": 4, "best_rollout": 2}
     judge_of = {"rule": {"file": "rule.py", "function": "score"}} if watched else None
     stages = {
@@ -138,8 +154,9 @@ def whole(
             "sft",
             "sft",
             [*supervised, {"step": 20, "eval_loss": 0.2}],
-            settings={"model": {**REF, "name": "tiny"}},
+            settings={"model": {**REF, "name": nasty("base model")}, "system": nasty("setting")},
             metrics={"steps": 20},
+            data={"file": file, "train": LEDGER},
         ),
         "reward": stage(
             run,
@@ -170,13 +187,18 @@ def whole(
             "evaluate",
             [{"step": 0, **found}],
             makes="evaluation",
-            settings={"policy": of("ppo"), "baseline": of("sft"), "reward_model": of("reward")},
-            rows={"pairs.jsonl": rows, "samples.jsonl": said},
+            settings={
+                "policy": of("ppo"),
+                "baseline": of("sft"),
+                "reward_model": of("reward"),
+                "held_out_reward": {**REF, "name": nasty("judge")},
+            },
+            rows={"pairs.jsonl": [*rows, *others], "samples.jsonl": said},
             metrics=found,
             base=None,
         ),
     }
-    return recipe(run, stages, description=f"Made by hand. {NASTY[:30]}", **top)
+    return recipe(run, stages, description=nasty("description"), **top)
 
 
 def only(run: Path, kind: str, lines: Iterable[Row], settings: Mapping[str, Any] | None = None, **record: Any) -> Path:

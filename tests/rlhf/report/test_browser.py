@@ -40,12 +40,17 @@ def test_it_opens_offline_and_draws_every_chart(window: Browser, page: Path) -> 
     assert window.said() == []
 
 
-def test_what_an_answer_says_does_not_run(window: Browser, page: Path) -> None:
+def test_what_others_wrote_does_not_run_and_is_shown_as_it_is(window: Browser, page: Path) -> None:
     shown(window, page)
+    window.ask(DRAW)
     assert window.ask("return window.hacked === undefined")
     texts = window.ask("return [...document.querySelectorAll('.sample .text')].map(t => t.textContent)")
     assert runs.NASTY in texts
-    assert window.ask("return document.querySelectorAll('#list img').length") == 0
+    words = window.ask("return document.querySelector('main').textContent")
+    assert [place for place in runs.PLACES if runs.nasty(place) not in words.replace('\\"', '"')] == []
+    labels = window.ask("return [...document.querySelectorAll('.plot .annotation-text')].map(t => t.textContent)")
+    assert runs.nasty("judge") in labels
+    assert window.ask("return document.querySelectorAll('main img').length") == 0
 
 
 def test_light_and_dark(window: Browser, page: Path, tmp_path: Path) -> None:

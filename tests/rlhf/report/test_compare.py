@@ -12,7 +12,7 @@ from rlhf import yamlfile
 from rlhf.cli import app
 from rlhf.report.compare import compare, write
 from tests.rlhf.report import runs
-from tests.rlhf.report.tracing import Page, check_figures, check_numbers, look_up
+from tests.rlhf.report.tracing import Page, check_figures, check_names, check_numbers, look_up
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +28,11 @@ def test_settings_that_differ_are_told_and_no_others(two: list[Path], tmp_path: 
     lock.write_text(
         lock.read_text().replace("kl_coef: 0.05", "kl_coef: 0.1\n      kl_target: 6.0\n    rollout: {every: 2}")
     )
-    told = compare([two[0], other]).settings
-    assert told == {"ppo.rl.kl_coef": [0.05, 0.1], "ppo.rl.kl_target": [None, 6.0], "ppo.rollout": [None, "given"]}
+    found = compare([two[0], other])
+    told = {"ppo.rl.kl_coef": [0.05, 0.1], "ppo.rl.kl_target": [None, 6.0], "ppo.rollout": [None, "given"]}
+    assert found.settings == told
+    write(found, tmp_path / "page.html")
+    check_names(Page((tmp_path / "page.html").read_text("utf-8")), [two[0], other], ours={"given"})
 
 
 def test_lists_and_files_of_one_name_are_compared_by_what_they_hold(two: list[Path], tmp_path: Path) -> None:
@@ -73,6 +76,7 @@ def test_the_page_can_be_followed(two: list[Path], tmp_path: Path) -> None:
     page = Page((tmp_path / "page.html").read_text("utf-8"))
     assert check_numbers(page, two) > 15
     assert check_figures(page, two) == 4  # reward and judge of both
+    assert check_names(page, two) > 10
 
 
 def test_on_a_screen_and_for_a_machine(two: list[Path], tmp_path: Path) -> None:

@@ -4,14 +4,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from markupsafe import escape
 
+from rlhf.measures.trust import training_signs
 from rlhf.report.findings import Finding, findings
 from rlhf.report.run import read
 from tests.rlhf.report import runs
+from tests.rlhf.report.tracing import Page, check_names, check_numbers
 
 
 def found(run: Path) -> dict[str, Finding]:
-    return {one.title: one for one in findings(read(run))}
+    """By title; every number in one can be followed, whatever part of it holds it."""
+    told = findings(read(run))
+    page = Page("".join(f"<p>{escape(part)}</p>" for one in told for part in (one.title, one.seen, one.means, one.do)))
+    check_numbers(page, [run])
+    check_names(page, [run])
+    return {str(one.title): one for one in told}
 
 
 def lines(**series: list[float]) -> list[dict[str, Any]]:
@@ -179,8 +187,17 @@ def test_a_gamed_reward_is_named_with_its_place(tmp_path: Path) -> None:
         "after rollout 2, at 3.0 nats, the held-out judge falls from 2.00 to 0.80 at rollout 4, while the reward rises "
         "from 0.80 to 1.60"
     )
-    assert "was kept" in one.means and "rl.kl_coef" in one.do
+    assert "was kept" in one.means and "rl.kl_coef" in str(one.do)
     assert "The reward is being gamed" not in found(runs.whole(tmp_path / "good", judge=(1.0, 1.6, 2.0, 2.1, 2.2)))
+
+
+@pytest.mark.parametrize("more", [{"ece": 0.2, "brier": 0.3}, {"ece": 0.1, "brier": 0.25}])
+def test_report_and_gate_warn_of_a_reward_model_alike(tmp_path: Path, more: dict[str, float]) -> None:
+    poor = {"accuracy": 0.5, "accuracy_stderr": 0.1, "length_correlation": 0.6, **more}
+    poor |= {"sure_accuracy": 0.6, "sure_confidence": 0.9, "pairs": 300}
+    warned = found(runs.only(tmp_path / "run", "reward", [{"step": 1, "loss": 1.0}], metrics=poor))
+    assert len(warned) == len(training_signs(poor)) == 4
+    assert str(warned["The reward model is no better than chance"].seen).endswith("50.0\u202f% ± 10.0\u202f%")
 
 
 def test_a_reward_model_that_memorises(tmp_path: Path) -> None:
@@ -204,7 +221,7 @@ def test_rows_that_an_evaluation_loses_are_told(tmp_path: Path) -> None:
     data = {"prompts": {"file": {**runs.LEDGER, "sources": []}, "answered": books}}
     run = runs.only(tmp_path / "run", "evaluate", [{"step": 0, "policy_loss": 1.0}], data=data)
     (one,) = findings(read(run))
-    assert one.title == "Many rows are dropped" and "prompts.max_length" in one.do
+    assert one.title == "Many rows are dropped" and "prompts.max_length" in str(one.do)
 
 
 def test_a_forgotten_stage_is_named_as_it_is_called(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from rlhf.console import Screen
 from rlhf.errors import ArtifactError
 from rlhf.report.page import write
 from tests.rlhf.report import runs
-from tests.rlhf.report.tracing import Page, check_figures, check_numbers, check_text, look_up, resources
+from tests.rlhf.report.tracing import Page, check_figures, check_names, check_numbers, check_text, look_up, resources
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +29,13 @@ def test_every_number_is_what_stands_where_it_says(made: tuple[Path, Page, str])
     assert check_numbers(page, [run]) > 300  # each sample has a dozen
 
 
+def test_what_is_taken_for_their_words_stands_in_their_files(made: tuple[Path, Page, str]) -> None:
+    run, page, text = made
+    assert check_names(page, [run]) > 200
+    with pytest.raises(AssertionError, match="7 of 9 failed"):
+        check_names(Page(text.replace("<h2>Warnings</h2>", '<h2 class="named">7 of 9 failed</h2>')), [run])
+
+
 def test_every_figure_is_what_stands_where_it_says(made: tuple[Path, Page, str]) -> None:
     run, page, _ = made
     assert check_figures(page, [run]) > 15
@@ -39,7 +46,7 @@ def test_the_report_of_a_real_run_can_be_followed_too(finished: Any) -> None:
     _, folder, _ = finished
     run = folder / "lora" if (folder / "lora").is_dir() else next(folder.glob("*/recipe.lock.yaml")).parent
     page = Page(write(run, run.parent / "report.html")[0].read_text("utf-8"))
-    assert check_numbers(page, [run]) > 50 and check_figures(page, [run]) > 5
+    assert check_numbers(page, [run]) > 50 and check_figures(page, [run]) > 5 and check_names(page, [run]) > 20
 
 
 @pytest.mark.parametrize(
@@ -86,9 +93,18 @@ def test_nothing_comes_from_outside_and_plotly_is_there_once(made: tuple[Path, P
 
 def test_what_others_wrote_is_text(made: tuple[Path, Page, str]) -> None:
     _, page, text = made
-    said = [words for words, around in page.texts if any("text" in s.get("class", "").split() for _, s in around)]
-    assert any(words.startswith("</script><script>window.hacked") for words in said)
+    texts = [words for words, _ in page.texts]
+    assert runs.NASTY in texts
+    shown = " ".join(texts).replace('\\"', '"')  # of settings, as JSON
+    assert [place for place in runs.PLACES if runs.nasty(place) not in shown] == []
     assert "<img src=x" not in text
+
+
+def test_an_llm_prefers_what_it_prefers_in_both_orders(made: tuple[Path, Page, str]) -> None:
+    _, page, _ = made
+    told = [text for text, _ in page.texts if text.startswith("LLM prefers")]
+    assert told[:5] == [f"LLM prefers: {whom}" for whom in ("after", "a tie", "before", "a tie", "after")]
+    assert len(told) == 30
 
 
 def test_it_says_what_a_person_asks_first(made: tuple[Path, Page, str]) -> None:
@@ -115,6 +131,7 @@ def evaluated(folder: Path, *numbers: dict[str, Any]) -> Page:
         )
     page = Page(write(runs.recipe(folder, made))[0].read_text("utf-8"))
     check_numbers(page, [folder])
+    check_names(page, [folder])
     return page
 
 

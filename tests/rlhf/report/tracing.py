@@ -4,19 +4,17 @@ import html.parser
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import ruamel.yaml
 
-from rlhf.measures import pairs
-
 CONSTANT = re.compile(r"intervals? of 95 %")
 """The one number that stands in our own words."""
 FREE = {"named", "text"}
-"""Classes of what others wrote: names, settings, prompts and answers."""
+"""Classes of what others wrote, which stands in their files: names, reasons, prompts and answers."""
 RAW = {"recipe.lock.yaml", "samples.jsonl"}
 """Files that numbers may be from beside metrics.jsonl: what was asked for, and single answers."""
 _VOID = {"meta", "input", "link", "br", "img", "hr"}
@@ -80,6 +78,49 @@ def look_up(run: Path, source: str) -> Any:
         part = part.replace("%20", " ").replace("~1", "/").replace("~0", "~")
         value = value[int(part)] if isinstance(value, list) else value[part]
     return value
+
+
+def _written(value: Any, path: str = "") -> Iterator[str]:
+    """Every text of a value, of a file's path its name too; every name, its parts, and the whole way to it."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            way = f"{path}.{name}"
+            yield from (way[match.end() :] for match in re.finditer("[./]", way))
+            yield from name.split("/")
+            yield from _written(item, way)
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            yield from _written(item, f"{path}.{i}")
+    elif value is not None:
+        yield from (str(value), Path(str(value)).name)
+
+
+def _spaced(text: str) -> str:
+    return " ".join(text.split())
+
+
+@cache
+def known(run: Path) -> frozenset[str]:
+    """All that stands in the files of a run, and where it lies."""
+    files = [run / "recipe.lock.yaml", *run.glob("stages/*/artifact.json"), *run.glob("stages/*/*.jsonl")]
+    return frozenset(_spaced(text) for file in files for text in (*_written(_content(file)), str(run)))
+
+
+def check_names(page: Page, runs: list[Path], ours: Set[str] = frozenset()) -> int:
+    """What is taken for other people's words, in which numbers are their own, stands in their files."""
+    others = frozenset(ours).union(*map(known, runs))
+    checked = 0
+    for text, around in page.texts:
+        if any(tag == "pre" for tag, _ in around):
+            texts = [_spaced(one) for one in _written(json.loads(text))]
+        elif any(FREE & set(said.get("class", "").split()) for _, said in around):
+            texts = [_spaced(text)]
+        else:
+            continue
+        for one in texts:
+            assert one in others or (one.endswith("…") and any(other.startswith(one[:-1]) for other in others)), one
+        checked += len(texts)
+    return checked
 
 
 def check_numbers(page: Page, runs: list[Path]) -> int:
@@ -149,11 +190,18 @@ def check_figures(page: Page, runs: list[Path]) -> int:
 
 
 def _check_reliability(trace: dict[str, Any], rows: list[Any]) -> None:
-    bins = pairs.reliability([row for row in rows if row["judge"] == trace["meta"]["judge"]])
-    assert trace["x"] == [one.confidence for one in bins] and trace["y"] == [one.accuracy for one in bins]
-    assert trace["customdata"] == [one.pairs for one in bins]
-    errors = [math.sqrt(one.accuracy * (1 - one.accuracy) / one.pairs) for one in bins]
-    assert all(math.isclose(a, b) for a, b in zip(trace["error_y"]["array"], errors, strict=True))
+    """By hand: pairs by the probability of the one with the higher score, from a half on in twentieths."""
+    own = [row for row in rows if row["judge"] == trace["meta"]["judge"]]
+    sure = [(1 / (1 + math.exp(-abs(row["chosen_score"] - row["rejected_score"]))), row) for row in own]
+    lows = [0.5 + i / 20 for i in range(10)]
+    bins = [[one for one in sure if low <= one[0] < low + 0.05 or (low == lows[-1] and one[0] == 1)] for low in lows]
+    assert trace["customdata"] == [len(some) for some in bins if some] and sum(map(len, bins)) == len(own)
+    points = zip(trace["x"], trace["y"], trace["error_y"]["array"], filter(None, bins), strict=True)
+    for x, y, error, some in points:
+        ahead = [row["chosen_score"] - row["rejected_score"] for _, row in some]
+        right = sum(1 if a > 0 else 0.5 if a == 0 else 0 for a in ahead) / len(ahead)
+        expected = (sum(p for p, _ in some) / len(some), right, math.sqrt(right * (1 - right) / len(some)))
+        assert all(math.isclose(a, b, abs_tol=1e-9) for a, b in zip((x, y, error), expected, strict=True)), trace
 
 
 def resources(page: Page) -> Iterator[str]:
