@@ -124,7 +124,8 @@ def _of_weights(stage: TrainingStage) -> list[str]:
     whole = stage.precision == "fp32"
     match stage.backend:
         case Full():
-            return ["backend.kind: lora does without gradients and Adam's state of the base, 12 of 16 bytes a weight"]
+            eight = ["train.optimizer: adamw_8bit holds Adam's state in a quarter"] * (stage.train.optimizer == "adamw")
+            return [*eight, "backend.kind: lora does without gradients and Adam's state of the base"]
         case QLoRA():
             return ["precision: bf16 halves activations"] if whole else []
         case LoRA():

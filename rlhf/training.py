@@ -21,6 +21,7 @@ from rlhf.errors import GuardError
 from rlhf.finite import check_finite, check_step
 from rlhf.job import check_some_left, schedule_name
 from rlhf.memory import ran_out, spent_on
+from rlhf.optimizer import TRL_NAMES
 from rlhf.tracking import Tracker
 
 
@@ -42,6 +43,7 @@ def arguments(config: TrainingStage, out: Path) -> dict[str, Any]:
         "learning_rate": config.lr,
         "lr_scheduler_type": schedule_name(train),
         "warmup_steps": train.warmup,
+        "optim": TRL_NAMES[train.optimizer],
         "weight_decay": train.weight_decay,
         "max_grad_norm": train.max_grad_norm,
         "gradient_checkpointing": train.gradient_checkpointing,

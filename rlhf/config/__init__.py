@@ -141,6 +141,9 @@ class LearningRates(Strict):
         return {"full": self.full, "lora": self.lora, "qlora": self.qlora or self.lora}[kind]
 
 
+Optimizer = Literal["adamw", "adamw_8bit", "paged_adamw_8bit"]
+
+
 class Optimisation(Strict):
     """How weights are stepped, in every training stage."""
 
@@ -154,6 +157,10 @@ class Optimisation(Strict):
     are. Refused where a loss reads its micro-batch as a whole."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
+    optimizer: Optimizer = "adamw"
+    """AdamW (Loshchilov & Hutter 2019). `adamw_8bit` holds its two moments in 8 bit, a quarter of the memory, but for
+    embeddings (Dettmers et al. 2022); `paged_adamw_8bit` has them wait in main memory where an accelerator's runs
+    out."""
     warmup: float = Field(default=0.05, ge=0, lt=1)
     """Share of the steps over which the learning rate rises."""
     schedule: Literal["linear", "cosine", "constant"] = "cosine"

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rlhf.config import Full, LoRA, QLoRA
+from rlhf.config import Full, LoRA, Optimizer, QLoRA
 from rlhf.config.demand import Demand
 from rlhf.plan.devices import Device
 from rlhf.plan.lengths import Batch
@@ -46,6 +46,7 @@ class Setup:
     accumulates: bool = False
     """Whether gradients wait for further micro-batches."""
     checkpointing: bool = False
+    optimizer: Optimizer = "adamw"
     judges: tuple[Shape, ...] = ()
     """Of the reward models that are held beside as models of their own."""
     judging_adapters: int = 0
@@ -108,8 +109,16 @@ def _held(setup: Setup) -> Parts:
         rank = shape.adapter(backend.r or _RANK, tuple(backend.targets or ()))
         parts["adapters"] = 4.0 * rank * (bodies + demand.copies + setup.judging_adapters)
         parts["frozen copies"] = float(sum(setup.stored * (judge.parameters - judge.head) for judge in setup.judges))
-    parts["optimizer"] = 8.0 * setup.trained * bodies
+    parts["optimizer"] = adam(setup) * bodies
     return parts
+
+
+def adam(setup: Setup) -> float:
+    """Bytes of AdamW's two moments; in 8 bit with a constant for every 256 of each, but for embeddings."""
+    if setup.optimizer == "adamw":
+        return 8.0 * setup.trained
+    embeddings = setup.shape.embedding if isinstance(setup.backend, Full) else 0
+    return 2 * (1 + 4 / 256) * (setup.trained - embeddings) + 8.0 * embeddings
 
 
 def _frozen_bytes(backend: Full, setup: Setup) -> Any:

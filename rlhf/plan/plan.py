@@ -277,6 +277,7 @@ class _Planner:
             batch=self.known.largest(self.most, micro, demand.new_tokens),
             accumulates=isinstance(stage, TrainingStage) and stage.step_size > micro,
             checkpointing=bool(getattr(train, "gradient_checkpointing", False)),
+            optimizer=getattr(train, "optimizer", "adamw"),
             judges=beside,
             judging_adapters=adapters,
             drawn=self.known.largest(self.most, demand.drawn, demand.new_tokens) if demand.drawn else None,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from rlhf.config import Full
-from rlhf.plan.memory import OWN, Setup
+from rlhf.plan.memory import OWN, Setup, adam
 from rlhf.plan.shape import Shape
 
 _DRAWN = 0.6
@@ -76,7 +76,7 @@ def output(setup: Setup) -> float:
 
 def on_disk(setup: Setup, checkpoints: bool) -> float:
     """Bytes while it trains: what it leaves, and two checkpoints with Adam's state and one that is being made."""
-    return output(setup) + (3 * 12.0 * setup.trained if checkpoints else 0.0)
+    return output(setup) + (3 * (4.0 * setup.trained + adam(setup)) if checkpoints else 0.0)
 
 
 def runs_on_ours(shape: Shape) -> bool:

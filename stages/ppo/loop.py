@@ -31,6 +31,7 @@ from rlhf.finite import check_finite
 from rlhf.job import schedule_name
 from rlhf.lm_head import head_loss
 from rlhf.memory import give_back
+from rlhf.optimizer import adamw
 from rlhf.rewards import RoleReward, WeightedSum
 from rlhf.rl import advantages
 from rlhf.rl.kl import AdaptiveKL, FixedKL, k1, k3
@@ -69,7 +70,8 @@ class Loop:
             group["params"] = [p for p in group["params"] if p.requires_grad]
         self.trained: list[nn.Parameter] = [p for group in groups for p in group["params"]]
         # Adam's eps 1e-5 and annealing to zero: Huang et al. 2022, details 3 and 4
-        self.optimizer = torch.optim.AdamW(groups, eps=1e-5, weight_decay=config.train.weight_decay, fused=True)
+        bodies = [role.model for role in (roles.policy, roles.value) if role is not None]
+        self.optimizer = adamw(config.train.optimizer, groups, bodies, 1e-5, config.train.weight_decay)
         self.steps_an_update = config.rl.epochs * config.rl.minibatches
         steps = self.updates * self.steps_an_update
         warmup = int(steps * config.train.warmup)

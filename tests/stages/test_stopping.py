@@ -75,6 +75,24 @@ def test_a_stopped_stage_goes_on_where_it_was(
     assert {line.get("num_tokens") for line in metrics_of(again.folder)} == set(counted)
 
 
+@pytest.mark.parametrize("stage", ["sft", "ppo"])
+def test_a_stage_goes_on_with_its_state_in_8_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stage: str
+) -> None:
+    raw = stopped_at(tmp_path, stage)
+    raw["stages"][stage] |= {"backend": "full"}
+    raw["stages"][stage]["train"] |= {"optimizer": "adamw_8bit", "micro_batch_size": 4}
+    whole = run(parse(json.loads(json.dumps(raw))), tmp_path, Screen(quiet=True))[stage]
+    shutil.rmtree(whole.folder)
+    signalled(monkeypatch, stage, signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        run(parse(json.loads(json.dumps(raw))), tmp_path, Screen(quiet=True))
+    monkeypatch.undo()
+    again = run(parse(raw), tmp_path, Screen())[stage]
+    assert "going on after" in capsys.readouterr().out
+    assert again.hashes == whole.hashes
+
+
 @pytest.mark.parametrize("stage", ["sft", "reward", "dpo"])
 def test_a_stage_whose_last_step_is_taken_takes_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
