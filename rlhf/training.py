@@ -118,6 +118,11 @@ class Resumable(Trainer):
         if self.state.global_step and self.state.global_step not in made:
             self._save_checkpoint(cast(nn.Module, self.model), None)
 
+    def evaluate(self, *given: Any, **named: Any) -> dict[str, float]:
+        """As the trainer does it, but what is drawn afterwards is what would have been."""
+        with checkpoint.aside():
+            return super().evaluate(*given, **named)
+
     def _run_epoch(self, *given: Any, **named: Any) -> None:
         """As the trainer takes it, which would step once more where a checkpoint is of the last step."""
         if self.state.global_step < self.state.max_steps:
@@ -199,13 +204,18 @@ def _trained(model: Any) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
+LOOKS = 10
+"""Times at most that held-out rows are looked at, after epochs."""
+
+
 class _Report(TrainerCallback):
     """Sends the trainer's logs to the tracker and stops on a number that is not finite, or when asked to. Logs at every
     checkpoint too: a line is of the steps since the one before it, and must not reach behind where an interrupted run
-    goes on. The trainer keeps no logs of its own, which each checkpoint would hold from the first step on."""
+    goes on. The trainer keeps no logs of its own, which each checkpoint would hold from the first step on. Has
+    rows that are `held_out` looked at between epochs."""
 
-    def __init__(self, tracker: Tracker, stop: Callable[[], bool]) -> None:
-        self.tracker, self.stop = tracker, stop
+    def __init__(self, tracker: Tracker, stop: Callable[[], bool], held_out: bool) -> None:
+        self.tracker, self.stop, self.held_out = tracker, stop, held_out
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         state.logging_steps, state.save_steps = int(args.logging_steps), int(args.save_steps)  # not the checkpoint's
@@ -216,6 +226,11 @@ class _Report(TrainerCallback):
         elif args.save_strategy == "steps" and state.global_step % args.save_steps == 0:
             control.should_save = True
         control.should_log = control.should_log or control.should_save
+
+    def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        goes_on = state.global_step < state.max_steps and not control.should_training_stop
+        due = round(state.epoch or 0) % math.ceil(state.num_train_epochs / LOOKS) == 0
+        control.should_evaluate = self.held_out and goes_on and due  # and after the last epoch in any case
 
     def on_log(
         self,
@@ -286,7 +301,7 @@ def run(trainer: Resumable, tracker: Tracker, out: Path, live: Callable[[], dict
         warnings.filterwarnings("ignore", message=".*pin_memory.*")
         with spent_on("batch"):
             with stopping.patiently() as stop:
-                trainer.add_callback(_Report(tracker, stop))
+                trainer.add_callback(_Report(tracker, stop, held_out=trainer.eval_dataset is not None))
                 result = trainer.train(resume_from_checkpoint=str(begun.folder) if begun else None)
             metrics = trainer.evaluate() if trainer.eval_dataset is not None else {}
     kept = {k: v for k, v in metrics.items() if isinstance(v, float) and not k.endswith(("runtime", "per_second"))}

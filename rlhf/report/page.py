@@ -74,7 +74,7 @@ def render(template: str, **content: Any) -> str:
     )
     rooms.filters |= {
         "figure": _figure,
-        "name": lambda value: Name(value),
+        "name": Name,
         "pretty": lambda value: json.dumps(without_folders(value), indent=1, ensure_ascii=False),
         "short": lambda name: name.removeprefix("the ").removeprefix("a "),
     }

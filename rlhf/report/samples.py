@@ -25,6 +25,7 @@ class Sample(NamedTuple):
 
 
 def samples(stage: StageRun) -> dict[str, Any] | None:
+    """The first of them, how many there are, and the judges that score them; None where nothing was answered."""
     rows = stage.rows("samples.jsonl")
     if not rows:
         return None

@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from rlhf import artifact as artifacts
-from rlhf import text
+from rlhf import text, training
 from rlhf.backends import for_weights
 from rlhf.chatting import Chat
 from rlhf.config import ModelRef
@@ -208,3 +209,24 @@ def test_damaged_and_torn_checkpoints_are_passed_over(tmp_path, monkeypatch, cap
     assert "the checkpoint after step 1 is passed over: it cannot be read" in told
     steps = [line["step"] for line in metrics_of(made.folder) if "loss" in line]
     assert steps == [1, 2, 3, 4]
+
+
+def test_held_out_rows_are_looked_at_between_epochs_and_training_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = small_recipe(tmp_path, "lora")
+    raw["stages"] = {"sft": raw["stages"]["sft"]}
+    raw["stages"]["sft"]["data"] |= {"max_rows": 8, "eval_fraction": 0.5}
+    raw["stages"]["sft"]["train"] = {"epochs": 3, "batch_size": 2, "lr": 1e-3}
+
+    def trained() -> tuple[list[float], dict[str, torch.Tensor]]:
+        made = run(parse(json.loads(json.dumps(raw))), tmp_path, Screen(quiet=True), fresh=True)["sft"]
+        looked = [line["epoch"] for line in metrics_of(made.folder) if "eval_loss" in line]
+        return looked, load_file(made.model / "adapter_model.safetensors")
+
+    looked, weights = trained()
+    assert looked == [1, 2, 3]
+    monkeypatch.setattr(training, "LOOKS", 1)
+    looked, alone = trained()
+    assert looked == [3]
+    assert all(torch.equal(weights[name], tensor) for name, tensor in alone.items())

@@ -27,6 +27,7 @@ _RULES: tuple[Rule, ...] = (
     policy.kl_passes,
     policy.alike,
     policy.refuses_otherwise,
+    losses.rises,
     losses.overfits,
     losses.forgets,
     losses.rows_are_lost,

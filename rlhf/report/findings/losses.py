@@ -9,8 +9,36 @@ from rlhf.report.run import Run, StageRun
 
 DROPPED = 0.05
 """Share of the rows, or of the tokens, that may be lost."""
+RISEN = 0.02
+"""Share of its lowest by which a held-out loss may rise on the way."""
 FORGOTTEN = 0.05
 """Nats a token that may be lost of other text."""
+
+
+def rises(run: Run) -> Iterator[Finding]:
+    """The loss on held-out rows was lowest after an earlier epoch than the last."""
+    for stage in run.kinds("sft", "dpo", "kto", "orpo", "simpo", "cpo"):
+        losses = stage.series("eval_loss")
+        if not losses.lines:
+            continue
+        lowest = losses.ys.index(min(losses.ys))
+        if losses.ys[-1] - losses.ys[lowest] > RISEN * abs(losses.ys[lowest]):
+            yield Finding(
+                stage.name,
+                "Its held-out loss rises",
+                words(
+                    "from ",
+                    losses.number(lowest),
+                    " after step ",
+                    losses.step(lowest),
+                    " to ",
+                    losses.number(-1),
+                    " after step ",
+                    losses.step(-1),
+                ),
+                "From there on it learned its own examples, and others less well: it over-fits.",
+                "train fewer epochs (train.epochs), at a lower train.lr, with a smaller backend.r, or on more examples",
+            )
 
 
 def overfits(run: Run) -> Iterator[Finding]:

@@ -62,6 +62,8 @@ STAGES: list[tuple[str, str, dict[str, Any], dict[str, Any], dict[str, Any]]] = 
         {"response_length": [20.0, 24.0]},
         {},
     ),
+    ("Its held-out loss rises", "sft", {"eval_loss": [2.0, 1.5, 1.6]}, {"eval_loss": [2.0, 1.5, 1.52]}, {}),
+    ("Its held-out loss rises", "dpo", {"eval_loss": [0.6, 0.8]}, {"eval_loss": [0.8]}, {}),
     ("Fewer answers come to an end", "ppo", {"finished": [0.9, 0.7]}, {"finished": [0.9, 0.85]}, {}),
     ("Entropy collapses", "ppo", {"entropy": [1.0, 0.4]}, {"entropy": [1.0, 0.6]}, {}),
     ("KL is above what was asked for", "ppo", {"kl": [0.0, 9.0]}, {"kl": [0.0, 7.0]}, {"rl": {"kl_budget": 8.0}}),
