@@ -18,7 +18,7 @@ _CHARACTERS = 4.0
 _FRAME = 5
 """Tokens that a chat template writes around a message."""
 _DRAWS = 512
-"""Micro-batches that the largest is looked for in."""
+"""Most micro-batches that the largest is looked for in."""
 
 Sequences = tuple[int, ...]
 """Tokens of each sequence of an example."""
@@ -56,10 +56,10 @@ class Lengths:
         """Tokens of an example's answers."""
         return sum(map(sum, self.answers)) / len(self.answers)
 
-    def largest(self, most: int, size: int, new_tokens: int = 0) -> "Batch":
-        """The largest of the micro-batches of `size` examples that chance makes of them."""
+    def largest(self, most: int, size: int, count: int, new_tokens: int = 0) -> "Batch":
+        """The largest of `count` micro-batches of `size` examples that chance makes of them."""
         whole, chance = self.whole(most, new_tokens), random.Random(0)
-        drawn = [chance.choices(range(len(whole)), k=size) for _ in range(_DRAWS)]
+        drawn = [chance.choices(range(len(whole)), k=size) for _ in range(max(1, min(count, _DRAWS)))]
         places = max(drawn, key=lambda some: sum(sum(whole[i]) for i in some))
         sequences = [length for i in places for length in whole[i]]
         answers = [min(answer, most) for i in places for answer in (self.answers[i] or (new_tokens,))]

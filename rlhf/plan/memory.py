@@ -86,7 +86,7 @@ def need(setup: Setup) -> Parts:
     return {name: size for name, size in {**held, **most}.items() if size}
 
 
-_SCATTERED = 1.25
+_SCATTERED = 1.12
 """What the C library's allocator holds on a CPU, of what comes and goes, beside what is in use."""
 
 

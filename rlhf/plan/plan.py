@@ -12,7 +12,7 @@ from rlhf.errors import ArtifactError, FitError, RecipeError
 from rlhf.fit import set_train, smaller, with_checkpointing, with_micro_batch
 from rlhf.intact import read_json
 from rlhf.plan.devices import Device
-from rlhf.plan.lengths import Lengths, lengths
+from rlhf.plan.lengths import Batch, Lengths, lengths
 from rlhf.plan.memory import Parts, Setup, need
 from rlhf.plan.shape import Shape, shape_of
 from rlhf.plan.work import Work, on_disk, runs_on_ours, work
@@ -274,14 +274,21 @@ class _Planner:
             precision=stage.precision,
             demand=demand,
             device=self.device,
-            batch=self.known.largest(self.most, micro, demand.new_tokens),
+            batch=self.batch(stage, micro),
             accumulates=isinstance(stage, TrainingStage) and stage.step_size > micro,
             checkpointing=bool(getattr(train, "gradient_checkpointing", False)),
             optimizer=getattr(train, "optimizer", "adamw"),
             judges=beside,
             judging_adapters=adapters,
-            drawn=self.known.largest(self.most, demand.drawn, demand.new_tokens) if demand.drawn else None,
+            drawn=self.batch(stage, demand.drawn) if demand.drawn else None,
             frozen_layers=getattr(train, "freeze_layers", 0),
+        )
+
+    def batch(self, stage: StageConfig, size: int) -> Batch:
+        """The largest batch of so many examples that the stage comes by."""
+        demand = stage.demand()
+        return self.known.largest(
+            self.most, size, round(self.examples(stage) * demand.passes / size), demand.new_tokens
         )
 
     def judges(self, stage: StageConfig, backend: Full | LoRA | QLoRA) -> tuple[tuple[Shape, ...], int]:
