@@ -212,7 +212,7 @@ class _Report(TrainerCallback):
     """Sends the trainer's logs to the tracker and stops on a number that is not finite, or when asked to. Logs at every
     checkpoint too: a line is of the steps since the one before it, and must not reach behind where an interrupted run
     goes on. The trainer keeps no logs of its own, which each checkpoint would hold from the first step on. Has
-    rows that are `held_out` looked at between epochs."""
+    rows that are `held_out` looked at between epochs, before the checkpoint of that step, which goes on after it."""
 
     def __init__(self, tracker: Tracker, stop: Callable[[], bool], held_out: bool) -> None:
         self.tracker, self.stop, self.held_out = tracker, stop, held_out
@@ -226,10 +226,8 @@ class _Report(TrainerCallback):
         elif args.save_strategy == "steps" and state.global_step % args.save_steps == 0:
             control.should_save = True
         control.should_log = control.should_log or control.should_save
-
-    def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         goes_on = state.global_step < state.max_steps and not control.should_training_stop
-        due = round(state.epoch or 0) % math.ceil(state.num_train_epochs / LOOKS) == 0
+        due = (state.epoch or 0.5) % math.ceil(state.num_train_epochs / LOOKS) == 0
         control.should_evaluate = self.held_out and goes_on and due  # and after the last epoch in any case
 
     def on_log(

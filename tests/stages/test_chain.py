@@ -2,7 +2,9 @@
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -211,6 +213,18 @@ def test_damaged_and_torn_checkpoints_are_passed_over(tmp_path, monkeypatch, cap
     assert steps == [1, 2, 3, 4]
 
 
+def _die_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """End a run as it logs a step."""
+    log = Tracker.log
+
+    def dying(self: Tracker, metrics: Mapping[str, Any], at: int, steps: int | None = None) -> None:
+        if at == step:
+            raise KeyboardInterrupt
+        log(self, metrics, at, steps)
+
+    monkeypatch.setattr(Tracker, "log", dying)
+
+
 def test_held_out_rows_are_looked_at_between_epochs_and_training_is_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,6 +240,13 @@ def test_held_out_rows_are_looked_at_between_epochs_and_training_is_the_same(
 
     looked, weights = trained()
     assert looked == [1, 2, 3]
+    _die_at(monkeypatch, step=4)  # after the checkpoint at the end of the first epoch
+    raw["stages"]["sft"]["train"] |= {"checkpoint_every": 3, "log_every": 1}
+    with pytest.raises(KeyboardInterrupt):
+        trained()
+    monkeypatch.undo()
+    made = run(parse(json.loads(json.dumps(raw))), tmp_path, Screen(quiet=True))["sft"]
+    assert [line["epoch"] for line in metrics_of(made.folder) if "eval_loss" in line] == [1, 2, 3]
     monkeypatch.setattr(training, "LOOKS", 1)
     looked, alone = trained()
     assert looked == [3]
