@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks.common import RESULTS
+from benchmarks import rules
+from benchmarks.common import RESULTS, ROOT
 from rlhf import cli, registry
 from rlhf.config import LoRA, QLoRA
 from rlhf.config.demand import Demand
@@ -199,3 +200,16 @@ def test_planning_imports_nothing_heavy() -> None:
     code += "print([m for m in ('torch', 'transformers', 'datasets') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_rules_of_thumb_in_the_docs_are_those_computed() -> None:
+    told = (ROOT / "docs" / "plan.md").read_text("utf-8")
+    assert "\n".join(rules.rows()) in told
+
+
+def test_moments_in_8_bit_take_a_quarter() -> None:
+    taken = {}
+    for name in ("adamw", "adamw_8bit"):
+        recipe = parse({**of_model("llama-3.1-8b", optimizer=name), "backend": "lora"})
+        taken[name] = plan(recipe, named("h100")).stages[0].own.memory["optimizer"]
+    assert taken["adamw_8bit"] == pytest.approx(taken["adamw"] / 4, rel=0.02)
