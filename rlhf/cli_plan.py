@@ -22,7 +22,7 @@ def plan(
     gpu: Annotated[
         str | None, typer.Option(metavar="NAME", help="24GB, rtx4090, h100, … or cpu; left out: what is here.")
     ] = None,
-    price: Annotated[float | None, typer.Option(help="What an hour costs there.")] = None,
+    price: Annotated[float | None, typer.Option(min=0, help="What an hour costs there.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Will it fit, how long, how much: of every stage and backend, before anything is loaded.

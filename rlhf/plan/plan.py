@@ -6,25 +6,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rlhf import artifact as artifacts
-from rlhf.config import Full, LoRA, ModelRef, QLoRA, StageConfig, TrainingStage
-from rlhf.errors import ArtifactError, FitError, RecipeError
+from rlhf.config import Full, LoRA, QLoRA, StageConfig, TrainingStage
+from rlhf.errors import FitError, RecipeError
 from rlhf.fit import set_train, smaller, with_checkpointing, with_micro_batch
-from rlhf.intact import read_json
 from rlhf.plan.devices import Device
 from rlhf.plan.lengths import Batch, Lengths, lengths
 from rlhf.plan.memory import Parts, Setup, need
-from rlhf.plan.shape import Shape, shape_of
+from rlhf.plan.models import BACKENDS, Model, Models, starts_from
+from rlhf.plan.shape import Shape
 from rlhf.plan.work import Work, on_disk, runs_on_ours, work
 from rlhf.recipe import Recipe
-from rlhf.registry import MODELS, ModelSource, resolve
 
 SPARE = 0.95
 """Share of a device's memory that a stage may take: the rest is lost between what is held."""
 _UNKNOWN = 1000
 """Examples that are reckoned with where it is not known how many there are."""
-BACKENDS: Mapping[str, Full | LoRA | QLoRA] = {"full": Full(), "lora": LoRA(), "qlora": QLoRA()}
-"""Each lighter than the one before."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +91,7 @@ def plan(recipe: Recipe, device: Device, price: float | None = None) -> Plan:
     Raises RecipeError for models whose size cannot be told.
     """
     folder = recipe.path.parent if recipe.path else Path.cwd()
-    models = _Models(recipe.stages, folder)
+    models = Models(recipe.stages, folder)
     stages = tuple(_planned(stage, models, device) for stage in recipe.stages.values())
     return Plan(recipe.name, device, stages, price if price is not None else recipe.config.tracking.price_per_hour)
 
@@ -127,86 +123,17 @@ def advice(stage: StagePlan) -> str:
     return f"{stage.name} fits with {' '.join([other, *words])}, and under {stage.own.backend} with no micro-batch"
 
 
-# ------------------------------------------------------------------------------------------------ models
-
-
-@dataclass(frozen=True)
-class _Model:
-    """What a stage starts from, as far as its size goes."""
-
-    name: str
-    shape: Shape
-    tokenizer: Path | None
-    backend: Full | LoRA | QLoRA = BACKENDS["full"]
-    """Of the stage that made it; of whole weights from outside, `full`."""
-
-
-class _Models:
-    """Finds the base that each reference of a recipe comes down to."""
-
-    def __init__(self, stages: Mapping[str, StageConfig], folder: Path) -> None:
-        self.stages, self.folder = stages, folder
-
-    def of(self, ref: ModelRef) -> _Model:
-        """The base that a reference comes down to, through the stages between."""
-        if ref.stage is None:
-            return _outside(resolve(ref, self.folder))
-        stage = self.stages[ref.stage]
-        found = self.of(_starts_from(stage))
-        return replace(found, backend=stage.backend) if isinstance(stage, TrainingStage) else found
-
-
-def _starts_from(stage: StageConfig) -> ModelRef:
-    """The reference that the model in question is: what trains, or the first that there is."""
-    return next(ref for ref, _ in stage.references().values())
-
-
-def _outside(source: ModelSource) -> _Model:
-    """A model from outside the recipe: a folder, another run's stage, or the hub's."""
-    named = MODELS.get(source.name)
-    if named is not None and named.config:
-        return _Model(source.name, shape_of(named.config), None)
-    if not source.is_local:
-        return _Model(source.name, shape_of(_config_on_hub(source)), None)
-    folder, backend = Path(source.location), BACKENDS["full"]
-    if source.is_artifact:
-        made = artifacts.read(folder)
-        if made.base is None:
-            raise RecipeError(f"{folder}: stage '{made.name}' made no model")
-        folder, backend = made.base_folder, BACKENDS[(made.backend or {}).get("kind", "full")]
-    tokenizer = folder / "tokenizer.json"
-    return _Model(
-        source.name, shape_of(read_json(folder / "config.json")), tokenizer if tokenizer.is_file() else None, backend
-    )
-
-
-def _config_on_hub(source: ModelSource) -> Mapping[str, Any]:
-    """Fetches the config.json alone."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        path = hf_hub_download(source.location, "config.json", revision=source.revision)
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ArtifactError(
-            f"model '{source.location}': its config.json could not be fetched from the hub ({why}); without a network, "
-            "name a local folder or a model of `rlhf registry`"
-        ) from None
-    return json.loads(Path(path).read_text("utf-8"))
-
-
 # ------------------------------------------------------------------------------------------------ stages
 
 
-def _planned(stage: StageConfig, models: _Models, device: Device) -> StagePlan:
+def _planned(stage: StageConfig, models: Models, device: Device) -> StagePlan:
     """A stage under its own backend, the others, and the settings that would make it fit."""
-    model = models.of(_starts_from(stage))
+    model = models.of(starts_from(stage))
     demand = stage.demand()
     data = next(iter(stage.data_blocks().values()), None)
-    most = min(data.max_length if data else 1024, model.shape.positions - demand.new_tokens)
     if data is None:
         raise RecipeError(f"stage '{stage.name}' reads no examples: there is nothing to plan by")
+    most = max(1, min(data.max_length, model.shape.positions - demand.new_tokens))
     known = lengths(data, demand.kind, model.tokenizer, most)
     one = _Planner(stage, models, device, model, known, most)
     own = stage.backend if isinstance(stage, TrainingStage) else None
@@ -228,9 +155,9 @@ class _Planner:
     """Estimates one stage under any settings."""
 
     stage: StageConfig
-    models: _Models
+    models: Models
     device: Device
-    model: _Model
+    model: Model
     known: Lengths
     most: int
 
