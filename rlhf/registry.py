@@ -206,31 +206,45 @@ class NamedModel:
     """What of its config.json says how large it is, so that a plan needs no hub."""
 
 
-def _config(
-    kind: str, hidden: int, layers: int, heads: int, groups: int, inner: int, vocabulary: int, **others: Any
-) -> dict[str, Any]:
-    """A config.json's sizes. `groups`: heads that share keys and values."""
-    return {
-        "model_type": kind,
-        "hidden_size": hidden,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        "num_key_value_heads": groups,
-        "intermediate_size": inner,
-        "vocab_size": vocabulary,
-        "tie_word_embeddings": False,
-        **others,
-    }
+def _like(kind: str, vocabulary: int, positions: int, tied: bool = True, **others: Any) -> dict[str, Any]:
+    """What of a config.json models of several sizes share."""
+    shared = {"model_type": kind, "vocab_size": vocabulary, "max_position_embeddings": positions}
+    return {**shared, "tie_word_embeddings": tied, **others}
 
 
-_TIED = {"tie_word_embeddings": True}
-_SMOLLM2_135M = _config("llama", 576, 30, 9, 3, 1536, 49152, **_TIED, max_position_embeddings=8192)
-_SMOLLM2_360M = _config("llama", 960, 32, 15, 5, 2560, 49152, **_TIED, max_position_embeddings=8192)
-_SMOLLM2_1_7B = _config("llama", 2048, 24, 32, 32, 8192, 49152, **_TIED, max_position_embeddings=8192)
-_QWEN2_5_0_5B = _config("qwen2", 896, 24, 14, 2, 4864, 151936, **_TIED, max_position_embeddings=32768)
-_LLAMA_3_2_1B = _config("llama", 2048, 16, 32, 8, 8192, 128256, **_TIED, max_position_embeddings=131072)
-_LLAMA_3_1_8B = _config("llama", 4096, 32, 32, 8, 14336, 128256, max_position_embeddings=131072)
-_OLMO_2_1B = _config("olmo2", 2048, 16, 16, 16, 8192, 100352, max_position_embeddings=4096)
+def _sized(like: Mapping[str, Any], hidden: int, layers: int, heads: int, groups: int, inner: int) -> dict[str, Any]:
+    """With the sizes of one. `groups`: heads that share keys and values; `inner`: of the MLP."""
+    sizes = {"hidden_size": hidden, "num_hidden_layers": layers, "intermediate_size": inner}
+    return {**like, **sizes, "num_attention_heads": heads, "num_key_value_heads": groups}
+
+
+_SMOLLM2 = _like("llama", 49152, 8192)
+_QWEN2_5 = _like("qwen2", 151936, 32768)
+_QWEN2_5_LARGE = _like("qwen2", 152064, 32768, tied=False)
+_QWEN3 = _like("qwen3", 151936, 40960, head_dim=128)
+_QWEN3_LARGE = {**_QWEN3, "tie_word_embeddings": False}
+_LLAMA_3_SMALL = _like("llama", 128256, 131072)
+_LLAMA_3 = {**_LLAMA_3_SMALL, "tie_word_embeddings": False}
+_GEMMA_2 = _like("gemma2", 256000, 8192, head_dim=256)
+_GEMMA_3 = _like("gemma3_text", 262144, 32768, head_dim=256)
+_MISTRAL = _like("mistral", 32768, 32768, tied=False)
+_PHI_3 = _like("phi3", 32064, 131072, tied=False)
+_PHI_4 = _like("phi3", 200064, 131072)
+_PYTHIA = _like("gpt_neox", 50304, 2048, tied=False)
+_GPT2 = _like("gpt2", 50257, 1024)
+_OLMO_2 = _like("olmo2", 100352, 4096, tied=False)
+
+_SMOLLM2_135M = _sized(_SMOLLM2, 576, 30, 9, 3, 1536)
+_SMOLLM2_360M = _sized(_SMOLLM2, 960, 32, 15, 5, 2560)
+_SMOLLM2_1_7B = _sized(_SMOLLM2, 2048, 24, 32, 32, 8192)
+_QWEN2_5_0_5B = _sized(_QWEN2_5, 896, 24, 14, 2, 4864)
+_QWEN2_5_1_5B = _sized(_QWEN2_5, 1536, 28, 12, 2, 8960)
+_QWEN2_5_7B = _sized(_QWEN2_5_LARGE, 3584, 28, 28, 4, 18944)
+_LLAMA_3_1B = _sized(_LLAMA_3_SMALL, 2048, 16, 32, 8, 8192)
+_LLAMA_3_8B = _sized(_LLAMA_3, 4096, 32, 32, 8, 14336)
+_LLAMA_3_70B = _sized(_LLAMA_3, 8192, 80, 64, 8, 28672)
+_MISTRAL_7B = _sized(_MISTRAL, 4096, 32, 32, 8, 14336)
+_OLMO_2_1B = _sized(_OLMO_2, 2048, 16, 16, 16, 8192)
 
 TINY = "data_samples/tiny_base"
 
@@ -244,112 +258,31 @@ MODELS: dict[str, NamedModel] = {
     "smollm2-1.7b-instruct": NamedModel("HuggingFaceTB/SmolLM2-1.7B-Instruct", 1.71, "apache-2.0", _SMOLLM2_1_7B),
     "qwen2.5-0.5b": NamedModel("Qwen/Qwen2.5-0.5B", 0.494, "apache-2.0", _QWEN2_5_0_5B),
     "qwen2.5-0.5b-instruct": NamedModel("Qwen/Qwen2.5-0.5B-Instruct", 0.494, "apache-2.0", _QWEN2_5_0_5B),
-    "qwen2.5-1.5b-instruct": NamedModel(
-        "Qwen/Qwen2.5-1.5B-Instruct",
-        1.54,
-        "apache-2.0",
-        _config("qwen2", 1536, 28, 12, 2, 8960, 151936, **_TIED, max_position_embeddings=32768),
-    ),
-    "qwen2.5-7b-instruct": NamedModel(
-        "Qwen/Qwen2.5-7B-Instruct",
-        7.62,
-        "apache-2.0",
-        _config("qwen2", 3584, 28, 28, 4, 18944, 152064, max_position_embeddings=32768),
-    ),
-    "qwen3-0.6b": NamedModel(
-        "Qwen/Qwen3-0.6B",
-        0.596,
-        "apache-2.0",
-        _config("qwen3", 1024, 28, 16, 8, 3072, 151936, **_TIED, head_dim=128, max_position_embeddings=40960),
-    ),
-    "qwen3-1.7b": NamedModel(
-        "Qwen/Qwen3-1.7B",
-        1.72,
-        "apache-2.0",
-        _config("qwen3", 2048, 28, 16, 8, 6144, 151936, **_TIED, head_dim=128, max_position_embeddings=40960),
-    ),
-    "qwen3-4b": NamedModel(
-        "Qwen/Qwen3-4B",
-        4.02,
-        "apache-2.0",
-        _config("qwen3", 2560, 36, 32, 8, 9728, 151936, **_TIED, head_dim=128, max_position_embeddings=40960),
-    ),
-    "qwen3-8b": NamedModel(
-        "Qwen/Qwen3-8B",
-        8.19,
-        "apache-2.0",
-        _config("qwen3", 4096, 36, 32, 8, 12288, 151936, head_dim=128, max_position_embeddings=40960),
-    ),
-    "llama-3.2-1b": NamedModel("meta-llama/Llama-3.2-1B", 1.24, "llama3.2", _LLAMA_3_2_1B),
-    "llama-3.2-1b-instruct": NamedModel("meta-llama/Llama-3.2-1B-Instruct", 1.24, "llama3.2", _LLAMA_3_2_1B),
-    "llama-3.1-8b": NamedModel("meta-llama/Llama-3.1-8B", 8.03, "llama3.1", _LLAMA_3_1_8B),
-    "llama-3.1-8b-instruct": NamedModel("meta-llama/Llama-3.1-8B-Instruct", 8.03, "llama3.1", _LLAMA_3_1_8B),
-    "llama-3.3-70b-instruct": NamedModel(
-        "meta-llama/Llama-3.3-70B-Instruct",
-        70.6,
-        "llama3.3",
-        _config("llama", 8192, 80, 64, 8, 28672, 128256, max_position_embeddings=131072),
-    ),
-    "gemma-2-2b-it": NamedModel(
-        "google/gemma-2-2b-it",
-        2.61,
-        "gemma",
-        _config("gemma2", 2304, 26, 8, 4, 9216, 256000, **_TIED, head_dim=256, max_position_embeddings=8192),
-    ),
-    "gemma-3-270m-it": NamedModel(
-        "google/gemma-3-270m-it",
-        0.268,
-        "gemma",
-        _config("gemma3_text", 640, 18, 4, 1, 2048, 262144, **_TIED, head_dim=256, max_position_embeddings=32768),
-    ),
-    "gemma-3-1b-it": NamedModel(
-        "google/gemma-3-1b-it",
-        1.0,
-        "gemma",
-        _config("gemma3_text", 1152, 26, 4, 1, 6912, 262144, **_TIED, head_dim=256, max_position_embeddings=32768),
-    ),
-    "mistral-7b-instruct": NamedModel(
-        "mistralai/Mistral-7B-Instruct-v0.3",
-        7.25,
-        "apache-2.0",
-        _config("mistral", 4096, 32, 32, 8, 14336, 32768, max_position_embeddings=32768),
-    ),
+    "qwen2.5-1.5b-instruct": NamedModel("Qwen/Qwen2.5-1.5B-Instruct", 1.54, "apache-2.0", _QWEN2_5_1_5B),
+    "qwen2.5-7b-instruct": NamedModel("Qwen/Qwen2.5-7B-Instruct", 7.62, "apache-2.0", _QWEN2_5_7B),
+    "qwen3-0.6b": NamedModel("Qwen/Qwen3-0.6B", 0.596, "apache-2.0", _sized(_QWEN3, 1024, 28, 16, 8, 3072)),
+    "qwen3-1.7b": NamedModel("Qwen/Qwen3-1.7B", 1.72, "apache-2.0", _sized(_QWEN3, 2048, 28, 16, 8, 6144)),
+    "qwen3-4b": NamedModel("Qwen/Qwen3-4B", 4.02, "apache-2.0", _sized(_QWEN3, 2560, 36, 32, 8, 9728)),
+    "qwen3-8b": NamedModel("Qwen/Qwen3-8B", 8.19, "apache-2.0", _sized(_QWEN3_LARGE, 4096, 36, 32, 8, 12288)),
+    "llama-3.2-1b": NamedModel("meta-llama/Llama-3.2-1B", 1.24, "llama3.2", _LLAMA_3_1B),
+    "llama-3.2-1b-instruct": NamedModel("meta-llama/Llama-3.2-1B-Instruct", 1.24, "llama3.2", _LLAMA_3_1B),
+    "llama-3.1-8b": NamedModel("meta-llama/Llama-3.1-8B", 8.03, "llama3.1", _LLAMA_3_8B),
+    "llama-3.1-8b-instruct": NamedModel("meta-llama/Llama-3.1-8B-Instruct", 8.03, "llama3.1", _LLAMA_3_8B),
+    "llama-3.3-70b-instruct": NamedModel("meta-llama/Llama-3.3-70B-Instruct", 70.6, "llama3.3", _LLAMA_3_70B),
+    "gemma-2-2b-it": NamedModel("google/gemma-2-2b-it", 2.61, "gemma", _sized(_GEMMA_2, 2304, 26, 8, 4, 9216)),
+    "gemma-3-270m-it": NamedModel("google/gemma-3-270m-it", 0.268, "gemma", _sized(_GEMMA_3, 640, 18, 4, 1, 2048)),
+    "gemma-3-1b-it": NamedModel("google/gemma-3-1b-it", 1.0, "gemma", _sized(_GEMMA_3, 1152, 26, 4, 1, 6912)),
+    "mistral-7b-instruct": NamedModel("mistralai/Mistral-7B-Instruct-v0.3", 7.25, "apache-2.0", _MISTRAL_7B),
     "phi-3.5-mini-instruct": NamedModel(
-        "microsoft/Phi-3.5-mini-instruct",
-        3.82,
-        "mit",
-        _config("phi3", 3072, 32, 32, 32, 8192, 32064, max_position_embeddings=131072),
+        "microsoft/Phi-3.5-mini-instruct", 3.82, "mit", _sized(_PHI_3, 3072, 32, 32, 32, 8192)
     ),
     "phi-4-mini-instruct": NamedModel(
-        "microsoft/Phi-4-mini-instruct",
-        3.84,
-        "mit",
-        _config("phi3", 3072, 32, 24, 8, 8192, 200064, **_TIED, max_position_embeddings=131072),
+        "microsoft/Phi-4-mini-instruct", 3.84, "mit", _sized(_PHI_4, 3072, 32, 24, 8, 8192)
     ),
-    "pythia-160m": NamedModel(
-        "EleutherAI/pythia-160m",
-        0.162,
-        "apache-2.0",
-        _config("gpt_neox", 768, 12, 12, 12, 3072, 50304, max_position_embeddings=2048),
-    ),
-    "pythia-410m": NamedModel(
-        "EleutherAI/pythia-410m",
-        0.405,
-        "apache-2.0",
-        _config("gpt_neox", 1024, 24, 16, 16, 4096, 50304, max_position_embeddings=2048),
-    ),
-    "pythia-1b": NamedModel(
-        "EleutherAI/pythia-1b",
-        1.01,
-        "apache-2.0",
-        _config("gpt_neox", 2048, 16, 8, 8, 8192, 50304, max_position_embeddings=2048),
-    ),
-    "gpt2": NamedModel(
-        "openai-community/gpt2",
-        0.124,
-        "mit",
-        _config("gpt2", 768, 12, 12, 12, 3072, 50257, **_TIED, max_position_embeddings=1024),
-    ),
+    "pythia-160m": NamedModel("EleutherAI/pythia-160m", 0.162, "apache-2.0", _sized(_PYTHIA, 768, 12, 12, 12, 3072)),
+    "pythia-410m": NamedModel("EleutherAI/pythia-410m", 0.405, "apache-2.0", _sized(_PYTHIA, 1024, 24, 16, 16, 4096)),
+    "pythia-1b": NamedModel("EleutherAI/pythia-1b", 1.01, "apache-2.0", _sized(_PYTHIA, 2048, 16, 8, 8, 8192)),
+    "gpt2": NamedModel("openai-community/gpt2", 0.124, "mit", _sized(_GPT2, 768, 12, 12, 12, 3072)),
     "olmo-2-1b": NamedModel("allenai/OLMo-2-0425-1B", 1.48, "apache-2.0", _OLMO_2_1B),
     "olmo-2-1b-instruct": NamedModel("allenai/OLMo-2-0425-1B-Instruct", 1.48, "apache-2.0", _OLMO_2_1B),
 }
