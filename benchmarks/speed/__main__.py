@@ -27,6 +27,8 @@ RATES = {"sft": 2e-5, "reward": 1e-5, "dpo": 1e-6}
 """Our stages' own, which are ten times as much for adapters."""
 TARGETS = {"sft": 1.5, "reward": 1.5, "dpo": 2.0}
 """Tokens a CPU-second over those of `trl` that are asked for."""
+NAMES = {"full": "full", "lora": "LoRA", "qlora": "QLoRA"}
+BEGIN, END = "<!-- speed: written by `python -m benchmarks.speed` -->", "<!-- end of speed -->"
 Run = dict[str, Any]
 
 
@@ -34,7 +36,7 @@ def main() -> None:
     shared = ROOT.parent / "shared"
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stages", nargs="+", default=list(TARGETS), choices=TARGETS)
-    parser.add_argument("--backends", nargs="+", default=["full", "lora", "qlora"], choices=["full", "lora", "qlora"])
+    parser.add_argument("--backends", nargs="+", default=list(NAMES), choices=NAMES)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--batch", type=int, default=8, help="TRL's default")
@@ -42,11 +44,12 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=shared / "models" / "stories15M")
     parser.add_argument("--data", type=Path, default=shared / "data" / "preference" / "ultrafeedback_1k.jsonl.gz")
     parser.add_argument("--work", type=Path, default=ROOT / ".bench" / "speed")
-    parser.add_argument("--short", action="store_true", help="LoRA, one seed, few steps")
+    parser.add_argument("--short", action="store_true", help="LoRA, one seed, few and small steps")
     parser.add_argument("--name", default="speed")
     options = parser.parse_args()
     if options.short:
-        options.backends, options.seeds, options.steps, options.name = ["lora"], [0], 5, f"{options.name}-short"
+        options.backends, options.seeds, options.steps, options.batch = ["lora"], [0], 4, 4
+        options.name = f"{options.name}-short"
     options.work.mkdir(parents=True, exist_ok=True)
     prepare(options)
     runs = [
@@ -62,37 +65,60 @@ def main() -> None:
     }
     settings = {name: getattr(options, name) for name in ("seeds", "steps", "batch", "max_length")}
     peers = {"trl": "bf16 autocast, gradient checkpointing", "trl_matched": "float32, no checkpointing"}
+    if options.name == "speed":
+        tell(found)
     keep(options.name, {"settings": settings, "peers": peers, "targets": TARGETS, "ratios": found, "runs": runs})
 
 
+def tell(found: dict[str, dict[str, Run]]) -> None:
+    """Put the table into README."""
+    head = ["", "tokens a CPU-s", *(f"over `{peer}`" for peer in ENGINES[1:])]
+    head += [f"memory over `{peer}`'s" for peer in ENGINES[1:]] + ["largest loss gap to `trl_matched`"]
+    lines = [head, ["---"] * len(head)]
+    for stage, backends in found.items():
+        for backend, one in backends.items():
+            cells = [f"{one['tokens_per_cpu_s rlhf']:,.0f}"]
+            cells += [f"{one[f'speedup over {peer}']:.1f} ×" for peer in ENGINES[1:]]
+            cells += [f"{one[f'memory over {peer}']:.2f}" for peer in ENGINES[1:]]
+            lines.append([f"`{stage}`, {NAMES[backend]}", *cells, f"{one['loss apart from trl_matched']:.0e}"])
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    readme = ROOT / "README.md"
+    before, rest = readme.read_text("utf-8").split(BEGIN)
+    readme.write_text(f"{before}{BEGIN}\n{table}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+
+
 def prepare(options: argparse.Namespace) -> None:
-    """Rows as text for our stages, and as the tokens that they make of them for TRL's trainers."""
+    """The first rows that fit, as text for our stages, and as the tokens that they make of it for TRL's trainers."""
     from rlhf import libraries, text
     from rlhf.config import DataConfig
     from rlhf.data.chat import encode_demonstrations, encode_preferences
     from rlhf.data.load import load
+    from rlhf.data.records import Demonstration
     from rlhf.weights import Weights, identity
 
     libraries.prepare()
-    options.model = options.model.resolve()
+    options.model, count = options.model.resolve(), options.steps * options.batch
     chat = text.load(Weights(options.model, options.model.name, identity(options.model), options.model))
     pairs = load(DataConfig(path=options.data.resolve(), eval_fraction=0.0), "preferences", options.work).train
-    write(
-        options.work / "pairs.jsonl", [{"prompt": p.prompt, "chosen": p.chosen, "rejected": p.rejected} for p in pairs]
-    )
-    write(options.work / "demonstrations.jsonl", [{"messages": [*p.prompt, *p.chosen]} for p in pairs])
-    told = DataConfig(path=options.work / "demonstrations.jsonl", eval_fraction=0.0)
-    demonstrations, _ = encode_demonstrations(
-        load(told, "demonstrations", options.work).train, chat, options.max_length
-    )
-    masked = [[i if said else -100 for i, said in zip(*row[:2], strict=True)] for row in demonstrations]
-    rows = [{"input_ids": row.ids, "labels": labels} for row, labels in zip(demonstrations, masked, strict=True)]
-    write(options.work / "sft.tokens.jsonl", rows)
-    both, _ = encode_preferences(pairs, chat, options.max_length, one_answer=True)
+
+    both = encode_preferences(pairs, chat, options.max_length, one_answer=True)[0][:count]
+    read = {row["where"] for row in both}
+    texts = [{"prompt": p.prompt, "chosen": p.chosen, "rejected": p.rejected} for p in pairs if p.where in read]
+    write(options.work / "pairs.jsonl", texts)
     names = ("prompt_ids", "chosen_ids", "rejected_ids")
     write(options.work / "dpo.tokens.jsonl", [{name: row[name] for name in names} for row in both])
     whole = [{name: row["prompt_ids"] + row[name] for name in names[1:]} for row in both]
     write(options.work / "reward.tokens.jsonl", whole)
+
+    answered = {p.where: [*p.prompt, *p.chosen] for p in pairs}
+    demonstrations = [Demonstration(messages, where) for where, messages in answered.items()]
+    shown = encode_demonstrations(demonstrations, chat, options.max_length)[0][:count]
+    write(options.work / "demonstrations.jsonl", [{"messages": answered[row.where]} for row in shown])
+    labels = [[i if said else -100 for i, said in zip(*row[:2], strict=True)] for row in shown]
+    rows = [{"input_ids": row.ids, "labels": one} for row, one in zip(shown, labels, strict=True)]
+    write(options.work / "sft.tokens.jsonl", rows)
+    if min(len(both), len(shown)) < count:
+        raise SystemExit(f"{options.data}: {count} rows are asked for, and {min(len(both), len(shown))} fit")
 
 
 def work_of(options: argparse.Namespace, stage: str, backend: str, seed: int) -> Work:
@@ -128,7 +154,7 @@ def summary(runs: list[Run]) -> dict[str, float]:
     for peer in theirs:
         found[f"speedup over {peer}"] = round(middle[mine][keys[0]] / middle[peer][keys[0]], 3)
         found[f"wall speedup over {peer}"] = round(middle[peer][keys[2]] / middle[mine][keys[2]], 3)
-        found[f"memory over {peer}'s"] = round(middle[mine][keys[3]] / middle[peer][keys[3]], 3)
+        found[f"memory over {peer}"] = round(middle[mine][keys[3]] / middle[peer][keys[3]], 3)
         pairs = zip(of(runs, engine=mine), of(runs, engine=peer), strict=True)
         found[f"loss apart from {peer}"] = max(
             round(abs(a - b), 7) for one, other in pairs for a, b in zip(one["loss"], other["loss"], strict=True)
