@@ -17,9 +17,9 @@ from rlhf.roles import Role
 from rlhf.rollout import Rollout
 
 
-def batches(lengths: Sequence[Any], size: int) -> Iterator[list[int]]:
-    """Indices in batches of like length, or whatever else comes first in order."""
-    order = sorted(range(len(lengths)), key=lambda i: lengths[i])
+def batches(keys: Sequence[Any], size: int) -> Iterator[list[int]]:
+    """Indices in batches by the order of their keys, of which lengths come first: little of a batch is padding."""
+    order = sorted(range(len(keys)), key=lambda i: keys[i])
     for start in range(0, len(order), size):
         yield order[start : start + size]
 
