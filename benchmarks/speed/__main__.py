@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--stages", nargs="+", default=list(TARGETS), choices=TARGETS)
     parser.add_argument("--backends", nargs="+", default=list(NAMES), choices=NAMES)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--batch", type=int, default=8, help="TRL's default")
     parser.add_argument("--max-length", type=int, default=256, help="as many as stories15M reads")
     parser.add_argument("--model", type=Path, default=shared / "models" / "stories15M")
@@ -84,6 +84,7 @@ def tell(found: dict[str, dict[str, Run]]) -> None:
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     readme = ROOT / "README.md"
     before, rest = readme.read_text("utf-8").split(BEGIN)
+    table = f"{table}\n\n([speed](benchmarks/results/speed.json))"
     readme.write_text(f"{before}{BEGIN}\n{table}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
 
 
