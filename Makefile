@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check matrix reliability bench-ppo install clean
+.PHONY: demo test check matrix reliability bench-ppo bench-speed install clean
 
 demo: install
 	$(BIN)/rlhf run quickstart
@@ -26,6 +26,9 @@ reliability: install
 
 bench-ppo: install
 	$(BIN)/python -m benchmarks.ppo.compare all
+
+bench-speed: install
+	$(BIN)/python -m benchmarks.speed --short
 
 install: .venv/.installed
 

@@ -118,27 +118,73 @@ def rotate(x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
 
 def attend(q: Tensor, k: Tensor, v: Tensor, batch: Packed, scale: float) -> Tensor:
     """Causal attention within each sequence: (N, H, E) in, (N, H · E) out."""
-    dtype = q.dtype
-    if q.device.type == "cpu":  # in bf16 the backward pass is twice as slow there, and no less memory-bound
-        q, k, v = q.float(), k.float(), v.float()
+    if q.device.type == "cpu":
+        return _RowByRow.apply(q, k, v, batch, scale).flatten(1)  # type: ignore[union-attr]
     width = max(batch.lengths)
-    even = min(batch.lengths) == width
+    even = min(batch.lengths) == width and not batch.lent
 
     def spread(t_NHE: Tensor) -> Tensor:
         if not even:
-            t_NHE = t_NHE.new_zeros(len(batch) * width, *t_NHE.shape[1:]).index_copy(0, batch.slot_N, t_NHE)
+            held = t_NHE.index_select(0, batch.token_R) if batch.lent else t_NHE
+            t_NHE = t_NHE.new_zeros(len(batch) * width, *t_NHE.shape[1:]).index_copy(0, batch.slot_R, held)
         return t_NHE.view(len(batch), width, *t_NHE.shape[1:]).transpose(1, 2)
 
     grouped = q.shape[1] > k.shape[1]
-    if grouped and q.dtype == torch.float32 and q.device.type != "cpu":
+    if grouped and q.dtype == torch.float32:
         # only the kernels of half precision share keys and values there; the one left would keep all scores
         k, v = (t.repeat_interleave(q.shape[1] // t.shape[1], 1) for t in (k, v))
         grouped = False
     mixed = F.scaled_dot_product_attention(
         spread(q), spread(k), spread(v), is_causal=True, scale=scale, enable_gqa=grouped
     )
-    mixed = mixed.to(dtype).transpose(1, 2).flatten(2).flatten(0, 1)
+    mixed = mixed.transpose(1, 2).flatten(2).flatten(0, 1)
     return mixed if even else mixed[batch.slot_N]
+
+
+class _RowByRow(torch.autograd.Function):
+    """Attention on a CPU: its kernel is as fast on one sequence as on many, so nothing is padded, and only what is not
+    padded is kept. In float32: in bf16 the backward pass is twice as slow there, and no less memory-bound."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, batch: Packed, scale: float) -> Tensor:
+        ctx.batch, ctx.scale = batch, scale
+        out, logsumexps = torch.empty_like(q), []
+        for spans in batch.spans:
+            row, logsumexp = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+                *(_row(t, spans) for t in (q, k, v)), is_causal=True, scale=scale
+            )
+            lent, own = spans
+            out[own] = row[0].transpose(0, 1)[lent.stop - lent.start :]
+            logsumexps.append(logsumexp)
+        ctx.save_for_backward(q, k, v, out, torch.cat(logsumexps, -1))
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *douts: Tensor) -> Any:
+        *kept, logsumexp_HR = ctx.saved_tensors
+        grads = [torch.zeros_like(t) for t in kept[:3]]
+        logsumexps = logsumexp_HR.split(ctx.batch.lengths, -1)
+        for spans, logsumexp in zip(ctx.batch.spans, logsumexps, strict=True):
+            lent, own = spans
+            count = lent.stop - lent.start
+            dout = _row(douts[0], spans)
+            if count:
+                dout[:, :, :count] = 0  # what the lender's own row has to answer for
+            parts = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
+                dout, *(_row(t, spans) for t in kept), logsumexp, 0.0, True, scale=ctx.scale
+            )
+            for grad, part in zip(grads, parts, strict=True):
+                part = part[0].transpose(0, 1)
+                grad[lent] += part[:count]
+                grad[own] += part[count:]
+        return *grads, None, None
+
+
+def _row(t_NHE: Tensor, spans: tuple[slice, slice]) -> Tensor:
+    """One sequence with what is lent to it, (1, H, T, E) float32; of what it holds itself, without a copy."""
+    lent, own = spans
+    t_THE = t_NHE[own] if lent.start == lent.stop else torch.cat([t_NHE[lent], t_NHE[own]])
+    return t_THE.float().transpose(0, 1)[None]
 
 
 def norm(module: Any) -> RMSNorm:

@@ -17,9 +17,9 @@ from rlhf.roles import Role
 from rlhf.rollout import Rollout
 
 
-def batches(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
-    """Indices in batches of like length, so that little of a batch is padding."""
-    order = sorted(range(len(lengths)), key=lambda i: lengths[i])
+def batches(keys: Sequence[Any], size: int) -> Iterator[list[int]]:
+    """Indices in batches by the order of their keys, of which lengths come first: little of a batch is padding."""
+    order = sorted(range(len(keys)), key=lambda i: keys[i])
     for start in range(0, len(order), size):
         yield order[start : start + size]
 
@@ -89,11 +89,16 @@ def losses(policy: Role, rows: Sequence[Encoded], size: int) -> list[dict[str, A
 @spent_on("batch")
 @torch.no_grad()
 def answer_logprobs(policy: Role, answers: Sequence[tuple[list[int], list[int]]], size: int) -> Tensor:
-    """Log-probability of each answer after its prompt (token ids), in nats, (N,) float32 on the CPU."""
-    found = torch.empty(len(answers))
-    for index in batches([len(prompt) + len(answer) for prompt, answer in answers], size):
-        some = [answers[i] for i in index]
-        batch = Packed.of([p + a for p, a in some], [len(p) for p, _ in some], policy.device)
+    """Log-probability of each answer after its prompt (token ids), in nats, (N,) float32 on the CPU. Answers to one
+    prompt go together, and it is read once."""
+    found, prompts = torch.empty(len(answers)), [tuple(prompt) for prompt, _ in answers]
+    longest: dict[tuple[int, ...], int] = {}
+    for prompt, (_, answer) in zip(prompts, answers, strict=True):
+        longest[prompt] = max(longest.get(prompt, 0), len(prompt) + len(answer))
+    for index in batches([(longest[prompt], prompt) for prompt in prompts], size):
+        some, first = [answers[i] for i in index], dict[tuple[int, ...], int]()
+        lenders = [first.setdefault(prompts[i], at) for at, i in enumerate(index)]
+        batch = Packed.of([p + a for p, a in some], [len(p) for p, _ in some], policy.device, lenders)
         parts = policy.logprobs(batch, 1.0).split([len(answer) for _, answer in some])
         found[index] = torch.stack([part.sum() for part in parts]).cpu()
     return found

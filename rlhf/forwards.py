@@ -1,6 +1,7 @@
 """What a TRL trainer calls instead of a model's own forward pass: the trunk, on which no padded token passes a layer.
 
-Families that `Decoder` does not know keep their own.
+Families that `Decoder` does not know keep their own. Rows are padded on the right; where they are in pairs, those of
+the second half answer the same prompts as those of the first, which are read once.
 """
 
 from typing import Any
@@ -17,35 +18,32 @@ from rlhf.packing import Packed
 from rlhf.roles import Role
 
 
-def scores_from_trunk(judge: Role, checkpointing: bool) -> None:
+def scores_from_trunk(judge: Role, checkpointing: bool, in_pairs: bool = False) -> None:
     """Have a trainer that calls the judge's model get its scores from the judge's trunk, with their gradients."""
     if not isinstance(judge.trunk, Decoder):
         return
 
     def forward(input_ids: Tensor, attention_mask: Tensor, **_: Any) -> SequenceClassifierOutput:
-        lengths = tuple(attention_mask.sum(1).tolist())
         with torch.autocast(input_ids.device.type, enabled=False):  # the trunk knows its precision
-            scores_BK = judge.all_scores(Packed(input_ids[attention_mask.bool()], lengths, lengths), checkpointing)
+            scores_BK = judge.all_scores(_packed(input_ids, attention_mask, in_pairs), checkpointing)
         return SequenceClassifierOutput(logits=scores_BK)  # type: ignore[arg-type]
 
     judge.model.forward = forward
 
 
-def logprobs_from_trunk(policy: Role, checkpointing: bool) -> None:
+def logprobs_from_trunk(policy: Role, checkpointing: bool, in_pairs: bool = False) -> None:
     """Have a trainer that calls the policy's model with `labels` get log-probabilities from the policy's trunk.
 
-    As TRL's fused head gives them: one for each token but the first of a row, 0 where the label is -100. Rows are
-    padded on the right.
+    As TRL's fused head gives them: one for each token but the first of a row, 0 where the label is -100.
     """
     if not isinstance(policy.trunk, Decoder):
         return
 
     def forward(input_ids: Tensor, attention_mask: Tensor, labels: Tensor, **_: Any) -> FusedCausalLMOutput:
-        here_BT, lengths = attention_mask.bool(), tuple(attention_mask.sum(1).tolist())
-        labelled_BT = labels[:, 1:] != -100
-        before_M = F.pad(labelled_BT, (0, 1))[here_BT].nonzero()[:, 0]  # tokens that a labelled one follows
+        batch, labelled_BT = _packed(input_ids, attention_mask, in_pairs), labels[:, 1:] != -100
+        followed_R = F.pad(labelled_BT, (0, 1))[attention_mask.bool()]  # by a labelled token
         with torch.autocast(input_ids.device.type, enabled=False):
-            hidden_MD = policy.hidden(Packed(input_ids[here_BT], lengths, lengths), before_M, checkpointing)
+            hidden_MD = policy.hidden(batch, batch.token_R[followed_R], checkpointing)
             found = said(hidden_MD, policy.lm_head, labels[:, 1:][labelled_BT])
 
         def table(value_M: Tensor) -> Tensor:
@@ -60,3 +58,11 @@ def logprobs_from_trunk(policy: Role, checkpointing: bool) -> None:
         )
 
     policy.model.forward = forward
+
+
+def _packed(ids_BT: Tensor, mask_BT: Tensor, in_pairs: bool) -> Packed:
+    """Rows without their padding."""
+    lengths = mask_BT.sum(1).tolist()
+    rows = [row[:length] for row, length in zip(ids_BT.tolist(), lengths, strict=True)]
+    lenders = [i % (len(rows) // 2) for i in range(len(rows))] if in_pairs else ()
+    return Packed.of(rows, lengths, ids_BT.device, lenders)

@@ -1,7 +1,7 @@
 """A language model's head with the loss inside: logits exist for a few rows at a time.
 
 `head_loss` forms their gradient at once, for losses that are sums over tokens; `said` is for losses that need all
-log-probabilities of a sequence first, and forms them again in the backward pass. Tested against autograd in float64.
+log-probabilities of a sequence first. Tested against autograd in float64.
 """
 
 # N tokens, D hidden size, V vocabulary
@@ -94,9 +94,9 @@ class _HeadLoss(torch.autograd.Function):
                 entropy_N = -torch.einsum("nv,nv->n", p_NV, log_NV)
                 total -= entropy_coef * entropy_N.sum()
                 dlogits = log_NV.add_(entropy_N[:, None]).mul_(entropy_coef).sub_(slope_N[:, None]).mul_(p_NV)
+                dlogits[torch.arange(len(dlogits), device=dlogits.device), target[rows]] += slope_N
             else:
-                dlogits = weight_NV.mul_((-slope_N / sum_N)[:, None])
-            dlogits[torch.arange(len(dlogits), device=dlogits.device), target[rows]] += slope_N
+                dlogits = _dlogits(weight_NV, sum_N, target[rows], slope_N)
             if temperature != 1:
                 dlogits.div_(temperature)
             grads.add(rows, dlogits, slope)
@@ -123,7 +123,8 @@ class Said(NamedTuple):
 
 def said(hidden_ND: Tensor, head: LMHead, target_N: Tensor) -> Said:
     """Log-probability of each target with gradients of the hidden states and of the head, and what is worth telling
-    of its distribution. Logits are formed again in the backward pass, a few rows at a time."""
+    of its distribution. Where the head trains, logits are formed again in the backward pass, a few rows at a time;
+    where it does not, the gradient of each log-probability is formed at once, for the loss to scale."""
     return Said(*_Said.apply(hidden_ND, head.weight, head.bias, head, target_N))  # type: ignore[misc]
 
 
@@ -131,32 +132,42 @@ class _Said(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, head: LMHead, target: Tensor) -> Any:
         ctx.head, ctx.target = head, target
-        ctx.save_for_backward(hidden, weight, bias)
-        head, found = head.of(hidden.dtype), []
+        ctx.at_once = ctx.needs_input_grad[0] and not any(ctx.needs_input_grad[1:3])
+        grads = _HeadGradients((ctx.at_once, False, False), hidden, weight, bias, head.of(hidden.dtype))
+        found = []
         for rows in _chunks(target):
-            logits, _ = head.logits(hidden[rows], 1.0)
-            mean_N, top_N = logits.mean(-1), logits.amax(-1)
-            is_top_N = logits.gather(1, target[rows, None])[:, 0] == top_N
-            logprob_N, weight_NV, sum_N = _softmax(logits, target[rows])
-            shifted_NV = weight_NV.clamp(min=torch.finfo(weight_NV.dtype).tiny).log()  # logits less their top
+            logits, slope = grads.head.logits(hidden[rows], 1.0)
+            mean_N, shifted_NV = logits.mean(-1), logits.sub_(logits.amax(-1, keepdim=True))
+            drawn_N, weight_NV = shifted_NV.gather(1, target[rows, None])[:, 0], shifted_NV.exp()
+            sum_N = weight_NV.sum(-1)
             entropy_N = sum_N.log() - torch.einsum("nv,nv->n", weight_NV, shifted_NV) / sum_N
-            found.append((logprob_N, entropy_N, mean_N, is_top_N))
+            found.append((drawn_N - sum_N.log(), entropy_N, mean_N, drawn_N == 0))
+            if ctx.at_once:
+                grads.add(rows, _dlogits(weight_NV, sum_N, target[rows], torch.ones_like(sum_N)), slope)
+        ctx.save_for_backward(*((grads.dhidden,) if ctx.at_once else (hidden, weight, bias)))
         whole = tuple(torch.cat(parts) for parts in zip(*found, strict=True))
         ctx.mark_non_differentiable(*whole[1:])
         return whole
 
     @staticmethod
     def backward(ctx: Any, *douts: Tensor) -> Any:
+        if ctx.at_once:
+            (slope_ND,) = ctx.saved_tensors
+            return slope_ND * douts[0][:, None].to(slope_ND.dtype), None, None, None, None
         hidden, weight, bias = ctx.saved_tensors
         grads = _HeadGradients(ctx.needs_input_grad, hidden, weight, bias, ctx.head.of(hidden.dtype))
         for rows in _chunks(ctx.target):
             logits, slope = grads.head.logits(hidden[rows], 1.0)
             _, weight_NV, sum_N = _softmax(logits, ctx.target[rows])
-            slope_N = douts[0][rows]
-            dlogits = weight_NV.mul_((-slope_N / sum_N)[:, None])
-            dlogits[torch.arange(len(dlogits), device=dlogits.device), ctx.target[rows]] += slope_N
-            grads.add(rows, dlogits, slope)
+            grads.add(rows, _dlogits(weight_NV, sum_N, ctx.target[rows], douts[0][rows]), slope)
         return *grads.found, None, None
+
+
+def _dlogits(weight_NV: Tensor, sum_N: Tensor, target_N: Tensor, dlogprob_N: Tensor) -> Tensor:
+    """Gradient of the logits, in place of the weights, from that of each target's log-probability."""
+    dlogits = weight_NV.mul_((-dlogprob_N / sum_N)[:, None])
+    dlogits[torch.arange(len(dlogits), device=dlogits.device), target_N] += dlogprob_N
+    return dlogits
 
 
 def _chunks(target_N: Tensor) -> Iterator[slice]:

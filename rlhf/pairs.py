@@ -99,6 +99,6 @@ def train(
             processing_class=job.chat.tokenizer,
         )
     trainer.loss, trainer.sft_coef = loss, sft_coef
-    logprobs_from_trunk(job.role(model), config.train.gradient_checkpointing)
+    logprobs_from_trunk(job.role(model), config.train.gradient_checkpointing, in_pairs=True)
     metrics = training.run(trainer, tracker, out, partial(job.live, model))
     return job.finish(model, out, {"train": ledger, "held_out": held_out_ledger}, metrics)

@@ -43,7 +43,7 @@ def run(config: DPOConfig, inputs: Mapping[str, Weights], out: Path, tracker: Tr
             eval_dataset=training.dataset(held_out),
             processing_class=job.chat.tokenizer,
         )
-    logprobs_from_trunk(parent, config.train.gradient_checkpointing)
+    logprobs_from_trunk(parent, config.train.gradient_checkpointing, in_pairs=True)
     if not config.reference_free:
         trainer.add_callback(training.StartsAtReference.of(config.precision, config.beta, said))
     metrics = training.run(trainer, tracker, out, partial(job.live, model))

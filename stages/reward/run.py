@@ -63,7 +63,7 @@ def run(config: RewardConfig, inputs: Mapping[str, Weights], out: Path, tracker:
         )
     trainer.settings = config
     judge = job.role(model)
-    scores_from_trunk(judge, config.train.gradient_checkpointing)
+    scores_from_trunk(judge, config.train.gradient_checkpointing, in_pairs=scale is None)
     metrics = training.run(trainer, tracker, out, partial(job.live, model))
 
     model.eval()

@@ -103,6 +103,31 @@ def test_a_sequence_does_not_see_its_neighbours() -> None:
             torch.testing.assert_close(Decoder(model).hidden(packed([row]), (POLICY,)), one, rtol=1e-4, atol=1e-5)
 
 
+PAIRS = [[5, 6, 7, 8, 9, 10], [11, 12, 13], [5, 6, 7, 21, 22, 23, 24], [11, 12, 13, 14], [5, 6], [31, 32]]
+LENDERS = [0, 1, 0, 1, 0, 5]
+"""A prompt with two answers, one that goes on where its lender ends, one that ends within it, and one alone."""
+
+
+@pytest.mark.parametrize("kind", ["full", "lora", "qlora"])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_a_beginning_that_is_shared_is_as_good_as_several(kind: str, checkpointing: bool) -> None:
+    model = trained(kind)
+    trains = [p for p in model.parameters() if p.requires_grad]
+    found, held = [], []
+    for lenders in ((), LENDERS):
+        batch = Packed.of(PAIRS, [2, 1, 3, 2, 1, 1], torch.device("cpu"), lenders)
+        hidden = Decoder(model).hidden(batch, (POLICY,), batch.predicts_M, checkpointing)
+        ends = Decoder(model).hidden(batch, (POLICY,), batch.last_B, checkpointing)
+        weight = torch.randn(hidden.shape, generator=torch.Generator().manual_seed(0))
+        loss = (hidden * weight).sum() + ends.square().sum()
+        found.append([hidden, ends, *torch.autograd.grad(loss, trains, allow_unused=True)])
+        held.append(len(batch.ids_N))
+    assert held[0] - held[1] == 3 + 3 + 2
+    for i, (one, other) in enumerate(zip(*found, strict=True)):
+        assert (one is None) == (other is None)
+        assert one is None or (one - other).norm() <= (1e-6 if i < 2 else 1e-5) * one.norm()
+
+
 def test_no_adapter_is_the_plain_base() -> None:
     model = trained("lora")
     with torch.no_grad(), model.disable_adapter():
@@ -120,3 +145,19 @@ def test_packing_by_hand() -> None:
     assert batch.last_B.tolist() == [3, 5]
     ids, mask = batch.padded()
     assert (ids.tolist(), mask.tolist()) == ([[1, 2, 3, 4], [5, 6, 0, 0]], [[1, 1, 1, 1], [1, 1, 0, 0]])
+
+
+def test_sharing_by_hand() -> None:
+    """The second row holds what differs from the first; both are whole wherever they are asked for."""
+    batch = Packed.of([[1, 2, 3, 4], [1, 2, 5], [6]], [2, 2, 0], torch.device("cpu"), [0, 0, 2])
+    assert batch.ids_N.tolist() == [1, 2, 3, 4, 5, 6]
+    assert batch.lengths == (4, 3, 1)
+    assert batch.position_N.tolist() == [0, 1, 2, 3, 2, 0]
+    assert batch.slot_N.tolist() == [0, 1, 2, 3, 6, 8]
+    assert batch.token_R.tolist() == [0, 1, 2, 3, 0, 1, 4, 5]
+    assert batch.spans == [(slice(0, 0), slice(0, 4)), (slice(0, 2), slice(4, 5)), (slice(5, 5), slice(5, 6))]
+    assert batch.last_B.tolist() == [3, 4, 5]
+    ids, mask = batch.padded()
+    assert (ids.tolist(), mask.sum(1).tolist()) == ([[1, 2, 3, 4], [1, 2, 5, 0], [6, 0, 0, 0]], [4, 3, 1])
+    answers = Packed.of([[1, 2, 3, 4], [1, 2, 5]], [2, 2], torch.device("cpu"), [0, 0])
+    assert (answers.predicts_M.tolist(), answers.target_M.tolist()) == ([1, 2, 1], [3, 4, 5])

@@ -12,14 +12,29 @@ import torch
 from torch import Tensor
 
 from rlhf.errors import GuardError
-from rlhf.evaluate import batches, pair_rows
+from rlhf.evaluate import answer_logprobs, batches, pair_rows
 from rlhf.measures import pairs
+from rlhf.packing import Packed
 
 
 def test_batches_hold_every_row_once_in_order_of_length() -> None:
     lengths = [5, 1, 4, 2, 3]
     found = list(batches(lengths, 2))
     assert found == [[1, 3], [4, 2], [0]]
+
+
+def test_answers_to_one_prompt_are_read_together() -> None:
+    """In whatever order they come, each has the sum over its own tokens."""
+    read: list[list[int]] = []
+
+    def logprobs(batch: Packed, temperature: float) -> Tensor:
+        read.append(batch.ids_N.tolist())
+        return batch.target_M.float() * temperature
+
+    answers = [([1, 2], [3, 4, 5]), ([8], [9]), ([1, 2], [3, 7]), ([8], [6, 6])]
+    policy: Any = SimpleNamespace(device=torch.device("cpu"), logprobs=logprobs)
+    assert answer_logprobs(policy, answers, 2).tolist() == [12, 9, 10, 12]
+    assert read == [[8, 9, 6, 6], [1, 2, 3, 4, 5, 7]]
 
 
 def by_last_token(read: Callable[[Tensor], Tensor]) -> Any:

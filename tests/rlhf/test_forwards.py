@@ -3,10 +3,12 @@
 import pytest
 import torch
 
-from rlhf import adapters, text
+from rlhf import adapters, forwards, text
 from rlhf.backends import backend
-from rlhf.forwards import logprobs_from_trunk
+from rlhf.forwards import logprobs_from_trunk, scores_from_trunk
+from rlhf.packing import Packed
 from rlhf.roles import Role
+from rlhf.roles import of as of_model
 from rlhf.trunk import trunk_of
 from tests.rlhf.test_backends import KINDS, TINY, train_a_little, weights_of
 
@@ -43,3 +45,34 @@ def test_log_probabilities_and_gradients(kind: str, checkpointing: bool) -> None
             assert parameter.grad is not None, name
             off = (parameter.grad - theirs[name]).norm() / theirs[name].norm().clamp(min=1e-6)
             assert off < 1e-3, name
+
+
+@pytest.mark.parametrize("kind", ["full", "lora", "qlora"])
+def test_pairs_read_their_prompt_once(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Log-probabilities, scores and gradients are those of rows by themselves."""
+    ids = torch.tensor([[2, 50, 60, 70, 71, 3], [2, 80, 3, 1, 1, 1], [2, 50, 60, 72, 3, 1], [2, 80, 81, 82, 83, 3]])
+    labels = torch.tensor(
+        [[-100, -100, -100, 70, 71, 3], [-100, -100, 3, -100, -100, -100], [-100, -100, -100, 72, 3, -100],
+         [-100, -100, 81, 82, 83, 3]]
+    )  # fmt: skip
+    mask, how, weights = (ids != 1).long(), backend(KINDS[kind]), weights_of(TINY)
+    held, of = [], Packed.of
+    monkeypatch.setattr(forwards.Packed, "of", lambda *given: held.append(made := of(*given)) or made)
+    for head in ("lm", "score"):
+        torch.manual_seed(0)
+        model = how.load(weights, text.load(weights), head)
+        role, found = of_model(model, how), []
+        for in_pairs in (False, True):
+            model.zero_grad()
+            if head == "lm":
+                logprobs_from_trunk(role, False, in_pairs)
+                said = model(input_ids=ids, attention_mask=mask, labels=labels, fused_lm_head=True).log_probs
+            else:
+                scores_from_trunk(role, False, in_pairs)
+                said = model(input_ids=ids, attention_mask=mask).logits
+            said.square().sum().backward()
+            found.append({"": said} | {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
+        assert len(held[-2].ids_N) - len(held[-1].ids_N) == 3 + 2
+        assert len(found[0]) > 1
+        for name, alone in found[0].items():
+            assert (found[1][name] - alone).norm() <= 1e-5 * alone.norm() + 1e-6, name

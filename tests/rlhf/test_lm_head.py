@@ -66,16 +66,17 @@ def test_probabilities_of_a_half_precision_head_add_up() -> None:
         assert one.dtype == torch.float32 and one.exp().sum().item() == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.parametrize("trains", [True, False])
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("cap", [None, 2.0])
-def test_said(monkeypatch: pytest.MonkeyPatch, cap: float | None, bias: bool) -> None:
-    """In several chunks of rows, of which the last is shorter."""
+def test_said(monkeypatch: pytest.MonkeyPatch, cap: float | None, bias: bool, trains: bool) -> None:
+    """In several chunks of rows, of which the last is shorter; by a head that trains, or is frozen."""
     monkeypatch.setattr(lm_head, "ROWS", 3)
     torch.manual_seed(0)
-    hidden, weight = drawn(7, 5), drawn(11, 5)
-    shift = drawn(11) if bias else None
+    hidden, weight = drawn(7, 5), drawn(11, 5, grad=trains)
+    shift = drawn(11, grad=trains) if bias else None
     target = torch.randint(11, (7,))
-    leaves = [hidden, weight, *([shift] if shift is not None else [])]
+    leaves = [t for t in (hidden, weight, shift) if t is not None and t.requires_grad]
     found = said(hidden, LMHead(weight, shift, cap), target)
     logits = F.linear(hidden, weight, shift)
     logits = logits if cap is None else cap * torch.tanh(logits / cap)
