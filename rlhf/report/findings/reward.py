@@ -15,9 +15,14 @@ MEMORISED = 0.1
 def reward_is_doubtful(run: Run) -> Iterator[Finding]:
     """What the gate looks at, of each reward model on held-out pairs of its own and of an evaluation."""
     for stage, prefix in _judged(run):
-        metrics = {name: number for name, style in _STYLES.items() if (number := stage.last(f"{prefix}{name}", style))}
+        metrics = {name: told for name, style in _STYLES.items() if (told := _held_out(stage, prefix + name, style))}
         for sign in trust.signs({name: number.value for name, number in metrics.items()}):
             yield Finding(stage.name, *_said(sign, metrics))
+
+
+def _held_out(stage: StageRun, name: str, style: Style) -> Number | None:
+    """What held-out pairs came to. A reward stage logs under the same names what its batches did on the way."""
+    return stage.told("metrics", name, style=style) if stage.kind == "reward" else stage.last(name, style)
 
 
 _STYLES: Mapping[str, Style] = {

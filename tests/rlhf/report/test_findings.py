@@ -197,9 +197,15 @@ def test_a_gamed_reward_is_named_with_its_place(tmp_path: Path) -> None:
 def test_report_and_gate_warn_of_a_reward_model_alike(tmp_path: Path, more: dict[str, float]) -> None:
     poor = {"accuracy": 0.5, "accuracy_stderr": 0.1, "length_correlation": 0.6, **more}
     poor |= {"sure_accuracy": 0.6, "sure_confidence": 0.9, "pairs": 300}
-    warned = found(runs.only(tmp_path / "run", "reward", [{"step": 1, "loss": 1.0}], metrics=poor))
+    of_a_batch = {"step": 1, "loss": 1.0, "accuracy": 1.0}
+    warned = found(runs.only(tmp_path / "run", "reward", [of_a_batch], metrics=poor))
     assert len(warned) == len(training_signs(poor)) == 4
     assert str(warned["The reward model is no better than chance"].seen).endswith("50.0\u202f% ± 10.0\u202f%")
+
+
+def test_a_batch_of_training_pairs_says_nothing_of_held_out_ones(tmp_path: Path) -> None:
+    good = {"accuracy": 0.9, "accuracy_stderr": 0.02, "pairs": 300}
+    assert not found(runs.only(tmp_path / "run", "reward", [{"step": 1, "loss": 1.0, "accuracy": 0.0}], metrics=good))
 
 
 def test_a_reward_model_that_memorises(tmp_path: Path) -> None:
