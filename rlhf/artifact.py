@@ -25,6 +25,8 @@ from rlhf.errors import ArtifactError, SaveError
 FORMAT = 4
 FILE = "artifact.json"
 EXAMPLES = "examples.jsonl"
+ROWS = ("pairs.jsonl", "samples.jsonl", "refusals.jsonl", "harness.jsonl", "losses.jsonl")
+"""Files of an evaluation, from which its numbers follow."""
 METRICS = "metrics.jsonl"
 TABLES = "tables.jsonl"
 ADAPTER = "adapter_model.safetensors"
@@ -96,9 +98,9 @@ class Artifact:
     spent: dict[str, float] = field(default_factory=dict)
     """What making it took: `seconds`, and at the peak bytes of main `memory` and, if there is one, of `accelerator`."""
     files: dict[str, int] = field(default_factory=dict)
-    """Sizes of what is in `model/`, and of `examples.jsonl`."""
+    """Sizes of what is in `model/`, and of examples and rows."""
     hashes: dict[str, str] = field(default_factory=dict)
-    """sha256 of what is in `model/`, and of `examples.jsonl`; whole weights, if any, are known by `base.identity`."""
+    """sha256 of what is in `model/`, and of examples and rows; whole weights, if any, are known by `base.identity`."""
     folder: Path = Path()
     """Where it was read from; not stored."""
 
@@ -156,6 +158,12 @@ def writing_to(folder: Path, what: str) -> Iterator[None]:
             f"{folder}: {what} cannot be written ({reason}); make room there and run the same command again: it goes "
             "on from the last checkpoint"
         ) from error
+
+
+def key_of(folder: Path) -> str:
+    """The hash of what is being made in a stage's working folder; empty where none says."""
+    path = folder / KEY
+    return path.read_text("utf-8") if path.is_file() else ""
 
 
 def commit(scratch: Path, home: Path) -> Artifact:
@@ -225,8 +233,9 @@ def _sizes(folder: Path) -> dict[str, int]:
 
 
 def _files(folder: Path) -> list[Path]:
-    """What other stages read of an artifact."""
-    return sorted(path for path in [*(folder / "model").rglob("*"), folder / EXAMPLES] if path.is_file())
+    """What others read of an artifact."""
+    beside = [folder / name for name in (EXAMPLES, *ROWS)]
+    return sorted(path for path in [*(folder / "model").rglob("*"), *beside] if path.is_file())
 
 
 def digest(value: Any) -> str:

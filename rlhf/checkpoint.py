@@ -2,7 +2,7 @@
 
 <stage>/checkpoint/00000012/
     state.pt, …       what the stage put there
-    manifest.json     the hash of every file; written last
+    manifest.json     the hash of every file, and of the stage that they are of; written last
 
 A checkpoint is written beside its place, flushed to the disk and renamed: it is there whole or not at all. The newest
 two are kept, and a stage goes on from the newest that is still what was written. One that had to be passed over is put
@@ -23,7 +23,7 @@ import xxhash
 from torch import Tensor, nn
 
 from rlhf import disk
-from rlhf.artifact import CHECKPOINT, writing_to
+from rlhf.artifact import CHECKPOINT, key_of, writing_to
 from rlhf.errors import ArtifactError
 
 KEPT = 2
@@ -66,7 +66,7 @@ def making(out: Path, step: int) -> Iterator[Path]:
             scratch.mkdir(parents=True)
             yield scratch
             files = sorted(path for path in scratch.iterdir() if path.is_file())
-            known = {path.name: fingerprint(path) for path in files}
+            known = {"stage": key_of(out), "files": {path.name: fingerprint(path) for path in files}}
             (scratch / MANIFEST).write_text(json.dumps(known), encoding="utf-8")
             disk.sync_all(scratch)
             shutil.rmtree(final, ignore_errors=True)
@@ -83,7 +83,7 @@ def newest(
     """The newest whole checkpoint under `out`, and usable where that is asked. Says which had to be passed over."""
     for folder in _folders(out):
         found = Checkpoint(int(folder.name), folder)
-        why = _damage(folder)
+        why = _damage(folder, out)
         if why is None and (usable is None or usable(found)):
             return found
         say(f"  the checkpoint after step {found.step} is passed over: {why or 'what it counts on is not there'}")
@@ -103,14 +103,17 @@ def _folders(out: Path) -> list[Path]:
     return sorted((path for path in (out / CHECKPOINT).glob("[0-9]*") if path.name.isdigit()), reverse=True)
 
 
-def _damage(folder: Path) -> str | None:
-    """What is not as it was written."""
+def _damage(folder: Path, out: Path) -> str | None:
+    """What is not as it was written, or not of this stage."""
     try:
         known = json.loads((folder / MANIFEST).read_text("utf-8"))
+        if known["stage"] != key_of(out):
+            return "it is of another stage, or of this one with other settings, data or code"
+        files = known["files"]
         return next(
-            (f"{name} is not what was written" for name in known if fingerprint(folder / name) != known[name]), None
+            (f"{name} is not what was written" for name in files if fingerprint(folder / name) != files[name]), None
         )
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
         return f"it cannot be read ({error})"
 
 

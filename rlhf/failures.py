@@ -138,8 +138,9 @@ def _age(path: Path) -> float:
 
 
 def of_evaluation(made: Artifact, say: Callable[[str], None]) -> list[Failure]:
-    """Everything that failed in an evaluation, the worst first. Raises DataError where it wrote no rows; says where the
-    texts of its pairs are no more."""
+    """Everything that failed in an evaluation, the worst first. Raises DataError where it wrote no rows, ArtifactError
+    where they are not what it wrote; says where the texts of its pairs are no more."""
+    artifacts.check_files(made)
     samples, pairs = (list(_lines(made.folder / name)) for name in ("samples.jsonl", "pairs.jsonl"))
     if not samples and not pairs:
         raise DataError(

@@ -32,6 +32,11 @@ _GIVEN = re.compile(
     rf"((?<![\w.-])[\w.-]*{_WORDS}=[\"']?|[\"'][\w.-]*{_WORDS}[\"']\s*:\s*[\"']?)([^\s'\"&;,\])}}]+)", re.IGNORECASE
 )
 """A name and its value, as an override, a connection string or JSON has them."""
+_SHAPED = re.compile(
+    r"(?<![\w-])(?:hf_|sk-|gh[pousr]_|github_pat_|glpat-|xox[abeprs]-|AKIA|AIza)[\w-]{16,}"
+    r"|(?<=hooks\.slack\.com/)\S{10,}|(?<=discord\.com/api/webhooks/)\S{10,}"
+)
+"""What tokens of well-known makers look like, wherever they stand, and the paths of webhooks, which are secrets."""
 _SHORTEST = 12
 """Characters of a variable's value below which it may be a common word, such as `dummy`."""
 
@@ -46,7 +51,8 @@ def no_unasked_traffic() -> None:
 
 def masked(value: Any, secrets: Iterable[str] = ()) -> Any:
     """Plain values with `***` in place of secrets: of names, passwords and queries in URLs, of `secrets`, of what
-    the environment's variables of tokens, keys and passwords hold, and of values that are given such names."""
+    the environment's variables of tokens, keys and passwords hold, of values that are given such names, and of what
+    looks like a token of a well-known maker."""
     hidden = sorted({*secrets, *_of_environment()} - {""}, key=len, reverse=True)
     return _masked(value, hidden)
 
@@ -64,7 +70,7 @@ def _masked(value: Any, hidden: list[str]) -> Any:
     text = value
     for secret in hidden:  # before what they hold is masked in part, as where one is a URL
         text = text.replace(secret, MASK)
-    return _GIVEN.sub(rf"\1{MASK}", _URL.sub(_without_secrets, text))
+    return _SHAPED.sub(MASK, _GIVEN.sub(rf"\1{MASK}", _URL.sub(_without_secrets, text)))
 
 
 def without_folders(value: Any) -> Any:

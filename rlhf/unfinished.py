@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 from rlhf import disk
-from rlhf.artifact import CHECKPOINT, KEY
+from rlhf.artifact import CHECKPOINT, KEY, key_of
 from rlhf.progress import scratch
 
 
@@ -44,7 +44,7 @@ def take_up(home: Path, key: str, fresh: bool) -> str:
 def _put_aside(home: Path) -> Path | None:
     """Make room where a stage works; where what lay there goes now, if it could go on."""
     folder, kept = scratch(home), None
-    if (folder / CHECKPOINT).is_dir() and (key := _key_of(folder)):
+    if (folder / CHECKPOINT).is_dir() and (key := key_of(folder)):
         kept = _aside(home, key)
         _remove(kept)
         disk.move(folder, kept)
@@ -54,13 +54,7 @@ def _put_aside(home: Path) -> Path | None:
 
 def _goes_on(folder: Path, key: str) -> bool:
     """Whether the same stage was at work here and left a checkpoint to go on from."""
-    return _key_of(folder) == key and (folder / CHECKPOINT).is_dir()
-
-
-def _key_of(folder: Path) -> str:
-    """Of what was made in a folder; empty where none says."""
-    path = folder / KEY
-    return path.read_text("utf-8") if path.is_file() else ""
+    return key_of(folder) == key and (folder / CHECKPOINT).is_dir()
 
 
 def _aside(home: Path, key: str) -> Path:

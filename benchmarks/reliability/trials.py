@@ -229,7 +229,7 @@ def newest_whole(scratch: Path) -> int:
 
 def _is_whole(folder: Path) -> bool:
     try:
-        known: dict[str, str] = json.loads((folder / "manifest.json").read_text("utf-8"))
+        known: dict[str, str] = json.loads((folder / "manifest.json").read_text("utf-8"))["files"]
         held = all(xxhash.xxh3_128_hexdigest((folder / name).read_bytes()) == known[name] for name in known)
     except (OSError, ValueError):
         return False

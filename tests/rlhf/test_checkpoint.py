@@ -1,11 +1,13 @@
 """Checkpoints: the newest whole one counts, and damaged ones count for nothing."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
 from rlhf import checkpoint
+from rlhf.artifact import KEY
 
 
 def damage(out: Path, step: int) -> None:
@@ -41,6 +43,20 @@ def test_what_is_passed_over_stays_until_there_is_another(tmp_path: Path) -> Non
     assert (aside / checkpoint.STATE).read_bytes() == b"torn"
     checkpoint.save(tmp_path, 2, {"step": 2})
     assert newest(tmp_path) == 2 and checkpoint.made(tmp_path) == [2, 1] and not aside.exists()
+
+
+def test_those_of_another_stage_are_passed_over(tmp_path: Path) -> None:
+    """Copied by hand, as when a backup is put back in the wrong place."""
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / KEY).write_text(f"hash of {name}")
+        checkpoint.save(tmp_path / name, 1, {"step": 1})
+    shutil.rmtree(tmp_path / "one" / "checkpoint")
+    shutil.copytree(tmp_path / "other" / "checkpoint", tmp_path / "one" / "checkpoint")
+    said: list[str] = []
+    assert checkpoint.newest(tmp_path / "one", said.append) is None
+    assert "is passed over: it is of another stage, or of this one with other settings, data or code" in said[0]
+    assert newest(tmp_path / "other") == 1
 
 
 @pytest.mark.parametrize(("taken", "there"), [(0, 1), (1, 1), (4, 1), (1, 2), (2, 0)])

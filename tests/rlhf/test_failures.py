@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from rlhf import artifact as artifacts
 from rlhf import failures
 from rlhf.cli import app
 from rlhf.config.data import DataConfig
@@ -80,13 +81,25 @@ def test_pairs_are_not_looked_up_in_a_file_that_has_changed(finished: Any, tmp_p
     scored = folder / "pairs.jsonl"
     scored.write_text(scored.read_text().replace(str(before), str(path)))
     config = {**made.config, "preferences": {**made.config["preferences"], "path": str(path)}}
-    moved = replace(made, folder=folder, config=config)
+    moved = replace(made, folder=folder, config=config, hashes={})  # of which this test has made another
     for lines, changed in ((rows, False), (rows[::-1], True)):
         path.write_text("".join(lines))
         said: list[str] = []
         found = failures.of_evaluation(moved, said.append)
         assert any("chosen" in one.answers for one in found) != changed
         assert any("other rows stand there now" in line for line in said) == changed
+
+
+@pytest.mark.parametrize("finished", ["full"], indirect=True)
+@pytest.mark.parametrize("name", ["pairs.jsonl", "samples.jsonl"])
+def test_torn_rows_are_named(finished: Any, tmp_path: Path, name: str) -> None:
+    folder = shutil.copytree(finished[2]["evaluate"].folder, tmp_path / "evaluate")
+    rows = folder / name
+    rows.write_bytes(rows.read_bytes()[:-20])
+    assert artifacts.finished(folder) is None  # and so the stage runs again
+    made = failures.evaluation_of(folder)
+    with pytest.raises(ArtifactError, match=rf"{name}: is missing or not what its stage wrote; run the stage again"):
+        failures.of_evaluation(made, print)
 
 
 @pytest.mark.parametrize("finished", ["full"], indirect=True)

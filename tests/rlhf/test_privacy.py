@@ -28,6 +28,21 @@ def test_what_is_secret_in_a_url_is_masked(text: str, shown: str) -> None:
     assert masked(shown) == shown
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("made with hf_abcdefghijklmnopqrstuvwxyz", "made with ***"),
+        ("--judge-model sk-proj-0123456789abcdefghij", "--judge-model ***"),
+        ("http://localhost:9/hooks/sk-0123456789abcdefghij", "http://localhost:9/hooks/***"),
+        ("see https://hooks.slack.com/services/T00/B00/XXXXXXXX", "see https://hooks.slack.com/***"),
+        ("risk-averse models of task-0123456789abcdefghijk", "risk-averse models of task-0123456789abcdefghijk"),
+        ("hf_hub and sk-learn", "hf_hub and sk-learn"),
+    ],
+)
+def test_what_looks_like_a_token_is_masked_wherever_it_stands(text: str, shown: str) -> None:
+    assert masked(text) == shown
+
+
 def test_of_a_whole_path_the_name_is_told() -> None:
     settings = {
         "path": "/home/ann/my client/a.jsonl",

@@ -125,10 +125,19 @@ def _artifacts(folder: Path) -> Found:
     )
 
 
+def _seal(folder: Path) -> None:
+    """Have a checkpoint say that what is in it is what was written."""
+    from rlhf import checkpoint
+
+    manifest = folder / checkpoint.MANIFEST
+    files = {path.name: checkpoint.fingerprint(path) for path in folder.iterdir() if path != manifest}
+    stage = json.loads(manifest.read_text("utf-8"))["stage"] if manifest.is_file() else ""
+    manifest.write_text(json.dumps({"stage": stage, "files": files}))
+
+
 def _checkpoints(folder: Path) -> Found:
     """Checkpoints of others: whatever in them is a pickle is refused, or passed over."""
     from benchmarks.reliability.trials import bench
-    from rlhf import checkpoint
 
     for stage in ("sft", "ppo"):
         with bench(stage, "lora") as trial, trial.copy() as runs:
@@ -149,12 +158,7 @@ def _checkpoints(folder: Path) -> Found:
                             if name == "beside" and (inner / planted).exists():
                                 continue
                             (inner / planted).write_bytes(data)
-                        known = {
-                            path.name: checkpoint.fingerprint(path)
-                            for path in inner.iterdir()
-                            if path.name != checkpoint.MANIFEST
-                        }
-                        (inner / checkpoint.MANIFEST).write_text(json.dumps(known))
+                        _seal(inner)
                     code = trial.run(runs)
                     wrong = "the canary sang" if mark.exists() else "" if code in (0, 2) else f"exit code {code}"
                     mark.unlink(missing_ok=True)
