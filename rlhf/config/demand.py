@@ -12,6 +12,8 @@ class Demand:
     """What its examples are."""
     sequences: int = 1
     """Of an example, those that pass the model."""
+    shares_prompt: bool = False
+    """Whether these begin with one prompt, which passes once."""
     reads_head: bool = True
     """Whether logits are formed: of the tokens of answers."""
     trains: bool = True

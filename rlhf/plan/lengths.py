@@ -1,8 +1,8 @@
 """How long a stage's examples are, in tokens: those of the first, by the model's tokenizer where it is here."""
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -36,6 +36,8 @@ class Lengths:
     """Examples in all; None where that is not known before the recipe runs."""
     assumed: str = ""
     """What was not read but taken for granted; empty for nothing."""
+    shared: bool = False
+    """Whether the answers of an example share its prompt."""
 
     def whole(self, most: int, new_tokens: int = 0) -> list[Sequences]:
         """Tokens of each sequence, prompt and answer, of each example: at most `most`; or of a prompt of that length
@@ -47,10 +49,18 @@ class Lengths:
             for prompt, answers in zip(self.prompts, self.answers, strict=True)
         ]
 
+    def held(self, most: int, new_tokens: int = 0) -> list[int]:
+        """Tokens of each example that pass the model: a prompt that several sequences share does so once."""
+        again = [
+            min(prompt, most) * max(len(answers) - 1, 0) if self.shared else 0
+            for prompt, answers in zip(self.prompts, self.answers, strict=True)
+        ]
+        return [sum(one) - twice for one, twice in zip(self.whole(most, new_tokens), again, strict=True)]
+
     def mean(self, most: int, new_tokens: int = 0) -> float:
-        """Tokens of all sequences of an example."""
-        whole = self.whole(most, new_tokens)
-        return sum(map(sum, whole)) / len(whole)
+        """Tokens of an example that pass the model."""
+        held = self.held(most, new_tokens)
+        return sum(held) / len(held)
 
     def learned(self) -> float:
         """Tokens of an example's answers."""
@@ -58,17 +68,13 @@ class Lengths:
 
     def largest(self, most: int, size: int, count: int, new_tokens: int = 0) -> "Batch":
         """The largest of `count` micro-batches of `size` examples that chance makes of them."""
-        whole, chance = self.whole(most, new_tokens), random.Random(0)
+        whole, held, chance = self.whole(most, new_tokens), self.held(most, new_tokens), random.Random(0)
         drawn = [chance.choices(range(len(whole)), k=size) for _ in range(max(1, min(count, _DRAWS)))]
-        places = max(drawn, key=lambda some: sum(sum(whole[i]) for i in some))
+        places = max(drawn, key=lambda some: sum(held[i] for i in some))
         sequences = [length for i in places for length in whole[i]]
         answers = [min(answer, most) for i in places for answer in (self.answers[i] or (new_tokens,))]
-        padded = max(len(sequences) * max(whole_of) for whole_of in _flat(whole, drawn))
-        return Batch(sum(sequences), padded, size * new_tokens or sum(answers))
-
-
-def _flat(whole: Sequence[Sequences], drawn: Sequence[Sequence[int]]) -> Iterator[list[int]]:
-    return ([length for i in some for length in whole[i]] for some in drawn)
+        longest = max(length for some in drawn for i in some for length in whole[i])
+        return Batch(sum(held[i] for i in places), len(sequences) * longest, size * new_tokens or sum(answers))
 
 
 @dataclass(frozen=True)
@@ -77,22 +83,22 @@ class Batch:
 
     tokens: int
     padded: int
-    """Tokens if every sequence were as long as the longest, which attention on a CPU computes."""
+    """Tokens if every sequence were as long as the longest, as attention on an accelerator has it."""
     learned: int
     """Tokens of answers."""
 
 
 def lengths(
     data: DataConfig, kind: Literal["demonstrations", "preferences", "labels", "scores", "prompts"],
-    tokenizer: Path | None, most: int,
+    tokenizer: Path | None, most: int, shared: bool = False,
 ) -> Lengths:  # fmt: skip
     """Of a stage's examples. `tokenizer`: a tokenizer.json; `most`: tokens of an example where none can be read, such
-    as on the hub, of which nothing is fetched here. Raises DataError."""
+    as on the hub, of which nothing is fetched here; `shared`: whether answers share their prompt. Raises DataError."""
     away = [source for source in data.sources.values() if source.path is None]
     records, rows = ([], 0) if away else sample(data, kind, READ)
     if not records:
         why = f"{away[0].called} is not read" if away else f"{data.called} holds none to train on"
-        return _all_alike(kind, most, f"every example has {most} tokens: {why}")
+        return replace(_all_alike(kind, most, f"every example has {most} tokens: {why}"), shared=shared)
     count = _Counter(tokenizer)
     prompts, answers = zip(*(_split(record) for record in records), strict=True)
     told = count.all(prompts)
@@ -100,7 +106,7 @@ def lengths(
     taken = iter(flat)
     each = [tuple(islice(taken, len(some))) for some in answers]
     assumed = "" if tokenizer else f"a token is {_CHARACTERS:g} characters (no tokenizer.json here)"
-    return Lengths(told, each, rows, assumed)
+    return Lengths(told, each, rows, assumed, shared)
 
 
 def _all_alike(kind: str, most: int, why: str) -> Lengths:

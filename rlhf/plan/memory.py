@@ -165,10 +165,11 @@ def _kept_by_layer(setup: Setup) -> float:
     q, kv = shape.heads * shape.head_size, shape.kv_heads * shape.head_size
     inner = shape.inner * (2 if shape.gated else 1)
     if shape.model_type in OWN:
-        on_cpu = setup.device.is_cpu
-        products = 2 * shape.hidden + q + inner  # inputs of attention, of its output, of the MLP; gate and up
-        attention = (2 * q + 2 * kv) * (4 if on_cpu else stored) + 4 * shape.heads
-        return batch.tokens * products * stored + (batch.padded if on_cpu else batch.tokens) * attention
+        products = 2 * shape.hidden + inner  # inputs of attention and of the MLP; gate and up
+        attention = (2 * q + 2 * kv) * stored + 4 * shape.heads
+        if setup.device.is_cpu:  # row by row, and its output is what the next layer keeps
+            return batch.tokens * (products * stored + attention)
+        return batch.tokens * (products + q) * stored + batch.padded * attention
     products = 6 * shape.hidden + q + inner + (2 if shape.gated else 1) * shape.inner  # norms in float32 too
     return batch.padded * (products * stored + (4 * q + 4 * kv) * stored + 4 * shape.heads)
 

@@ -134,7 +134,7 @@ def _planned(stage: StageConfig, models: Models, device: Device) -> StagePlan:
     if data is None:
         raise RecipeError(f"stage '{stage.name}' reads no examples: there is nothing to plan by")
     most = max(1, min(data.max_length, model.shape.positions - demand.new_tokens))
-    known = lengths(data, demand.kind, model.tokenizer, most)
+    known = lengths(data, demand.kind, model.tokenizer, most, demand.shares_prompt and runs_on_ours(model.shape))
     one = _Planner(stage, models, device, model, known, most)
     own = stage.backend if isinstance(stage, TrainingStage) else None
     mine = one.estimate(stage, own)

@@ -35,4 +35,4 @@ class CPOConfig(TrainingStage):
         return self
 
     def demand(self) -> Demand:
-        return Demand("preferences", 2, passes=self.train.epochs)
+        return Demand("preferences", 2, shares_prompt=True, passes=self.train.epochs)

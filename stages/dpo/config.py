@@ -57,7 +57,8 @@ class DPOConfig(TrainingStage):
         return {self.loss: 1.0} if isinstance(self.loss, str) else {**self.loss}
 
     def demand(self) -> Demand:
-        return Demand("preferences", 2, passes=self.train.epochs, reads=0 if self.reference_free else 1)
+        reads = 0 if self.reference_free else 1
+        return Demand("preferences", 2, shares_prompt=True, passes=self.train.epochs, reads=reads)
 
     def reads_micro_batches(self) -> str:
         if sorts := sorted({"aot", "aot_unpaired"} & self.losses.keys()):

@@ -23,4 +23,4 @@ class ORPOConfig(TrainingStage):
     (eq. 2)."""
 
     def demand(self) -> Demand:
-        return Demand("preferences", 2, passes=self.train.epochs)
+        return Demand("preferences", 2, shares_prompt=True, passes=self.train.epochs)

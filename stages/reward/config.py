@@ -42,9 +42,9 @@ class RewardConfig(TrainingStage):
     """Answers that average 0 in place of the chosen ones, usually those that the policy was fine-tuned on."""
 
     def demand(self) -> Demand:
-        sequences = 2 if self.loss == "pairs" else 1
-        kind = "preferences" if self.loss == "pairs" else "scores"
-        return Demand(kind, sequences, reads_head=False, passes=self.train.epochs)
+        if self.loss == "scores":
+            return Demand("scores", reads_head=False, passes=self.train.epochs)
+        return Demand("preferences", 2, shares_prompt=True, reads_head=False, passes=self.train.epochs)
 
     @property
     def predicted(self) -> dict[str, float]:

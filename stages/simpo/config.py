@@ -28,4 +28,4 @@ class SimPOConfig(TrainingStage):
     """Weight of the chosen answers' negative log-likelihood a token."""
 
     def demand(self) -> Demand:
-        return Demand("preferences", 2, passes=self.train.epochs)
+        return Demand("preferences", 2, shares_prompt=True, passes=self.train.epochs)
